@@ -1,0 +1,30 @@
+"""What commands show: plain lines on standard output, progress bars on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+
+def say(text: str = "") -> None:
+    """Print one line for the user at once, also when standard output is a pipe."""
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def progress(items: Iterable[Item], description: str, unit: str, total: int | None = None) -> Iterator[Item]:
+    """Iterate with a progress bar on standard error; on a pipe it refreshes every ten seconds only.
+
+    Args:
+        items: what to iterate over.
+        description: what is being done, e.g. ``"reading headers"``.
+        unit: what one item is, e.g. ``"file"``.
+        total: the number of items, where ``items`` has no length.
+    """
+    interval_s = 0.2 if sys.stderr.isatty() else 10.0
+    yield from tqdm(items, desc=description, unit=unit, total=total, mininterval=interval_s, file=sys.stderr)

@@ -1,0 +1,107 @@
+"""datalist.json: which slice belongs to which patient, label and section.
+
+The file looks like MONAI's decathlon datalists: lists under ``training``, ``validation`` and ``testing``, here of slices,
+plus the facts it was made with. MONAI's own loader turns every string that names a file into a path, so we read it
+ourselves and join ``image`` only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+from .files import read_json, write_json
+
+SECTIONS = ("training", "validation", "testing")
+FIELDS = ("image", "label", "patient_id", "site", "series_uid", "sop_uid", "frame", "slice_index")
+
+
+def key(entry: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Give what identifies a slice: ``(series_uid, sop_uid, frame)``; ``frame`` is empty for single-frame files."""
+    return str(entry["series_uid"]), str(entry["sop_uid"]), str(entry.get("frame", ""))
+
+
+def count(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Count patients, slices and compressed slices."""
+    rows = list(entries)
+    return {
+        "patients": len({row["patient_id"] for row in rows}),
+        "slices": len(rows),
+        "compressed_slices": sum(int(row["label"]) for row in rows),
+    }
+
+
+def write(path: Path, sections: Mapping[str, list[dict[str, Any]]], seed: int, **facts: Any) -> None:
+    """Write a datalist with its counts, seed and software versions.
+
+    Args:
+        path: the file; images are named relative to its folder.
+        sections: slices of ``training``, ``validation`` and ``testing``; each holds ``FIELDS``.
+        seed: what the split was drawn with.
+        facts: anything else worth keeping, e.g. ``phantom=True``.
+    """
+    versions = {name: version(name) for name in ("monai", "numpy", "pydicom")}
+    content: dict[str, Any] = {"name": "cervical_cord_compression", "seed": seed, "versions": versions, **facts}
+    content["counts"] = {name: count(sections.get(name, [])) for name in SECTIONS}
+    for name in SECTIONS:
+        content[name] = [{field: entry.get(field, "") for field in FIELDS} for entry in sections.get(name, [])]
+    write_json(path, content)
+
+
+def load(path: str | Path, section: str) -> list[dict[str, Any]]:
+    """Load one section; every ``image`` becomes an absolute path below the datalist's folder.
+
+    Args:
+        path: a datalist.json.
+        section: ``training``, ``validation`` or ``testing``.
+
+    Raises:
+        InputError: the file or section is missing, empty or malformed, or an image is missing or outside the folder.
+    """
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise InputError(
+            f"no datalist at {path}; make one with `python -m scripts split`, or a phantom cohort with "
+            f"`python -m scripts phantom --out {path.parent}`"
+        )
+    content = read_json(path)
+    if not isinstance(content, dict) or section not in content:
+        raise InputError(f"{path} has no section {section!r}; expected {', '.join(SECTIONS)}")
+    entries = content[section]
+    if not isinstance(entries, list) or not entries:
+        raise InputError(f"section {section!r} of {path} holds no slices")
+    found: dict[str, str] = {}
+    missing = []
+    for number, entry in enumerate(entries):
+        absent = [field for field in ("image", "label", "patient_id") if field not in entry]
+        if absent:
+            raise InputError(f"{path}, {section}[{number}] lacks {', '.join(absent)}")
+        if entry["label"] not in (0, 1):
+            raise InputError(f"{path}, {section}[{number}]: label must be 0 or 1, got {entry['label']!r}")
+        name = str(entry["image"])
+        if name not in found:
+            image = (path.parent / name).resolve()
+            if not image.is_relative_to(path.parent):
+                raise InputError(f"{path}, {section}[{number}]: image {name} lies outside {path.parent}")
+            if not image.exists():
+                missing.append(name)
+            found[name] = str(image)
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(found)} images in section {section!r} of {path} do not exist, first {missing[0]}; "
+            "restore them or make the datalist anew"
+        )
+    return [{**entry, "image": found[str(entry["image"])]} for entry in entries]
+
+
+def facts(path: str | Path) -> dict[str, Any]:
+    """Give what a datalist says about itself (seed, counts, whether it is a phantom) and the hash of its content."""
+    content = read_json(Path(path))
+    about = {name: value for name, value in content.items() if name not in SECTIONS}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return {**about, "datalist_sha256": digest}
