@@ -16,6 +16,8 @@ from .errors import InputError
 
 # name: (module, function of that module, one line for the overview)
 COMMANDS = {
+    "quickstart": ("quickstart", "quickstart", "see everything work on synthetic patients, in minutes"),
+    "predict": ("predict", "predict", "score axial T2 series, slice by slice, with heat maps"),
     "phantom": ("phantom", "phantom", "make a cohort of synthetic cervical patients as DICOM, with known answers"),
 }
 
@@ -86,6 +88,10 @@ def main(arguments: Sequence[str]) -> int:
             raise InputError(f"unknown command {name!r}" + (f"; did you mean {near[0]}?" if near else "") + f"\n{overview()}")
         module, attribute, _ = COMMANDS[name]
         function = getattr(importlib.import_module(f".{module}", __package__), attribute)
+        if "--help" in rest or "-h" in rest:
+            title = f"python -m scripts {name}"
+            say(fire.helptext.HelpText(function, fire.trace.FireTrace(function, name=title)).replace(f"'{title}'", title))
+            return 0
         check_flags(function, rest)
         status = fire.Fire(typed(function), command=rest, name=f"python -m scripts {name}", serialize=lambda _: None)
     except InputError as error:
