@@ -85,12 +85,18 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if name not in COMMANDS:
             near = difflib.get_close_matches(name, COMMANDS, n=1)
-            raise InputError(f"unknown command {name!r}" + (f"; did you mean {near[0]}?" if near else "") + f"\n{overview()}")
+            raise InputError(
+                f"unknown command {name!r}" + (f"; did you mean {near[0]}?" if near else "") + f"\n{overview()}"
+            )
         module, attribute, _ = COMMANDS[name]
         function = getattr(importlib.import_module(f".{module}", __package__), attribute)
         if "--help" in rest or "-h" in rest:
             title = f"python -m scripts {name}"
-            say(fire.helptext.HelpText(function, fire.trace.FireTrace(function, name=title)).replace(f"'{title}'", title))
+            say(
+                fire.helptext.HelpText(function, fire.trace.FireTrace(function, name=title)).replace(
+                    f"'{title}'", title
+                )
+            )
             return 0
         check_flags(function, rest)
         status = fire.Fire(typed(function), command=rest, name=f"python -m scripts {name}", serialize=lambda _: None)

@@ -33,7 +33,7 @@ def datalist_path(dataset_dir: str | None, output_dir: str, phantom_patients: in
         raise InputError(f"dataset_dir {path} is no folder; give the folder that holds datalist.json")
     if not (path / "datalist.json").is_file():
         raise InputError(
-            f"dataset_dir {path} holds no datalist.json; make one with `python -m scripts split`, or omit --dataset_dir to "
-            "train on a synthetic phantom"
+            f"dataset_dir {path} holds no datalist.json; make one with `python -m scripts split`, or omit "
+            "--dataset_dir to train on a synthetic phantom"
         )
     return str(path / "datalist.json")

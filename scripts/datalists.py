@@ -1,8 +1,8 @@
 """datalist.json: which slice belongs to which patient, label and section.
 
-The file looks like MONAI's decathlon datalists: lists under ``training``, ``validation`` and ``testing``, here of slices,
-plus the facts it was made with. MONAI's own loader turns every string that names a file into a path, so we read it
-ourselves and join ``image`` only.
+The file looks like MONAI's decathlon datalists: lists under ``training``, ``validation`` and ``testing``, here of
+slices, plus the facts it was made with. MONAI's own loader turns every string that names a file into a path, so we read
+it ourselves and join ``image`` only.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from monai.data import DistributedSampler, MetaTensor
 from monai.transforms import Compose, LoadImage, Orientation
+from monai.utils import convert_to_tensor
 from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
@@ -66,7 +67,9 @@ class ImageFiles(Dataset[tuple[int, Levels | str]]):
         if entry.get("sop_uid"):
             wanted = (str(entry["sop_uid"]), str(entry.get("frame", "")))
             if wanted not in known:
-                raise InputError(f"{entry['image']} holds no slice with SOPInstanceUID {' frame '.join(filter(None, wanted))}")
+                raise InputError(
+                    f"{entry['image']} holds no slice with SOPInstanceUID {' frame '.join(filter(None, wanted))}"
+                )
             return known.index(wanted)
         index = int(entry.get("slice_index") or 0)
         if not 0 <= index < len(known):
@@ -77,8 +80,8 @@ class ImageFiles(Dataset[tuple[int, Levels | str]]):
 class SliceDataset(Dataset[dict[str, Any]]):
     """Labelled slices of a datalist, or of ``{"image", "label"}`` volume pairs as MONAI Label gives them.
 
-    The deterministic ``transform`` runs once per file and ends in 8 bits; its result is kept as uint8 ``(1, S, S)`` without
-    metadata (6588 slices of 299 x 299 take 0.6 GB). A file that cannot be read is reported and left out.
+    The deterministic ``transform`` runs once per file and ends in 8 bits; its result is kept as uint8 ``(1, S, S)``
+    without metadata (6588 slices of 299 x 299 take 0.6 GB). A file that cannot be read is reported and left out.
 
     Args:
         data: entries of a datalist (`scripts.datalists.load`), or of MONAI Label.
@@ -191,19 +194,20 @@ class SliceDataset(Dataset[dict[str, Any]]):
         if not isinstance(index, int):
             *seed, index = index
         entry = self.entries[index]
-        sample = {"image": from_uint8(self._levels[index])}
+        image = from_uint8(self._levels[index])
         if seed and self.random_transform is not None:
             state = np.random.SeedSequence([*seed, index]).generate_state(1)[0]
             self.random_transform.set_random_state(seed=int(state))
-            sample = self.random_transform(sample)
-        return {"image": sample["image"], "label": torch.tensor([float(entry["label"])]), "index": index}
+            # a plain tensor again: metadata would slow down every operation of the network
+            image = convert_to_tensor(self.random_transform({"image": image})["image"], track_meta=False)
+        return {"image": image, "label": torch.tensor([float(entry["label"])]), "index": index}
 
 
 class SeededSampler(DistributedSampler):
     """Shuffle by seed and epoch, and send both along with every index.
 
-    The random state of a sample travels with its index, so that augmentation depends neither on the number of workers nor
-    on whether a run was interrupted. MONAI's engines set the epoch, in one process as in many.
+    The random state of a sample travels with its index, so that augmentation depends neither on the number of workers
+    nor on whether a run was interrupted. MONAI's engines set the epoch, in one process as in many.
 
     Args:
         dataset: the dataset.
@@ -218,7 +222,7 @@ class SeededSampler(DistributedSampler):
         rank = torch.distributed.get_rank() if distributed else 0
         super().__init__(dataset, even_divisible, replicas, rank, shuffle=shuffle, seed=seed)
 
-    def __iter__(self) -> Iterator[tuple[int, int, int]]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
         """Yield ``(seed, epoch, index)``."""
         return ((self.seed, self.epoch, int(index)) for index in super().__iter__())
 

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import roc_curve
 
@@ -42,9 +43,11 @@ def training_curve(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
         best = int(np.nanargmin(validated))
         loss.axvline(epochs[best], color="grey", linestyle=":", label=f"best epoch {epochs[best]:.0f}")
     loss.set(xlabel="epoch", ylabel="weighted cross-entropy")
-    loss.xaxis.get_major_locator().set_params(integer=True)
+    loss.xaxis.set_major_locator(MaxNLocator(integer=True))
     area = loss.twinx()
-    area.plot(epochs, [row.get("val_auc", np.nan) for row in rows], color="tab:green", alpha=0.6, label="val AUC (right)")
+    area.plot(
+        epochs, [row.get("val_auc", np.nan) for row in rows], color="tab:green", alpha=0.6, label="val AUC (right)"
+    )
     area.set(ylabel="AUC", ylim=(0.4, 1.0))
     handles = [*loss.get_legend_handles_labels()[0], *area.get_legend_handles_labels()[0]]
     loss.legend(handles=handles, loc="upper right", fontsize="small")

@@ -17,8 +17,10 @@ def bfloat16_is_fast(device_type: str) -> bool:
     """Tell whether the device multiplies bfloat16 matrices in hardware."""
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device_type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() and bool(
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return (
+        device_type == "cpu"
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     )
 
 
@@ -68,8 +70,8 @@ class SeriesInferer(Inferer):
             kwargs: not used.
 
         Returns:
-            ``(B, 2, H, W, D)``: channel 0 is the slice's logit, constant over the slice; channel 1 the Grad-CAM map, each
-            slice's maximum scaled to that slice's probability, so that only compressed slices look hot.
+            ``(B, 2, H, W, D)``: channel 0 is the slice's logit, constant over the slice; channel 1 the Grad-CAM map,
+            each slice's maximum scaled to that slice's probability, so that only compressed slices look hot.
         """
         volume = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         count, _, height, width, depth = volume.shape

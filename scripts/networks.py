@@ -88,13 +88,17 @@ class CordCompressionNet(nn.Module):
         architecture: str = "resnet50",
     ) -> None:
         super().__init__()
-        if not architecture.startswith("resnet") or architecture not in torchvision.models.list_models(torchvision.models):
+        if not architecture.startswith("resnet") or architecture not in torchvision.models.list_models(
+            torchvision.models
+        ):
             raise InputError(f"architecture must be a torchvision ResNet such as resnet50, got {architecture!r}")
         if any(width < 1 for width in hidden) or not 0 <= dropout < 1:
             raise InputError(f"expected positive hidden widths and dropout in [0, 1), got {hidden} and {dropout}")
         trunk = torchvision.models.get_model(architecture, weights=None)
         if weights is not None:
-            state = {name: value for name, value in pretrained_state(weights, architecture).items() if name[:3] != "fc."}
+            state = {
+                name: value for name, value in pretrained_state(weights, architecture).items() if name[:3] != "fc."
+            }
             problems = trunk.load_state_dict(state, strict=False)
             absent = [name for name in problems.missing_keys if not name.startswith("fc.")]
             if absent or problems.unexpected_keys:
@@ -118,7 +122,9 @@ class CordCompressionNet(nn.Module):
         try:
             return super().load_state_dict(state_dict, strict=True, assign=assign)
         except RuntimeError as error:
-            found = [tuple(value.shape) for name, value in state_dict.items() if name.startswith("head.") and value.ndim > 1]
+            found = [
+                tuple(value.shape) for name, value in state_dict.items() if name.startswith("head.") and value.ndim > 1
+            ]
             wanted = [tuple(value.shape) for name, value in self.head.state_dict().items() if value.ndim > 1]
             raise InputError(
                 f"the weights belong to another network: its head has layers {found or 'of other names'}, this one "

@@ -36,7 +36,9 @@ def predict(
     settings = checkpoints.read(path)
     missing = [name for name in checkpoints.SETTINGS if name not in settings]
     if missing:
-        raise InputError(f"{path} does not say its {', '.join(missing)}; expected a checkpoint written by configs/train.json")
+        raise InputError(
+            f"{path} does not say its {', '.join(missing)}; expected a checkpoint written by configs/train.json"
+        )
     parser = run_config(
         ["inference.json"],
         dataset_dir=list(inputs),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from .console import say
 from .datalists import load
@@ -30,7 +31,12 @@ def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, 
     cohort = folder / "phantom"
     say(f"1/4  making {patients} synthetic patients as DICOM in {cohort}")
     make_cohort(cohort, patients=patients, seed=seed, reuse=True)
-    common = {"dataset_dir": str(cohort), "output_dir": str(folder), "ckpt_dir": str(folder / "models"), "seed": seed}
+    common: dict[str, Any] = {
+        "dataset_dir": str(cohort),
+        "output_dir": str(folder),
+        "ckpt_dir": str(folder / "models"),
+        "seed": seed,
+    }
     say("2/4  training (configs/train.json with configs/quickstart.json)")
     run_config(["train.json", "quickstart.json"], max_epochs=epochs, **common)
     say("3/4  evaluating on patients the training never saw")
@@ -38,13 +44,16 @@ def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, 
         run_config(["train.json", "quickstart.json", "evaluate.json"], validate__section=section, **common)
     say("4/4  scoring one held-out patient as new DICOM, with heat maps")
     held_out = load(cohort / "datalist.json", "testing")
-    patient = max({row["patient_id"] for row in held_out}, key=lambda one: (sum(
-        row["label"] for row in held_out if row["patient_id"] == one), one))
+    patient = max(
+        {row["patient_id"] for row in held_out},
+        key=lambda one: (sum(row["label"] for row in held_out if row["patient_id"] == one), one),
+    )
     series = {str(Path(row["image"]).parent) for row in held_out if row["patient_id"] == patient}
     predict(*sorted(series), out=str(folder / "predictions"), weights=str(folder / "models" / "model.pt"))
     metrics = read_json(folder / "metrics.json")
     say()
-    say(f"done in {(time.monotonic() - started_s) / 60:.1f} min. On held-out phantom patients the slice AUC is {metrics['auc']:.3f}.")
+    minutes = (time.monotonic() - started_s) / 60
+    say(f"done in {minutes:.1f} min. On held-out phantom patients the slice AUC is {metrics['auc']:.3f}.")
     say("It proves that the software works and says nothing about real patients. Look at:")
     for name in ("training_curve.png", "roc.png", "metrics.json", "predictions.csv"):
         say(f"  {folder / name}")

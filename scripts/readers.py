@@ -39,7 +39,9 @@ def unpack(archive: Path, folder: str) -> None:
         with zipfile.ZipFile(archive) as content:
             size = sum(member.file_size for member in content.infolist())
             if size > ZIP_LIMIT_BYTES:
-                raise InputError(f"{archive} unpacks to {size / 2**30:.0f} GiB, more than the {ZIP_LIMIT_BYTES >> 30} allowed")
+                raise InputError(
+                    f"{archive} unpacks to {size / 2**30:.0f} GiB, more than the {ZIP_LIMIT_BYTES >> 30} allowed"
+                )
             content.extractall(folder)  # refuses absolute paths and '..' itself
     except (zipfile.BadZipFile, OSError, RuntimeError) as error:
         raise InputError(f"{archive} cannot be unpacked: {error}") from error
@@ -77,7 +79,13 @@ def decode(stack: Stack) -> NDArray[np.float32]:
 
 
 def affine_of(stack: Stack) -> NDArray[np.float64]:
-    """Give the matrix from (column, row, slice) to millimetres in LPS, from the headers' full precision."""
+    """Give the matrix from (column, row, slice) to millimetres in LPS, from the headers' full precision.
+
+    Raises:
+        InputError: the headers do not say where the pixels lie.
+    """
+    if stack.row_spacing_mm is None or stack.column_spacing_mm is None or not stack.normal:
+        raise InputError(f"{stack.folder} does not say where its pixels lie (PixelSpacing, ImageOrientationPatient)")
     affine = np.eye(4)
     affine[:3, 0] = np.multiply(stack.row_direction, stack.column_spacing_mm)
     affine[:3, 1] = np.multiply(stack.column_direction, stack.row_spacing_mm)
@@ -93,8 +101,8 @@ def affine_of(stack: Stack) -> NDArray[np.float64]:
 class SeriesReader(ITKReader):
     """Read one image series as ``(columns, rows, slices)`` float32 with its full affine.
 
-    Takes a DICOM file, a list of files in any order, a folder or a zip that holds exactly one stack, or a NIfTI, NRRD or
-    MetaImage file. DICOM slices come most caudal first (along the slice normal, never by file name) and bring their
+    Takes a DICOM file, a list of files in any order, a folder or a zip that holds exactly one stack, or a NIfTI, NRRD
+    or MetaImage file. DICOM slices come most caudal first (along the slice normal, never by file name) and bring their
     identity: ``meta["slices"]`` is a JSON list of ``{"sop_uid", "frame"}``.
 
     Reading happens in ``get_data``: MONAI's ``LoadImage`` tries other readers when ``read`` fails, and those would
@@ -157,4 +165,6 @@ class SeriesReader(ITKReader):
         pixels = np.ascontiguousarray(pixels, dtype=np.float32)
         if not np.isfinite(pixels).all():
             raise InputError(f"{path} holds voxel values that are no numbers")
+        if len(np.unique(pixels)) <= 2:
+            raise InputError(f"{path} holds at most two different values: a mask, not an image")
         return pixels, meta

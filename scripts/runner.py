@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -94,6 +96,9 @@ def prepare(folders: Sequence[str]) -> None:
     Raises:
         InputError: an unknown config key, or a folder that cannot be written.
     """
+    # MONAI tells everyone who loads an image that an optional GPU decoder is absent
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
     if under_monai_bundle():
         sys.excepthook = show_input_errors
         files = config_files(sys.argv[1:])

@@ -18,11 +18,13 @@ from .errors import InputError, root_message
 from .readers import is_volume_file
 
 
-def find_series(inputs: str | Path | Sequence[str | Path], force: bool = False) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+def find_series(
+    inputs: str | Path | Sequence[str | Path], force: bool = False
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """List the image series below some paths that are axial T2, and those that are not with the reason.
 
     Args:
-        inputs: files, series folders, study folders or whole disks; DICOM, NIfTI, NRRD, MetaImage, or zips of one series.
+        inputs: files or folders at any depth; DICOM, NIfTI, NRRD, MetaImage, or zips of one series.
         force: also take series whose sequence or orientation is refused, as long as they are volumes.
 
     Returns:
@@ -43,7 +45,9 @@ def find_series(inputs: str | Path | Sequence[str | Path], force: bool = False) 
         for file in inside:
             if is_volume_file(file) or file.suffix.lower() == ".zip":
                 stem = file.name.removesuffix(".gz").rsplit(".", 1)[0]
-                series.append({"image": str(file), "series_uid": stem, "patient_id": "", "study_uid": "", "warnings": ""})
+                series.append(
+                    {"image": str(file), "series_uid": stem, "patient_id": "", "study_uid": "", "warnings": ""}
+                )
             else:
                 dicom.append(file)
     stacks, unreadable = scan(dicom, workers=0) if dicom else ([], [])
@@ -99,7 +103,9 @@ class SeriesDataset(IterableDataset[dict[str, Any]]):
                 yield self.transform(dict(entry))
             except Exception as error:  # whatever a broken series provokes, the others are still good
                 source = entry["image"] if isinstance(entry["image"], str) else str(Path(entry["image"][0]).parent)
-                self.failures.append({"input": source, "series_uid": entry["series_uid"], "reason": root_message(error)})
+                self.failures.append(
+                    {"input": source, "series_uid": entry["series_uid"], "reason": root_message(error)}
+                )
                 say(f"left out {source}: {root_message(error)}")
 
 

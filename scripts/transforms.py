@@ -1,6 +1,6 @@
 """The deterministic chain from a loaded image to what the network sees; every client runs the same one.
 
-Images are ``(1, H, W, D)``: H = rows to posterior, W = columns to the patient's left, D = slices, the most caudal first.
+Images are ``(1, H, W, D)``: H = rows to posterior, W = columns to the patient's left, D = slices, most caudal first.
 All of it works slice by slice, so a slice loaded alone gives the same numbers as in its series.
 """
 
@@ -22,16 +22,16 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def resize_slices(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Resize every slice of ``(C, H, W, D)`` to ``size``, bilinear with antialiasing, none mixed with its neighbours."""
-    slices = image.permute(0, 3, 1, 2)
+    """Resize every slice of ``(C, H, W, D)`` to ``size``, bilinear, antialiased, none mixed with others."""
+    slices = image.permute(0, 3, 1, 2).contiguous()
     return interpolate(slices, size=size, mode="bilinear", antialias=True).permute(0, 2, 3, 1).contiguous()
 
 
 class SquareFieldOfViewd(MapTransform, InvertibleTransform):
     """Frame every slice as a square in millimetres and resize it to ``image_size`` pixels.
 
-    The shorter side is padded with zeros, in millimetres: stretching pixels would fake a flattened cord. Then the central
-    ``crop_fraction`` of the square is kept. The inverse puts maps back onto the original grid, zero outside the crop.
+    The shorter side is padded with zeros, in millimetres: stretching pixels would fake a flattened cord. Then the
+    central ``crop_fraction`` of the square is kept. The inverse puts maps back onto the original grid, zero outside.
 
     Args:
         keys: keys of images ``(C, H, W, D)`` with an affine.
@@ -92,7 +92,8 @@ class SquareFieldOfViewd(MapTransform, InvertibleTransform):
         for key in self.key_iterator(result):
             image = result[key]
             extra = self.pop_transform(image)[TraceKeys.EXTRA_INFO]
-            framed = resize_slices(image.as_tensor(), tuple(int(n) for n in extra["framed_size"]))
+            height, width = extra["framed_size"]
+            framed = resize_slices(image.as_tensor(), (int(height), int(width)))
             output = MetaTensor(
                 pad(framed, [0, 0, *(-int(n) for n in extra["margins"])]),
                 meta=image.meta,
@@ -172,4 +173,3 @@ def to_network_input(image: torch.Tensor, profile: str) -> torch.Tensor:
     elif profile != "paper":
         raise InputError(f"profile must be imagenet or paper, got {profile!r}")
     return repeated.contiguous(memory_format=torch.channels_last)
-

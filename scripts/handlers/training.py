@@ -26,7 +26,9 @@ from ..files import write_csv
 
 def rank() -> int:
     """Give this process's rank, 0 where there is only one."""
-    return torch.distributed.get_rank() if torch.distributed.is_available() and torch.distributed.is_initialized() else 0
+    return (
+        torch.distributed.get_rank() if torch.distributed.is_available() and torch.distributed.is_initialized() else 0
+    )
 
 
 def move_to(value: Any, device: torch.device) -> Any:
@@ -127,6 +129,7 @@ class EarlyStop(EarlyStopping):
     def __init__(self, validator: Engine, metric: str, patience: int, min_epochs: int) -> None:
         super().__init__(int(patience), lambda engine: -float(validator.state.metrics[metric]), validator)
         self.min_epochs = int(min_epochs)
+        self.best_score: float | None = None
 
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer that is to be stopped."""
