@@ -3,7 +3,7 @@
 from .evaluation import WritePredictions
 from .heatmaps import GradCAM
 from .series import WriteSeries
-from .training import BestCheckpoint, EarlyStop, History, LastCheckpoint, Resume, SeedEpochs
+from .training import BestCheckpoint, EarlyStop, History, LastCheckpoint, Resume, SeedEpochs, Together
 
 __all__ = [
     "BestCheckpoint",
@@ -13,6 +13,7 @@ __all__ = [
     "LastCheckpoint",
     "Resume",
     "SeedEpochs",
+    "Together",
     "WritePredictions",
     "WriteSeries",
 ]

@@ -7,7 +7,7 @@ config they stand after the ``ValidationHandler``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,25 @@ def move_to(value: Any, device: torch.device) -> Any:
     if isinstance(value, dict):
         return {key: move_to(item, device) for key, item in value.items()}
     return [move_to(item, device) for item in value] if isinstance(value, list) else value
+
+
+class Together:
+    """Attach several handlers, in their order, as one.
+
+    MONAI Label reads a config's list of handlers before references are resolved and expects literal objects in it; so
+    handlers that are also referred to elsewhere stand in the config on their own, and one of these in the list.
+
+    Args:
+        handlers: handlers with an ``attach``.
+    """
+
+    def __init__(self, handlers: Sequence[Any]) -> None:
+        self.handlers = list(handlers)
+
+    def attach(self, engine: Engine) -> None:
+        """Attach all to an engine."""
+        for handler in self.handlers:
+            handler.attach(engine)
 
 
 class SeedEpochs:
