@@ -87,17 +87,16 @@ def main(arguments: Sequence[str], commands: Commands = COMMANDS, package: str =
         if name not in commands:
             near = difflib.get_close_matches(name, commands, n=1)
             raise InputError(
-                f"unknown command {name!r}" + (f"; did you mean {near[0]}?" if near else "") + f"\n{overview(commands, package)}"
+                f"unknown command {name!r}"
+                + (f"; did you mean {near[0]}?" if near else "")
+                + f"\n{overview(commands, package)}"
             )
         module, attribute, _ = commands[name]
         function = getattr(importlib.import_module(f".{module}", package), attribute)
         if "--help" in rest or "-h" in rest:
             title = f"python -m {package} {name}"
-            say(
-                fire.helptext.HelpText(function, fire.trace.FireTrace(function, name=title)).replace(
-                    f"'{title}'", title
-                )
-            )
+            text = fire.helptext.HelpText(function, fire.trace.FireTrace(function, name=title))
+            say(text.replace(repr(title), title))
             return 0
         check_flags(function, rest)
         status = fire.Fire(typed(function), command=rest, name=f"python -m {package} {name}", serialize=lambda _: None)

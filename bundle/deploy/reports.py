@@ -50,8 +50,7 @@ def structured_report(
             ],
             qualitative_evaluations=[
                 hd.sr.QualitativeEvaluation(
-                    name=SPINAL_CORD_COMPRESSION,
-                    value=codes.SCT.Present if row["compressed"] else codes.SCT.Absent,
+                    name=SPINAL_CORD_COMPRESSION, value=codes.SCT.Present if row["compressed"] else codes.SCT.Absent
                 )
             ],
         )
@@ -115,7 +114,7 @@ def secondary_captures(
             sop_instance_uid=hd.UID(),
             instance_number=number,
             manufacturer=SOFTWARE,
-            pixel_spacing=tuple(float(value) for value in source.PixelSpacing),
+            pixel_spacing=tuple(map(float, source.PixelSpacing)),  # type: ignore[arg-type]  # annotated as integers
             patient_orientation=("L", "P"),
             transfer_syntax_uid=ExplicitVRLittleEndian,
         )
