@@ -22,7 +22,7 @@ def split_features(network: nn.Module, layer: str) -> tuple[list[nn.Module], lis
     Raises:
         InputError: ``layer`` is not a child of ``network.features``.
     """
-    names, children = zip(*network.get_submodule("features").named_children(), strict=True)
+    names, children = zip(*dict(network.named_children())["features"].named_children(), strict=True)
     if layer not in names:
         raise InputError(f"layer must be one of {', '.join(names)}, got {layer!r}")
     cut = names.index(layer) + 1
@@ -49,7 +49,8 @@ def class_activation(
     """
     if sign not in (1, -1):
         raise InputError(f"sign must be 1 (for) or -1 (against), got {sign}")
-    rest = [*split_features(network, layer)[1], *map(network.get_submodule, ("pool", "head"))]
+    parts = dict(network.named_children())
+    rest = [*split_features(network, layer)[1], parts["pool"], parts["head"]]
     training = [module.training for module in rest]
     with torch.inference_mode(False), torch.enable_grad():
         leaf = activation.detach().clone().requires_grad_(True)
