@@ -39,7 +39,7 @@ def identities(image: MetaTensor) -> list[tuple[str, str]]:
 
 def mask_labels(path: str) -> list[int]:
     """Reduce a label volume to one label per axial slice, 1 where any voxel is set, the most caudal slice first."""
-    mask = Orientation(axcodes="PLS")(LoadImage(ensure_channel_first=True)(path))
+    mask = Orientation(axcodes="PLS", labels=None)(LoadImage(ensure_channel_first=True)(path))
     return [int(flag) for flag in (mask.as_tensor() > 0).any(0).any(0).any(0)]
 
 
