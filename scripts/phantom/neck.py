@@ -61,7 +61,7 @@ def paint_neck(
     paint_muscles(canvas, anatomy, low, tissues, texture, coarse, fascia)
     paint_midline(canvas, anatomy, y_centre + half_depth, tissues)
     paint_vessels(canvas, anatomy, level, low, tissues)
-    paint_airway(canvas, anatomy, level, low, high, tissues, texture)
+    paint_airway(canvas, anatomy, level, low, high, tissues, np.minimum(texture, 1.2))
     canvas.image = shell + deep * (canvas.image - shell)
 
 
