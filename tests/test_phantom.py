@@ -17,6 +17,7 @@ import pytest
 from scripts import datalists
 from scripts.__main__ import main
 from scripts.errors import InputError
+from scripts.phantom import cohort as cohorts
 from scripts.phantom import make_cohort
 
 SMALL = {"patients": 6, "seed": 3, "slices": 5, "matrix": 96}
@@ -129,7 +130,7 @@ def test_twins_differ_only_where_a_lesion_is(cohort):
 
 
 def test_masks_lie_on_the_cord_of_their_series(cohort, entries):
-    """Same grid as the DICOM series, CSF brighter than cord, most so exactly in place, and the area that truth.csv tells."""
+    """Same grid as the DICOM series, CSF brightest against cord exactly in place, and the area that truth.csv tells."""
     truth = {row["sop_uid"]: row for row in rows(cohort / "truth.csv")}
     errors, contrasts = [], np.zeros((3, 3))
     for entry in entries:
@@ -275,10 +276,23 @@ class TestFolder:
         def stop(*_args):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("scripts.phantom.cohort.write_tables", stop)
+        monkeypatch.setattr(cohorts, "write_tables", stop)
         with pytest.raises(KeyboardInterrupt):
             make_cohort(tmp_path / "cohort", **self.ONE)
         assert list(tmp_path.iterdir()) == []
+
+    def test_two_processes_may_make_the_same_cohort_at_once(self, tmp_path, monkeypatch):
+        """As training on several GPUs does: whoever comes second takes what is there."""
+
+        def be_overtaken(folder, *arguments):
+            write_tables(folder, *arguments)
+            shutil.copytree(folder, tmp_path / "cohort")
+
+        write_tables = cohorts.write_tables
+        monkeypatch.setattr(cohorts, "write_tables", be_overtaken)
+        path = make_cohort(tmp_path / "cohort", reuse=True, **self.ONE)
+        assert datalists.load(path, "testing" if datalists.facts(path)["counts"]["testing"]["slices"] else "training")
+        assert [folder.name for folder in tmp_path.iterdir()] == ["cohort"]
 
     @pytest.mark.parametrize(
         ("name", "value"), [("patients", 0), ("seed", -1), ("style", "stir"), ("slices", 0), ("matrix", 16)]

@@ -25,7 +25,7 @@ def phantom(
 ) -> None:
     """Make a cohort of synthetic cervical patients as DICOM, with known answers.
 
-    About 1.5 s and 10 MB a patient and CPU. The same arguments give the same bytes, whatever the number of workers.
+    About 2 s of one CPU and 10 MB a patient. The same arguments give the same bytes, whatever the number of workers.
 
     Args:
         out: folder of the cohort; new or empty.
