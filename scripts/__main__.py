@@ -17,6 +17,7 @@ from .errors import InputError
 # name: (module, function of that module, one line for the overview)
 COMMANDS = {
     "phantom": ("phantom", "phantom", "make a cohort of synthetic cervical patients as DICOM, with known answers"),
+    "index": ("index", "index", "list every series below a folder: axial T2 or refused, and why"),
 }
 
 
