@@ -22,6 +22,7 @@ COMMANDS = {
     "consensus": ("adjudication", "consensus", "merge agreed labels and rulings into one final label per slice"),
     "split": ("cohorts", "split", "divide labelled patients into training, validation and testing"),
     "check-split": ("leaks", "check_split", "check that no patient, series or picture is in two sections of a datalist"),
+    "describe": ("description", "describe", "compare two cohorts: age, sex, mJOA, scanner, voxels, with tests"),
 }
 
 

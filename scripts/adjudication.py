@@ -34,7 +34,7 @@ def agree(
     all pairs. Raters are compared by their first readings.
 
     Writes OUT: the slices whose reference raters disagree, with an empty column "ruling" for 0, 1 or why the slice is
-    not evaluable. Settle them together, then run `python -m scripts consensus`. OUT_kappa: all pairs with their numbers.
+    not evaluable. Settle them together, then run `python -m scripts consensus`. OUT_kappa: the numbers of all pairs.
 
     Args:
         labels: CSV with patient_id, series_uid, sop_uid, rater, reading, role, status, label, and perhaps grade.
