@@ -18,6 +18,7 @@ from .errors import InputError
 COMMANDS = {
     "phantom": ("phantom", "phantom", "make a cohort of synthetic cervical patients as DICOM, with known answers"),
     "index": ("index", "index", "list every series below a folder: axial T2 or refused, and why"),
+    "deidentify": ("deidentification", "deidentify", "copy MR images without identity, pixels and geometry untouched"),
     "agree": ("adjudication", "agree", "measure how well raters agree, and list the slices to settle"),
     "consensus": ("adjudication", "consensus", "merge agreed labels and rulings into one final label per slice"),
     "split": ("cohorts", "split", "divide labelled patients into training, validation and testing"),
