@@ -39,7 +39,7 @@ TRANSFER_SYNTAX = 0x00020010
 DICOMDIR = "1.2.840.10008.1.3.10"
 EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
-FIRST_BYTES = 1 << 16
+FIRST_BYTES = 1 << 17
 BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 
 Fields = dict[str, Any]

@@ -73,7 +73,7 @@ def scan(
     Args:
         paths: a folder (any nesting, any file names), a file, or a list of either.
         workers: processes; 0 reads in this one, None takes one per core where there are many files.
-        watch: wraps the iteration over chunks, given the number of files, e.g. to show progress.
+        watch: wraps the iteration over chunks of ``CHUNK`` files, given their number, e.g. to show progress.
 
     Returns:
         Stacks, in an order that does not depend on file names; and each unreadable file with its reason.
@@ -88,7 +88,7 @@ def scan(
     known: dict[Facts, Facts] = {}
     frames: list[Frame] = []
     unreadable: list[tuple[str, str]] = []
-    for found, failed in watch(read_chunks(chunks, workers), len(files)):
+    for found, failed in watch(read_chunks(chunks, workers), len(chunks)):
         frames += [share(frame, known) for frame in found]
         unreadable += failed
     return assemble(frames), sorted(unreadable)
