@@ -16,7 +16,7 @@ from .errors import InputError
 
 # name: (module, function of that module, one line for the overview)
 COMMANDS = {
-    "phantom": ("phantom", "phantom", "make a cohort of synthetic cervical patients as DICOM, with known answers"),
+    "phantom": ("phantom", "phantom", "make a cohort of synthetic cervical patients as DICOM, with known answers")
 }
 
 
@@ -83,7 +83,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if name not in COMMANDS:
             near = difflib.get_close_matches(name, COMMANDS, n=1)
-            raise InputError(f"unknown command {name!r}" + (f"; did you mean {near[0]}?" if near else "") + f"\n{overview()}")
+            raise InputError(
+                f"unknown command {name!r}" + (f"; did you mean {near[0]}?" if near else "") + f"\n{overview()}"
+            )
         module, attribute, _ = COMMANDS[name]
         function = getattr(importlib.import_module(f".{module}", __package__), attribute)
         check_flags(function, rest)
