@@ -16,7 +16,8 @@ from .errors import InputError
 
 # name: (module, function of that module, one line for the overview)
 COMMANDS = {
-    "phantom": ("phantom", "phantom", "make a cohort of synthetic cervical patients as DICOM, with known answers")
+    "phantom": ("phantom", "phantom", "make a cohort of synthetic cervical patients as DICOM, with known answers"),
+    "report": ("report", "report", "turn predictions into report.json, figures and one HTML page"),
 }
 
 
