@@ -26,6 +26,7 @@ COMMANDS = {
     "split": ("cohorts", "split", "divide labelled patients into training, validation and testing"),
     "check-split": ("leaks", "check_split", "check that no patient, series or picture is in two sections of a datalist"),
     "describe": ("description", "describe", "compare two cohorts: age, sex, mJOA, scanner, voxels, with tests"),
+    "report": ("report", "report", "turn predictions into report.json, figures and one HTML page"),
 }
 
 
