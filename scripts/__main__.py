@@ -16,6 +16,8 @@ from .errors import InputError
 
 # name: (module, function of that module, one line for the overview)
 COMMANDS = {
+    "quickstart": ("quickstart", "quickstart", "see everything work on synthetic patients, in minutes"),
+    "predict": ("predict", "predict", "score axial T2 series, slice by slice, with heat maps"),
     "phantom": ("phantom", "phantom", "make a cohort of synthetic cervical patients as DICOM, with known answers"),
     "index": ("index", "index", "list every series below a folder: axial T2 or refused, and why"),
     "deidentify": ("deidentification", "deidentify", "copy MR images without identity, pixels and geometry untouched"),
@@ -24,6 +26,7 @@ COMMANDS = {
     "split": ("cohorts", "split", "divide labelled patients into training, validation and testing"),
     "check-split": ("leaks", "check_split", "check that no patient, series or picture is in two sections of a datalist"),
     "describe": ("description", "describe", "compare two cohorts: age, sex, mJOA, scanner, voxels, with tests"),
+    "report": ("report", "report", "turn predictions into report.json, figures and one HTML page"),
 }
 
 
@@ -90,9 +93,19 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if name not in COMMANDS:
             near = difflib.get_close_matches(name, COMMANDS, n=1)
-            raise InputError(f"unknown command {name!r}" + (f"; did you mean {near[0]}?" if near else "") + f"\n{overview()}")
+            raise InputError(
+                f"unknown command {name!r}" + (f"; did you mean {near[0]}?" if near else "") + f"\n{overview()}"
+            )
         module, attribute, _ = COMMANDS[name]
         function = getattr(importlib.import_module(f".{module}", __package__), attribute)
+        if "--help" in rest or "-h" in rest:
+            title = f"python -m scripts {name}"
+            say(
+                fire.helptext.HelpText(function, fire.trace.FireTrace(function, name=title)).replace(
+                    f"'{title}'", title
+                )
+            )
+            return 0
         check_flags(function, rest)
         status = fire.Fire(typed(function), command=rest, name=f"python -m scripts {name}", serialize=lambda _: None)
     except InputError as error:

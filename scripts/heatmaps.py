@@ -1,0 +1,100 @@
+"""Grad-CAM: which places of a slice spoke for (or against) compression.
+
+The map needs the gradient of the logit with respect to one layer's activation. Only what follows that layer is
+differentiated, so for the last layer (``layer4``) a map costs a plain forward pass and one pass through the head. The
+children of the network are called one after the other, without hooks, so it works on a TorchScript copy too.
+
+Source: Selvaraju et al. 2017, ICCV, equations 1 and 2, doi:10.1109/ICCV.2017.74.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+
+from .errors import InputError
+
+
+def split_features(network: nn.Module, layer: str) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Divide ``network.features`` into what leads to ``layer`` (included) and what follows.
+
+    Raises:
+        InputError: ``layer`` is not a child of ``network.features``.
+    """
+    names, children = zip(*dict(network.named_children())["features"].named_children(), strict=True)
+    if layer not in names:
+        raise InputError(f"layer must be one of {', '.join(names)}, got {layer!r}")
+    cut = names.index(layer) + 1
+    return list(children[:cut]), list(children[cut:])
+
+
+def class_activation(
+    network: nn.Module, activation: torch.Tensor, layer: str = "layer4", target: int = 0, sign: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Continue from the activation of ``layer`` to the logits and the Grad-CAM map.
+
+    Works under ``no_grad`` and ``inference_mode``, and whatever mode the network is in: what follows the layer runs
+    in evaluation mode and is put back afterwards.
+
+    Args:
+        network: a `CordCompressionNet`, or a TorchScript copy of one.
+        activation: output of ``layer``, ``(N, C, h, w)``.
+        layer: child of ``network.features`` that gave ``activation``.
+        target: which logit is explained.
+        sign: 1 explains the logit (what spoke *for* the class), -1 its negative (what spoke *against* it).
+
+    Returns:
+        logits ``(N, K)`` and the rectified map ``(N, h, w)``, not normalised; large is hot.
+    """
+    if sign not in (1, -1):
+        raise InputError(f"sign must be 1 (for) or -1 (against), got {sign}")
+    parts = dict(network.named_children())
+    rest = [*split_features(network, layer)[1], parts["pool"], parts["head"]]
+    training = [module.training for module in rest]
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = activation.detach().clone().requires_grad_(True)
+        output = leaf
+        try:
+            for module in rest:
+                output = module.eval()(output)
+        finally:
+            for module, mode in zip(rest, training, strict=True):
+                module.train(mode)
+        (gradient,) = torch.autograd.grad(sign * output[:, target].sum(), leaf)
+        weights = gradient.mean((2, 3), keepdim=True)
+        heatmap = torch.relu((weights * leaf).sum(1))
+    return output.detach(), heatmap.detach()
+
+
+def grad_cam(
+    network: nn.Module, image: torch.Tensor, layer: str = "layer4", target: int = 0, sign: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute logits and Grad-CAM maps of a batch in one forward pass.
+
+    Args:
+        network: a `CordCompressionNet` in evaluation mode, or a TorchScript copy of one.
+        image: network input ``(N, 3, H, W)``.
+        layer: child of ``network.features``; earlier layers give finer maps at a higher cost.
+        target: which logit is explained.
+        sign: 1 for, -1 against.
+
+    Returns:
+        logits ``(N, K)`` and the map ``(N, h, w)`` at the layer's resolution, not normalised; large is hot.
+    """
+    with torch.no_grad():
+        activation = image
+        for module in split_features(network, layer)[0]:
+            activation = module(activation)
+    return class_activation(network, activation, layer, target, sign)
+
+
+def enlarge(heatmap: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Interpolate maps ``(N, h, w)`` to ``(N, *size)``."""
+    return interpolate(heatmap[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def normalise(heatmap: torch.Tensor) -> torch.Tensor:
+    """Scale every map of ``(N, h, w)`` to a maximum of 1; a map without any heat stays 0."""
+    peak = heatmap.amax((1, 2), keepdim=True)
+    return torch.where(peak > 0, heatmap / torch.where(peak > 0, peak, 1), 0)
