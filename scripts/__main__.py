@@ -24,7 +24,7 @@ COMMANDS = {
     "agree": ("adjudication", "agree", "measure how well raters agree, and list the slices to settle"),
     "consensus": ("adjudication", "consensus", "merge agreed labels and rulings into one final label per slice"),
     "split": ("cohorts", "split", "divide labelled patients into training, validation and testing"),
-    "check-split": ("leaks", "check_split", "check that no patient, series or picture is in two sections of a datalist"),
+    "check-split": ("leaks", "check_split", "check that no patient, series or picture is in two sections"),
     "describe": ("description", "describe", "compare two cohorts: age, sex, mJOA, scanner, voxels, with tests"),
     "report": ("report", "report", "turn predictions into report.json, figures and one HTML page"),
 }
