@@ -302,6 +302,11 @@ def test_a_lossless_derivation_survives_in_our_own_words(tmp_path):
     assert dcmread(found).DerivationDescription == "Lossless compression"
 
 
+def test_a_maker_given_as_institution_is_no_reason_to_refuse(tmp_path):
+    write_series(tmp_path / "in", n=1, InstitutionName="TOSHIBA", Manufacturer="TOSHIBA_MEC")
+    assert len(images(run(tmp_path / "in"))) == 1
+
+
 TABLE = [Tag(tag[:2]) for tag in dicomfields_2026c.ALL_TAGS if len(tag) == 2]
 UID_TAGS = {Tag(tag) for tag in [*dicomfields_2026c.U_TAGS, *dicomfields_2026c.X_Z_U_STAR_TAGS]}
 
