@@ -88,10 +88,11 @@ def watch_headers(chunks: Iterable[Read], n: int) -> Iterable[Read]:
 def decoded(stacks: Sequence[Stack], judgements: Sequence[Judgement]) -> list[Judgement]:
     """Refuse accepted stacks with compressed slices that cannot be decoded; native pixels need no such look."""
     compressed = {
-        number: sorted({one.path for one in stack.slices})
+        number: sorted({one.path for one in stack.slices if one.transfer_syntax_uid not in NATIVE})
         for number, (stack, judgement) in enumerate(zip(stacks, judgements, strict=True))
-        if judgement.accepted and stack.transfer_syntax_uid not in NATIVE
+        if judgement.accepted
     }
+    compressed = {number: paths for number, paths in compressed.items() if paths}
     found = list(judgements)
     if not compressed:
         return found

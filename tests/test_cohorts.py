@@ -32,9 +32,14 @@ from scripts.errors import InputError
 from scripts.leaks import check_split
 
 
+@pytest.fixture(scope="module")
+def master(tmp_path_factory) -> Path:
+    return write_cohort(tmp_path_factory.mktemp("master"))
+
+
 @pytest.fixture
-def cohort(tmp_path) -> Path:
-    return write_cohort(tmp_path)
+def cohort(master, tmp_path) -> Path:
+    return shutil.copytree(master, tmp_path, dirs_exist_ok=True)
 
 
 def run(cohort: Path, **options) -> dict:

@@ -140,6 +140,16 @@ def test_every_transfer_syntax_keeps_its_bytes(tmp_path, syntax):
     assert new.Rows == 32
 
 
+def test_values_that_make_pydicom_complain_are_not_quoted(source, capsys, recwarn, caplog):
+    path = source / "odd"
+    write(identified(0), path)
+    path.write_bytes(path.read_bytes().replace(b"19530417", b"Doe^17.4").replace(b"HFS ", b"Doe "))
+    run(source)
+    printed = capsys.readouterr()
+    said = printed.out + printed.err + caplog.text + "".join(str(one.message) for one in recwarn)
+    assert "Doe" not in said.replace(str(source), "")
+
+
 def test_uids_are_replaced_alike_everywhere(source):
     out = run(source)
     found = [dcmread(path) for path in images(out)]
@@ -290,6 +300,11 @@ def test_a_lossless_derivation_survives_in_our_own_words(tmp_path):
     write(ds, tmp_path / "in" / "a")
     (found,) = images(run(tmp_path / "in"))
     assert dcmread(found).DerivationDescription == "Lossless compression"
+
+
+def test_a_maker_given_as_institution_is_no_reason_to_refuse(tmp_path):
+    write_series(tmp_path / "in", n=1, InstitutionName="TOSHIBA", Manufacturer="TOSHIBA_MEC")
+    assert len(images(run(tmp_path / "in"))) == 1
 
 
 TABLE = [Tag(tag[:2]) for tag in dicomfields_2026c.ALL_TAGS if len(tag) == 2]

@@ -17,6 +17,7 @@ from ..dicom import files_below
 from ..dicom.elements import UnreadableError
 from ..dicom.frames import read_frames
 from ..dicom.judgements import ENHANCED_MR, MR
+from ..dicom.sources import quiet
 from ..errors import InputError
 from .linkage import Linkage
 from .rules import clean, identifiers, left_over
@@ -64,7 +65,8 @@ def deidentify(source: str, out: str, linkage: str, dates: str = "shift", tables
         draft = Path(name) / "draft"
         for path in progress(files, "removing identities", "file"):
             try:
-                result, content = cleaned(path, who, dates == "shift")
+                with quiet():
+                    result, content = cleaned(path, who, dates == "shift")
                 place = (
                     draft
                     / "dicom"

@@ -152,15 +152,17 @@ def mark(result: Dataset, shift_dates: bool) -> None:
 def identifiers(source: Dataset) -> set[str]:
     """Gather what identifies a patient, visit or device, for looking whether any of it is left.
 
-    Short numbers are left out, for they appear among the sizes and times of any image.
+    Short numbers are left out, for they appear among the sizes and times of any image, and so are words of the maker's
+    name, which some scanners give as their institution.
     """
+    maker = f"{source.get('Manufacturer', '')} {source.get('ManufacturerModelName', '')}".upper()
     found = set()
     for keyword in IDENTIFYING:
         value = str(source.get(keyword, "") or "")
         found.update([value, *re.split(r"[\\^=\s,;]+", value)])
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"):
         found.add(str(source.get(keyword, "") or ""))
-    long_enough = {one for one in found if len(one) >= SHORTEST_IDENTIFIER}
+    long_enough = {one for one in found if len(one) >= SHORTEST_IDENTIFIER and one.upper() not in maker}
     return {one for one in long_enough if not (one.isdigit() and len(one) < SHORTEST_IDENTIFIER + 2)}
 
 

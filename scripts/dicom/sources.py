@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,10 +52,23 @@ def read(paths: Sequence[str]) -> Read:
     return frames, unreadable
 
 
-def read_quietly(paths: Sequence[str]) -> Read:
-    """Read some files without pydicom's warnings, for we report what is wrong ourselves."""
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence pydicom's warnings, which quote values; what is wrong with a file we report ourselves."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def read_quietly(paths: Sequence[str]) -> Read:
+    """Read some files without pydicom's warnings."""
+    with quiet():
         return read(paths)
 
 
