@@ -13,6 +13,7 @@ from monai.transforms import MapTransform
 from torch.utils.data import IterableDataset
 
 from .console import say
+from .datasets import identities
 from .dicom import Stack, judge, scan
 from .errors import InputError, root_message
 from .readers import is_volume_file
@@ -113,16 +114,18 @@ class SliceScoresd(MapTransform):
     """Split a prediction ``(2, H, W, D)`` into slice logits and a heat map; the first step of the postprocessing.
 
     Adds ``logits`` (D,), ``heatmap`` ``(1, H, W, D)`` in [0, 1], a copy of it that stays on the network's grid
-    (``network_heatmap``, ``(H, W, D)``), and ``result``: what MONAI Label answers as JSON.
+    (``network_heatmap``, ``(H, W, D)``), ``result``: what MONAI Label and Deploy answer as JSON, and
+    ``result_extension``: what MONAI Label is to write the map as where the image is no volume file (DICOM, zip).
 
     Args:
         keys: key of the prediction.
         threshold: probability from which a slice is called compressed.
+        image: key of the image, whose metadata identify the slices.
     """
 
-    def __init__(self, keys: Any = "pred", threshold: float = 0.5) -> None:
+    def __init__(self, keys: Any = "pred", threshold: float = 0.5, image: str = "image") -> None:
         super().__init__(keys)
-        self.threshold = float(threshold)
+        self.threshold, self.image = float(threshold), image
 
     def __call__(self, data: Any) -> dict[Any, Any]:
         """Split."""
@@ -134,6 +137,9 @@ class SliceScoresd(MapTransform):
             result["network_heatmap"] = prediction.as_tensor()[1].detach().cpu().clone()
             probabilities = torch.sigmoid(result["logits"].double())
             called = probabilities >= self.threshold
+            if not is_volume_file(result.get("image_path") or "") and not result.get("result_extension"):
+                result["result_extension"] = ".nii.gz"
+            rows = zip(identities(result[self.image]), result["logits"], probabilities, called, strict=True)
             result["result"] = {
                 **(result.get("result") or {}),
                 "class": "compressed" if bool(called.any()) else "not compressed",
@@ -142,8 +148,15 @@ class SliceScoresd(MapTransform):
                 "n_compressed": int(called.sum()),
                 "max_probability": float(probabilities.max()),
                 "slices": [
-                    {"slice_index": index, "logit": float(logit), "probability": float(p), "compressed": bool(flag)}
-                    for index, (logit, p, flag) in enumerate(zip(result["logits"], probabilities, called, strict=True))
+                    {
+                        "slice_index": index,
+                        "sop_uid": sop_uid,
+                        "frame": frame,
+                        "logit": float(logit),
+                        "probability": float(p),
+                        "compressed": bool(flag),
+                    }
+                    for index, ((sop_uid, frame), logit, p, flag) in enumerate(rows)
                 ],
             }
         return result
@@ -156,7 +169,7 @@ class HeatmapLevelsd(MapTransform):
 
     Args:
         keys: key of the heat map.
-        target: key of the result, float32 holding the integers 0 ... len(levels).
+        target: key of the result, uint8, 0 ... len(levels).
         levels: ascending lower borders of the levels 1, 2, 3.
     """
 
@@ -172,6 +185,6 @@ class HeatmapLevelsd(MapTransform):
         for key in self.keys:
             heatmap = result[key]
             values = heatmap.as_tensor() if isinstance(heatmap, MetaTensor) else heatmap
-            counted = torch.stack([values >= level for level in self.levels]).sum(0).float()
+            counted = torch.stack([values >= level for level in self.levels]).sum(0).to(torch.uint8)
             result[self.target] = MetaTensor(counted, meta=heatmap.meta) if isinstance(heatmap, MetaTensor) else counted
         return result
