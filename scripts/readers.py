@@ -103,7 +103,7 @@ class SeriesReader(ITKReader):
 
     Takes a DICOM file, a list of files in any order, a folder or a zip that holds exactly one stack, or a NIfTI, NRRD
     or MetaImage file. DICOM slices come most caudal first (along the slice normal, never by file name) and bring their
-    identity: ``meta["slices"]`` is a JSON list of ``{"sop_uid", "frame"}``.
+    identity: ``meta["slices"]`` is a JSON list of ``{"sop_uid", "frame", "position_mm", "thickness_mm"}``.
 
     Reading happens in ``get_data``: MONAI's ``LoadImage`` tries other readers when ``read`` fails, and those would
     return the first of several series in silence.
@@ -139,7 +139,11 @@ class SeriesReader(ITKReader):
         stack = one_stack(paths)
         affine = LPS_TO_RAS @ affine_of(stack)
         pixels = decode(stack)
-        identity = [{"sop_uid": one.sop_uid, "frame": one.frame} for one in stack.slices]
+        thickness_mm = stack.thickness_mm or stack.spacing_mm or 1.0
+        identity = [
+            {"sop_uid": one.sop_uid, "frame": one.frame, "position_mm": one.position_mm, "thickness_mm": thickness_mm}
+            for one in stack.slices
+        ]
         return pixels, {
             MetaKeys.ORIGINAL_AFFINE: affine,
             MetaKeys.AFFINE: affine.copy(),
