@@ -103,7 +103,9 @@ def require_settings(content: Mapping[str, Any], weights: str) -> None:
     """Refuse weights that do not say which network they belong to."""
     missing = [name for name in checkpoints.SETTINGS if name not in content]
     if missing:
-        raise InputError(f"{weights} does not say its {', '.join(missing)}; expected a checkpoint of configs/train.json")
+        raise InputError(
+            f"{weights} does not say its {', '.join(missing)}; expected a checkpoint of configs/train.json"
+        )
 
 
 def describe_weights(packed: Path, content: Mapping[str, Any]) -> None:

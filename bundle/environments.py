@@ -82,7 +82,15 @@ def install(name: str) -> Path:
         venv.create(making, with_pip=True)
         for file in ENVIRONMENTS[name]:
             options = ["--no-deps"] if "no-deps" in file else []
-            command = [python_of(making), "-m", "pip", "install", "--quiet", "--no-compile", "--no-warn-script-location"]
+            command = [
+                python_of(making),
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--no-compile",
+                "--no-warn-script-location",
+            ]
             run = subprocess.run(
                 [*map(str, command), *options, "-r", str(REQUIREMENTS / file)],
                 stdout=subprocess.PIPE,

@@ -95,7 +95,9 @@ def main(arguments: Sequence[str], commands: Commands = COMMANDS, package: str =
         if name not in commands:
             near = difflib.get_close_matches(name, commands, n=1)
             raise InputError(
-                f"unknown command {name!r}" + (f"; did you mean {near[0]}?" if near else "") + f"\n{overview(commands, package)}"
+                f"unknown command {name!r}"
+                + (f"; did you mean {near[0]}?" if near else "")
+                + f"\n{overview(commands, package)}"
             )
         module, attribute, _ = commands[name]
         function = getattr(importlib.import_module(f".{module}", package), attribute)

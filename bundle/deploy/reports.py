@@ -50,8 +50,7 @@ def structured_report(
             ],
             qualitative_evaluations=[
                 hd.sr.QualitativeEvaluation(
-                    name=SPINAL_CORD_COMPRESSION,
-                    value=codes.SCT.Present if row["compressed"] else codes.SCT.Absent,
+                    name=SPINAL_CORD_COMPRESSION, value=codes.SCT.Present if row["compressed"] else codes.SCT.Absent
                 )
             ],
         )
