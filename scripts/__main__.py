@@ -20,6 +20,14 @@ COMMANDS: Commands = {
     "quickstart": ("quickstart", "quickstart", "see everything work on synthetic patients, in minutes"),
     "predict": ("predict", "predict", "score axial T2 series, slice by slice, with heat maps"),
     "phantom": ("phantom", "phantom", "make a cohort of synthetic cervical patients as DICOM, with known answers"),
+    "index": ("index", "index", "list every series below a folder: axial T2 or refused, and why"),
+    "deidentify": ("deidentification", "deidentify", "copy MR images without identity, pixels and geometry untouched"),
+    "agree": ("adjudication", "agree", "measure how well raters agree, and list the slices to settle"),
+    "consensus": ("adjudication", "consensus", "merge agreed labels and rulings into one final label per slice"),
+    "split": ("cohorts", "split", "divide labelled patients into training, validation and testing"),
+    "check-split": ("leaks", "check_split", "check that no patient, series or picture is in two sections"),
+    "describe": ("description", "describe", "compare two cohorts: age, sex, mJOA, scanner, voxels, with tests"),
+    "report": ("report", "report", "turn predictions into report.json, figures and one HTML page"),
 }
 
 

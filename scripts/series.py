@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch.utils.data import IterableDataset
@@ -16,7 +18,13 @@ from .console import say
 from .datasets import identities
 from .dicom import Stack, judge, scan
 from .errors import InputError, root_message
+from .evaluability import slice_problems
 from .readers import is_volume_file
+
+PHANTOM_WEIGHTS = (
+    "the weights were trained on a synthetic phantom and know no real patient; train on your own cohort, or try them "
+    "all the same with --allow_phantom_weights true"
+)
 
 
 def find_series(
@@ -29,8 +37,8 @@ def find_series(
         force: also take series whose sequence or orientation is refused, as long as they are volumes.
 
     Returns:
-        Series as ``{"image", "name", "series_uid", "patient_id", "study_uid", "warnings"}``, and refusals as
-        ``{"input", "series_uid", "reason"}``.
+        Series as ``{"image", "name", "series_uid", "patient_id", "study_uid", "phantom", "warnings"}``, and refusals as
+        ``{"input", "series_uid", "status", "reason"}`` with status ``refused`` or, of single files, ``unreadable``.
 
     Raises:
         InputError: a path does not exist.
@@ -46,20 +54,22 @@ def find_series(
         for file in inside:
             if is_volume_file(file) or file.suffix.lower() == ".zip":
                 stem = file.name.removesuffix(".gz").rsplit(".", 1)[0]
-                series.append(
-                    {"image": str(file), "series_uid": stem, "patient_id": "", "study_uid": "", "warnings": ""}
-                )
+                unknown: dict[str, Any] = dict.fromkeys(("patient_id", "study_uid", "warnings"), "")
+                series.append({**unknown, "image": str(file), "series_uid": stem, "phantom": False})
             else:
                 dicom.append(file)
     stacks, unreadable = scan(dicom, workers=0) if dicom else ([], [])
-    refused += [{"input": path, "series_uid": "", "reason": reason} for path, reason in unreadable]
+    refused += [
+        {"input": path, "series_uid": "", "status": "unreadable", "reason": reason} for path, reason in unreadable
+    ]
     for stack in stacks:
         judgement = judge(stack)
         if judgement.accepted or (force and not stack.defects):
             notes = [*stack.warnings] if judgement.accepted else [f"forced: {judgement.reason}", *stack.warnings]
             series.append(describe(stack) | {"warnings": "; ".join(notes)})
         else:
-            refused.append({"input": str(stack.folder), "series_uid": stack.series_uid, "reason": judgement.reason})
+            what = {"input": str(stack.folder), "series_uid": stack.series_uid}
+            refused.append({**what, "status": "refused", "reason": judgement.reason})
     total = Counter(entry["series_uid"] for entry in series)
     seen: Counter[str] = Counter()
     for entry in series:
@@ -77,89 +87,177 @@ def describe(stack: Stack) -> dict[str, Any]:
         "series_uid": stack.series_uid,
         "patient_id": stack.patient_id,
         "study_uid": stack.study_uid,
+        "phantom": stack.phantom,
     }
 
 
 class SeriesDataset(IterableDataset[dict[str, Any]]):
     """Series to score, loaded one at a time; one that cannot be loaded is recorded and the rest go on.
 
+    Iterating again goes on where it stopped, so that a series that breaks what comes after loading is left behind.
+
     Args:
         inputs: see `find_series`.
         transform: the preprocessing, from ``{"image": path or paths}`` to ``(1, S, S, D)``.
         force: see `find_series`.
+        shard: which part of the series this process takes, 0 to ``shards`` - 1.
+        shards: processes that share the series.
+        trained_on_phantom: whether the weights know synthetic patients only.
+        allow_phantom_weights: whether such weights may score anything but the phantom.
+        finished: gives the summary of a series that need not be scored again, else None.
 
     Attributes:
+        series: the accepted series of this shard.
+        kept: summaries of those that were finished before.
         failures: rows of failures.csv.
+        current: the series being scored.
     """
 
     def __init__(
-        self, inputs: str | Sequence[str], transform: Callable[[dict[str, Any]], dict[str, Any]], force: bool = False
+        self,
+        inputs: str | Sequence[str],
+        transform: Callable[[dict[str, Any]], dict[str, Any]],
+        force: bool = False,
+        shard: int = 0,
+        shards: int = 1,
+        trained_on_phantom: bool = False,
+        allow_phantom_weights: bool = False,
+        finished: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda _: None,
     ) -> None:
-        self.transform = transform
-        self.series, self.failures = find_series(inputs, force)
+        self.transform, self.finished = transform, finished
+        series, refused = find_series(inputs, force)
+        if trained_on_phantom and not allow_phantom_weights:
+            refused += [left_out(entry, "refused", PHANTOM_WEIGHTS) for entry in series if not entry["phantom"]]
+            series = [entry for entry in series if entry["phantom"]]
+        self.series = series[int(shard) :: int(shards)]
+        self.failures = refused if int(shard) == 0 else []
+        self.kept: list[dict[str, Any]] = []
+        self.current: dict[str, Any] = {}
+        self._position = 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for entry in self.series:
+        while self._position < len(self.series):
+            self.current = self.series[self._position]
+            self._position += 1
+            summary = self.finished(self.current)
+            if summary is not None:
+                self.kept.append(summary)
+                continue
             try:
-                yield self.transform(dict(entry))
+                loaded = self.transform(dict(self.current))
             except Exception as error:  # whatever a broken series provokes, the others are still good
-                source = entry["image"] if isinstance(entry["image"], str) else str(Path(entry["image"][0]).parent)
-                self.failures.append(
-                    {"input": source, "series_uid": entry["series_uid"], "reason": root_message(error)}
-                )
-                say(f"left out {source}: {root_message(error)}")
+                self.give_up(error)
+            else:
+                yield loaded
+
+    def give_up(self, error: Exception) -> None:
+        """Record why the current series could not be scored."""
+        failure = left_out(self.current, "failed", root_message(error))
+        self.failures.append(failure)
+        say(f"left out {failure['input']}: {failure['reason']}")
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every series has been taken."""
+        return self._position >= len(self.series)
+
+
+def left_out(entry: dict[str, Any], status: str, reason: str) -> dict[str, str]:
+    """Make the row of failures.csv of a series."""
+    image = entry["image"]
+    source = image if isinstance(image, str) else str(Path(image[0]).parent)
+    return {"input": source, "series_uid": entry["series_uid"], "status": status, "reason": reason}
+
+
+def score_all(evaluator: Engine, dataset: SeriesDataset, writer: Any) -> None:
+    """Score series after series; one that breaks the network or the writing is recorded like one that cannot be loaded.
+
+    Args:
+        evaluator: runs over ``dataset``.
+        dataset: the series.
+        writer: its ``finish`` is called once at the end.
+    """
+    # an exception is told in one line below; the engine would print its traceback, too
+    evaluator.logger.setLevel(logging.CRITICAL)
+    while not dataset.exhausted:
+        try:
+            evaluator.run()
+        except Exception as error:  # the next series may be good
+            dataset.give_up(error)
+    writer.finish()
 
 
 class SliceScoresd(MapTransform):
-    """Split a prediction ``(2, H, W, D)`` into slice logits and a heat map; the first step of the postprocessing.
+    """Split a prediction ``(3, H, W, D)`` into slice logits and heat maps; the first step of the postprocessing.
 
-    Adds ``logits`` (D,), ``heatmap`` ``(1, H, W, D)`` in [0, 1], a copy of it that stays on the network's grid
-    (``network_heatmap``, ``(H, W, D)``), ``result``: what MONAI Label and Deploy answer as JSON, and
-    ``result_extension``: what MONAI Label is to write the map as where the image is no volume file (DICOM, zip).
+    Adds ``logits`` (D,), ``problems`` (why a slice cannot be evaluated, see `scripts.evaluability`), ``heatmap``
+    ``(1, H, W, D)`` in [0, 1], a copy of it that stays on the network's grid (``network_heatmap``, ``(H, W, D)``),
+    ``raw_heatmap`` ``(1, H, W, D)`` as Grad-CAM gives it, ``result``: what MONAI Label and Deploy answer as JSON, and
+    ``result_extension``: what MONAI Label is to write the map as where the image is no volume file (DICOM, zip). Slices
+    that cannot be evaluated have no logit (NaN, and null in JSON) and no heat.
 
     Args:
         keys: key of the prediction.
         threshold: probability from which a slice is called compressed.
-        image: key of the image, whose metadata identify the slices.
+        image_key: key of the preprocessed image.
+        limits: limits of what can be evaluated, see `scripts.evaluability.LIMITS`.
     """
 
-    def __init__(self, keys: Any = "pred", threshold: float = 0.5, image: str = "image") -> None:
+    def __init__(
+        self,
+        keys: Any = "pred",
+        threshold: float = 0.5,
+        image_key: str = "image",
+        limits: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(keys)
-        self.threshold, self.image = float(threshold), image
+        self.threshold, self.image_key, self.limits = float(threshold), image_key, dict(limits or {})
 
     def __call__(self, data: Any) -> dict[Any, Any]:
         """Split."""
         result = dict(data)
         for key in self.keys:
             prediction = result[key]
-            result["logits"] = prediction.as_tensor()[0, 0, 0].detach().cpu().clone()
-            result["heatmap"] = prediction[1:2]
+            problems = slice_problems(result[self.image_key], self.limits)
+            unusable = torch.tensor([bool(problem) for problem in problems])
+            logits = prediction.as_tensor()[0, 0, 0].detach().cpu().masked_fill(unusable, torch.nan)
+            prediction.as_tensor()[1:, ..., unusable.to(prediction.device)] = 0
+            result["logits"], result["problems"] = logits, problems
+            result["heatmap"], result["raw_heatmap"] = prediction[1:2], prediction[2:3]
             result["network_heatmap"] = prediction.as_tensor()[1].detach().cpu().clone()
-            probabilities = torch.sigmoid(result["logits"].double())
-            called = probabilities >= self.threshold
             if not is_volume_file(result.get("image_path") or "") and not result.get("result_extension"):
                 result["result_extension"] = ".nii.gz"
-            rows = zip(identities(result[self.image]), result["logits"], probabilities, called, strict=True)
-            result["result"] = {
-                **(result.get("result") or {}),
-                "class": "compressed" if bool(called.any()) else "not compressed",
-                "threshold": self.threshold,
-                "n_slices": len(probabilities),
-                "n_compressed": int(called.sum()),
-                "max_probability": float(probabilities.max()),
-                "slices": [
-                    {
-                        "slice_index": index,
-                        "sop_uid": sop_uid,
-                        "frame": frame,
-                        "logit": float(logit),
-                        "probability": float(p),
-                        "compressed": bool(flag),
-                    }
-                    for index, ((sop_uid, frame), logit, p, flag) in enumerate(rows)
-                ],
-            }
+            answer = self.answer(logits, problems, identities(result[self.image_key]))
+            result["result"] = {**(result.get("result") or {}), **answer}
         return result
+
+    def answer(self, logits: torch.Tensor, problems: Sequence[str], keys: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        """Say what was found in plain values."""
+        probabilities = [
+            None if problem else p for p, problem in zip(logits.double().sigmoid().tolist(), problems, strict=True)
+        ]
+        called = [p is not None and p >= self.threshold for p in probabilities]
+        scored = [p for p in probabilities if p is not None]
+        return {
+            "class": "not evaluable" if not scored else "compressed" if any(called) else "not compressed",
+            "threshold": self.threshold,
+            "n_slices": len(problems),
+            "n_evaluated": len(scored),
+            "n_compressed": sum(called),
+            "max_probability": max(scored, default=None),
+            "slices": [
+                {
+                    "slice_index": index,
+                    "sop_uid": keys[index][0],
+                    "frame": keys[index][1],
+                    "logit": None if problems[index] else float(logits[index]),
+                    "probability": probabilities[index],
+                    "compressed": called[index],
+                    "status": f"not evaluable: {problems[index]}" if problems[index] else "scored",
+                }
+                for index in range(len(problems))
+            ],
+        }
 
 
 class HeatmapLevelsd(MapTransform):

@@ -9,13 +9,17 @@ from pathlib import Path
 from .elements import Fields, Header, UnreadableError, flatten, number, numbers, read_header, sequence, text, texts
 from .pixels import pixel_problem
 
+# how the images of scripts.phantom say what they are, beside QualityControlImage
+PHANTOM_COMMENT = "Synthetic phantom"
+
 
 @dataclass(frozen=True)
 class Facts:
     """What the slices of one stack share; numbers that the header lacks are None, texts empty.
 
     Echo, repetition and inversion times are in ms, the field strength in tesla, spacings and thickness in mm.
-    ``sequence`` unites ScanningSequence (SE, GR, IR, EP) with its enhanced counterparts.
+    ``sequence`` unites ScanningSequence (SE, GR, IR, EP) with its enhanced counterparts. ``phantom`` says that
+    ``scripts.phantom`` made it.
     """
 
     patient_id: str
@@ -56,6 +60,7 @@ class Facts:
     lossy: bool
     transfer_syntax_uid: str
     multi_frame: bool
+    phantom: bool
 
 
 @dataclass(frozen=True)
@@ -191,6 +196,7 @@ def facts_of(fields: Fields, header: Header, multi_frame: bool) -> Facts:
         lossy=words("LossyImageCompression") == "01",
         transfer_syntax_uid=header.transfer_syntax,
         multi_frame=multi_frame,
+        phantom=words("QualityControlImage") == "YES" and words("ImageComments").startswith(PHANTOM_COMMENT),
     )
 
 

@@ -1,0 +1,16 @@
+"""The statistics of the study: arrays in, numbers out.
+
+Slices are clustered in patients, and the patient is the unit of independence: every interval and test here resamples,
+permutes or sums over patients, so that writing each slice twice changes nothing.
+
+| question | module |
+|---|---|
+| how well are slices ranked? pooled, mean and median AUC | ``auc``, ``per_patient``, ``bootstrap`` |
+| sensitivity, specificity, PPV, NPV, F1 ... at a threshold | ``proportions`` |
+| does one model, or one subgroup, do better? | ``comparisons``, ``delong`` |
+| are probabilities honest? | ``calibration`` |
+| which threshold? | ``operating_points`` |
+| how much of the cord, per patient and per disc level? | ``coding``, ``patient_rules`` |
+| do readers, or two codings, agree? | ``agreement`` |
+| do the intervals cover? | ``simulate`` (``python -m scripts.evaluation.simulate``) |
+"""
