@@ -41,12 +41,12 @@ def files_below(paths: Paths) -> list[str]:
 
 def read(paths: Sequence[str]) -> Read:
     """Read some files; slices of one series share one ``Facts``."""
-    known: dict[Facts, Facts] = {}
+    known: dict[object, Facts] = {}
     frames: list[Frame] = []
     unreadable = []
     for path in paths:
         try:
-            frames += [share(frame, known) for frame in read_frames(path)]
+            frames += read_frames(path, known)
         except UnreadableError as error:
             unreadable.append((path, str(error)))
     return frames, unreadable
