@@ -103,11 +103,8 @@ def main(arguments: Sequence[str], commands: Commands = COMMANDS, package: str =
         function = getattr(importlib.import_module(f".{module}", package), attribute)
         if "--help" in rest or "-h" in rest:
             title = f"python -m {package} {name}"
-            say(
-                fire.helptext.HelpText(function, fire.trace.FireTrace(function, name=title)).replace(
-                    f"'{title}'", title
-                )
-            )
+            text = fire.helptext.HelpText(function, fire.trace.FireTrace(function, name=title))
+            say(text.replace(repr(title), title))
             return 0
         check_flags(function, rest)
         status = fire.Fire(typed(function), command=rest, name=f"python -m {package} {name}", serialize=lambda _: None)

@@ -132,7 +132,8 @@ def ordered(series: Any, stack: Stack, image: Any) -> tuple[list[Dataset], Pixel
         # the operator gives all slices the integer type of the first
         if not np.array_equal(pixels, apply_rescale(dataset.pixel_array, dataset).astype(np.float32)):
             raise InputError(
-                f"MONAI Deploy's volume operator changed the pixels of {dataset.SOPInstanceUID}; use the predict command"
+                f"MONAI Deploy's volume operator changed the pixels of {dataset.SOPInstanceUID}; use the predict "
+                "command"
             )
     return sources, volume
 

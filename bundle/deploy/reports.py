@@ -114,7 +114,7 @@ def secondary_captures(
             sop_instance_uid=hd.UID(),
             instance_number=number,
             manufacturer=SOFTWARE,
-            pixel_spacing=tuple(float(value) for value in source.PixelSpacing),
+            pixel_spacing=tuple(map(float, source.PixelSpacing)),  # type: ignore[arg-type]  # annotated as integers
             patient_orientation=("L", "P"),
             transfer_syntax_uid=ExplicitVRLittleEndian,
         )

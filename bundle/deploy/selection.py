@@ -35,8 +35,8 @@ def reason_against(stack: Stack, loaded: Sequence[str]) -> str:
         )
     if {one.sop_uid for one in stack.slices} != set(loaded):
         return (
-            f"its series holds {len(loaded)} images, of which only {len(stack.slices)} lie in one stack (several echoes "
-            "or time points); send one stack per series, or use the predict command"
+            f"its series holds {len(loaded)} images, of which only {len(stack.slices)} lie in one stack (several "
+            "echoes or time points); send one stack per series, or use the predict command"
         )
     return ""
 
@@ -78,11 +78,11 @@ class AxialT2SelectorOperator(DICOMSeriesSelectorOperator):
             chosen = StudySelectedSeries(study)
             for series in study.get_all_series():
                 uid = str(series.SeriesInstanceUID)
-                stack, reason = self.choose(series, by_series.get(uid, []))
-                if stack is None:
+                fitting, reason = self.choose(series, by_series.get(uid, []))
+                if fitting is None:
                     refused.append(f"series {uid}: {reason}")
                     continue
-                chosen.add_selected_series(SelectedSeries(uid, series, metadata={"stack": stack}))
+                chosen.add_selected_series(SelectedSeries(uid, series, metadata={"stack": fitting}))
             if chosen.selected_series:
                 selected.append(chosen)
         for line in refused:
