@@ -35,9 +35,8 @@ def save(path: Path, network: nn.Module, settings: Mapping[str, Any], **states: 
         settings: `describe`'s, and what the network was trained on.
         states: anything else made of tensors and plain values, e.g. the optimizer's state.
     """
-    module = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
     with replacing(Path(path)) as temporary:
-        torch.save({"model": module.state_dict(), **settings, **states}, temporary)
+        torch.save({"model": network.state_dict(), **settings, **states}, temporary)
 
 
 def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class CordCompressionNet(nn.Module):
         if any(width < 1 for width in hidden) or not 0 <= dropout < 1:
             raise InputError(f"expected positive hidden widths and dropout in [0, 1), got {hidden} and {dropout}")
         trunk = torchvision.models.get_model(architecture, weights=None)
-        if weights is not None:
+        if weights is not None and weights.lower() not in ("null", "none", ""):  # text on a command line
             state = {
                 name: value for name, value in pretrained_state(weights, architecture).items() if name[:3] != "fc."
             }

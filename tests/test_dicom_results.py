@@ -87,7 +87,14 @@ def test_the_report_is_valid_and_says_what_was_found_in_each_slice(scored, tmp_p
     assert measured["Number of compressed slices"] == 1
     assert measured["Length of the longest run of compressed slices"] == 2.5
     comments = [item.TextValue for item in report.ContentSequence if item.ValueType == "TEXT"]
-    for needed in ("Research use only", "synthetic phantom", "abababab", "1.2.3", "blank slice", "chosen on validation"):
+    for needed in (
+        "Research use only",
+        "synthetic phantom",
+        "abababab",
+        "1.2.3",
+        "blank slice",
+        "chosen on validation",
+    ):
         assert needed in " ".join(comments)
 
 

@@ -9,7 +9,7 @@ from scipy.stats import t
 from sklearn.metrics import roc_auc_score
 
 from scripts.errors import InputError
-from scripts.evaluation import auc, bootstrap, comparisons, delong, per_patient, proportions, simulate
+from scripts.evaluation import auc, bootstrap, comparisons, delong, per_patient, populations, proportions, simulate
 from scripts.evaluation.estimates import Estimate
 
 # albumin, total protein, K-G score, 1 = surgery helped; DeLong, DeLong & Clarke-Pearson, Biometrics 44:837-845 (1988),
@@ -35,12 +35,12 @@ def each(labels):
 
 @pytest.fixture(scope="module")
 def cohort():
-    return simulate.draw(np.random.default_rng(5), 40, simulate.POPULATIONS["like the paper"])
+    return populations.draw(np.random.default_rng(5), 40, populations.POPULATIONS["like the paper"])
 
 
 def twice(c):
     """Every slice written twice."""
-    return simulate.Cohort(*(np.repeat(x, 2) for x in (c.labels, c.logits, c.second, c.patients)))
+    return populations.Cohort(*(np.repeat(x, 2) for x in (c.labels, c.logits, c.second, c.patients)))
 
 
 @pytest.mark.parametrize(
@@ -255,11 +255,11 @@ def test_an_empty_denominator_is_undefined():
 @pytest.mark.parametrize(("k", "lowest"), [(30, 0.90), (88, 0.92)])
 def test_the_recommended_interval_covers(k, lowest):
     """Fast version of docs/simulation.md: 300 cohorts; the bounds leave three standard errors of chance."""
-    population = simulate.POPULATIONS["like the paper"]
-    large = simulate.draw(np.random.default_rng(0), 20_000, population)
+    population = populations.POPULATIONS["like the paper"]
+    large = populations.draw(np.random.default_rng(0), 20_000, population)
     truth, held = auc.auc(large.labels, large.logits), 0
     for number in range(300):
-        c = simulate.draw(np.random.default_rng([1, k, number]), k, population)
+        c = populations.draw(np.random.default_rng([1, k, number]), k, population)
         found = auc.pooled_auc(c.labels, c.logits, c.patients)
         held += found.low <= truth <= found.high
     error = np.sqrt(lowest * (1 - lowest) / 300)

@@ -8,12 +8,12 @@ from scipy.special import expit
 from scipy.stats import t
 from statsmodels.api import GLM, families
 
-from scripts.evaluation import calibration, operating_points, simulate
+from scripts.evaluation import calibration, operating_points, populations
 from scripts.evaluation.auc import auc, pooled_auc
 from scripts.evaluation.estimates import wilson_interval
 from scripts.evaluation.proportions import confusion, ratio
 
-COHORT = simulate.draw(np.random.default_rng(3), 60, simulate.POPULATIONS["like the paper"])
+COHORT = populations.draw(np.random.default_rng(3), 60, populations.POPULATIONS["like the paper"])
 Y, S, P = COHORT.labels, COHORT.logits, COHORT.patients
 
 

@@ -8,7 +8,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from scripts.evaluation import agreement, comparisons, simulate
+from scripts.evaluation import agreement, comparisons, populations
 from scripts.evaluation.auc import components, covariance
 from scripts.evaluation.bootstrap import win_matrix
 from scripts.evaluation.estimates import sum_by
@@ -16,7 +16,7 @@ from scripts.evaluation.per_patient import patient_aucs
 
 
 def cohort_of(k, seed=0):
-    return simulate.draw(np.random.default_rng(seed), k, simulate.POPULATIONS["like the paper"])
+    return populations.draw(np.random.default_rng(seed), k, populations.POPULATIONS["like the paper"])
 
 
 def subgroup(c, inside, **options):
@@ -81,7 +81,7 @@ def test_mean_subgroup_statistic_is_welchs():
 def test_a_subgroup_in_which_the_model_guesses_is_found():
     c, inside = cohort_of(60), np.arange(60) < 30
     noise = np.random.default_rng(1).normal(size=len(c.labels))
-    c = simulate.Cohort(c.labels, np.where(inside[c.patients], noise, c.logits), c.second, c.patients)
+    c = populations.Cohort(c.labels, np.where(inside[c.patients], noise, c.logits), c.second, c.patients)
     found = subgroup(c, inside)
     assert found.p_value == pytest.approx(1e-4)  # the smallest that 9999 permutations can give
     assert found.low < found.value < found.high < 0
@@ -108,9 +108,9 @@ def test_a_cell_that_is_too_small_says_so(members, reason):
 @pytest.mark.parametrize("unlike", [False, True])
 def test_subgroup_tests_hold_their_level(unlike):
     """Fast version of docs/simulation.md: 400 null cohorts, three standard errors of chance."""
-    population, rejected = simulate.POPULATIONS["like the paper"], []
+    population, rejected = populations.POPULATIONS["like the paper"], []
     for number in range(400):
-        c, inside = simulate.null_cohort(np.random.default_rng([4, number]), 40, population, unlike)
+        c, inside = populations.null_cohort(np.random.default_rng([4, number]), 40, population, unlike)
         found = subgroup(c, inside, seed=number, repetitions=99)
         mean = comparisons.subgroup_mean(patient_aucs(c.labels, c.logits, c.patients), inside, 0, number, 99)
         rejected.append([found.p_value <= 0.05, mean.p_value <= 0.05])

@@ -11,6 +11,7 @@ from sklearn.metrics import cohen_kappa_score
 from scripts.phantom.cross_sections import Cord, cross_section
 from scripts.phantom.fields import PROFILE_STEP_MM, PROFILE_X_MM, ellipse
 from scripts.phantom.labels import patient_truth, read
+from scripts.phantom.lesions import KINDS
 from scripts.phantom.patients import Settings
 from scripts.phantom.sampling import sample_patient
 
@@ -67,8 +68,9 @@ def test_no_cord_is_thinner_than_a_third_of_its_diameter(cohort):
 
 
 def test_a_lateral_lesion_has_the_side_it_lies_on(cohort):
-    sides = {row.side for _, truth in cohort for row in truth if row.lesion == "lateral"}
-    assert sides == {"left", "right"}
+    sides = {kind: {row.side for _, truth in cohort for row in truth if row.lesion == kind} for kind in KINDS}
+    assert sides["lateral"] == sides["torsion"] == {"left", "right"}
+    assert sides["ligament"] == {"midline"}
 
 
 def test_the_label_is_the_rule(cohort):

@@ -18,6 +18,7 @@ from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.filereader import data_element_generator
+from pydicom.values import converters
 
 KEYWORDS = [
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "Manufacturer",
@@ -40,7 +41,15 @@ TRANSFER_SYNTAX = 0x00020010
 DICOMDIR = "1.2.840.10008.1.3.10"
 EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
-FIRST_BYTES = 1 << 16
+FIRST_BYTES = 1 << 17
+MACROS = {
+    int(tag_for_keyword(f"{name}Sequence") or 0)
+    for name in (
+        "PixelMeasures", "PlanePosition", "PlaneOrientation", "PixelValueTransformation", "FrameContent", "MREcho",
+        "MRTimingAndRelatedParameters", "MRModifier", "MRImageFrameType", "MRDiffusion",
+        "UnassignedSharedConvertedAttributes", "UnassignedPerFrameConvertedAttributes",
+    )
+}  # fmt: skip
 BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 
 Fields = dict[str, Any]
@@ -125,7 +134,7 @@ def parse(stream: BinaryIO, start: bytes) -> Header:
 
     generator = data_element_generator(stream, implicit, little_endian, at_pixels, specific_tags=list(TAGS))
     fields = {TAGS[element.tag]: element for element in generator if element.tag in TAGS}
-    if not syntax:
+    if not syntax and offset == 0:  # as old as files without a preamble are, they cannot say
         syntax = EXPLICIT_BIG_ENDIAN if not little_endian else f"1.2.840.10008.1.2{'' if implicit else '.1'}"
     return Header(fields, syntax, little_endian, found[0] if found else None)
 
@@ -147,7 +156,8 @@ def not_group_2(tag: int, _vr: str | None, _length: int) -> bool:
 def flatten(groups: Dataset) -> Fields:
     """Gather the wanted elements from the macros of one functional group item."""
     fields: Fields = {}
-    for macro in groups:
+    for tag in groups.keys() & MACROS:
+        macro = groups[tag]
         for item in macro.value[:1] if macro.VR == "SQ" and macro.value else []:
             fields.update({TAGS[tag]: item.get_item(tag) for tag in item.keys() if tag in TAGS})  # noqa: SIM118
     return fields
@@ -161,9 +171,14 @@ def sequence(fields: Mapping[str, Any], keyword: str) -> list[Dataset]:
     return list(Dataset({element.tag: element})[element.tag].value or [])
 
 
+def absent(element: Any) -> bool:
+    """Say whether there is nothing to decode, which goes for a damaged VR too: other readers would not find a value."""
+    return element is None or element.value is None or (element.VR is not None and str(element.VR) not in converters)
+
+
 def text(element: Any, charset: Any = None) -> str:
     """Decode an element to text; empty where it is absent."""
-    if element is None or element.value is None:
+    if absent(element):
         return ""
     value = element.value
     if isinstance(value, bytes):
@@ -184,7 +199,7 @@ def texts(element: Any) -> tuple[str, ...]:
 
 def numbers(element: Any) -> tuple[float, ...]:
     """Decode numbers, written as text or in binary; empty if any of them is no finite number."""
-    if element is None or element.value is None:
+    if absent(element):
         return ()
     value = element.value
     vr = str(element.VR or "UN")

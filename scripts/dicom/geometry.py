@@ -11,6 +11,7 @@ from .frames import Frame
 
 SAME_POSITION_MM = 0.05
 SAME_DIRECTION = math.cos(math.radians(0.5))
+SLACK = 0.01
 PLANES = ("sagittal", "coronal", "axial")
 
 
@@ -22,14 +23,22 @@ def alike(first: Sequence[float], second: Sequence[float]) -> bool:
     return all(dot > SAME_DIRECTION for dot in dots)
 
 
+def orthonormal(orientation: Sequence[float]) -> bool:
+    """Say whether six numbers are two perpendicular unit vectors."""
+    if len(orientation) != 6:
+        return False
+    row, column = orientation[:3], orientation[3:]
+    lengths = [math.hypot(*row), math.hypot(*column)]
+    dot = sum(a * b for a, b in zip(row, column, strict=True))
+    return max(abs(length - 1) for length in lengths) <= SLACK and abs(dot) <= SLACK
+
+
 def axes(frame: Frame) -> np.ndarray | None:
     """Give row direction, column direction and normal, shape (3, 3); None unless they are orthonormal."""
-    if not frame.orientation:
+    if not orthonormal(frame.orientation):
         return None
     row, column = np.reshape(frame.orientation, (2, 3))
     lengths = np.linalg.norm([row, column], axis=1)
-    if np.abs(lengths - 1).max() > 0.01 or abs(row @ column) > 0.01:
-        return None
     normal = np.cross(row, column)
     normal /= np.linalg.norm(normal)
     if normal[np.abs(normal).argmax()] < 0:

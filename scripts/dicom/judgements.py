@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .stacks import Stack
+from .weightings import only_compressed
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR = ("1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")
@@ -64,10 +65,12 @@ def not_an_mr_image(stack: Stack) -> str:
         return (
             f"{stack.photometric or 'no PhotometricInterpretation'} with {stack.samples} samples, not plain grey levels"
         )
-    if stack.lossy or stack.transfer_syntax_uid in LOSSY:
+    syntaxes = sorted({one.transfer_syntax_uid for one in stack.slices})
+    if stack.lossy or set(syntaxes) & set(LOSSY):
         return "lossily compressed"
-    if stack.transfer_syntax_uid not in READABLE:
-        return f"transfer syntax {stack.transfer_syntax_uid} is not supported"
+    unsupported = [uid or "(missing)" for uid in syntaxes if uid not in READABLE]
+    if unsupported:
+        return f"transfer syntax {', '.join(unsupported)} is not supported"
     return ""
 
 
@@ -91,9 +94,7 @@ def not_an_original(stack: Stack) -> str:
         return f"computed or partial image (ImageType {name})"
     if set(stack.image_type[2:]) & NOT_MAGNITUDE and "IR" not in stack.sequence:
         return f"not a magnitude image (ImageType {name})"
-    derivation = stack.derivation.lower()
-    only_compressed = "lossless" in derivation and "compress" in derivation
-    if {"DERIVED", "SECONDARY"} & kinds and not only_compressed:
+    if {"DERIVED", "SECONDARY"} & kinds and not only_compressed(stack):
         return f"derived or secondary image (ImageType {name})"
     return ""
 

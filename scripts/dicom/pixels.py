@@ -17,6 +17,8 @@ def pixel_problem(path: str, header: Header, n_frames: int) -> str:
     """Say what is wrong with a file's pixels, from lengths and markers alone; empty if nothing is."""
     if header.pixels is None:
         return "no PixelData (a header alone, or a truncated file)"
+    if not header.transfer_syntax:
+        return "TransferSyntaxUID is missing"
     if header.pixels.keyword != "PixelData":
         return f"{header.pixels.keyword} instead of PixelData"
     whole = {name: number(header.fields.get(name)) for name in ("Rows", "Columns", "BitsAllocated", "BitsStored")}

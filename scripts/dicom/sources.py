@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,10 +52,23 @@ def read(paths: Sequence[str]) -> Read:
     return frames, unreadable
 
 
-def read_quietly(paths: Sequence[str]) -> Read:
-    """Read some files without pydicom's warnings, for we report what is wrong ourselves."""
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence pydicom's warnings, which quote values; what is wrong with a file we report ourselves."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def read_quietly(paths: Sequence[str]) -> Read:
+    """Read some files without pydicom's warnings."""
+    with quiet():
         return read(paths)
 
 
@@ -73,7 +88,7 @@ def scan(
     Args:
         paths: a folder (any nesting, any file names), a file, or a list of either.
         workers: processes; 0 reads in this one, None takes one per core where there are many files.
-        watch: wraps the iteration over chunks, given the number of files, e.g. to show progress.
+        watch: wraps the iteration over chunks of ``CHUNK`` files, given their number, e.g. to show progress.
 
     Returns:
         Stacks, in an order that does not depend on file names; and each unreadable file with its reason.
@@ -88,7 +103,7 @@ def scan(
     known: dict[Facts, Facts] = {}
     frames: list[Frame] = []
     unreadable: list[tuple[str, str]] = []
-    for found, failed in watch(read_chunks(chunks, workers), len(files)):
+    for found, failed in watch(read_chunks(chunks, workers), len(chunks)):
         frames += [share(frame, known) for frame in found]
         unreadable += failed
     return assemble(frames), sorted(unreadable)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from .frames import Facts, Frame
-from .geometry import SAME_POSITION_MM, alike, axes, n_shared, plane_of, positions, sideways
-from .weightings import fat_suppression, weighting
+from .geometry import SAME_POSITION_MM, alike, axes, n_shared, orthonormal, plane_of, positions, sideways
+from .weightings import fat_suppression, only_compressed, weighting
 
 SIDEWAYS_MM = 1.0
 UNEVEN = 0.1
@@ -30,6 +30,7 @@ class Slice:
         origin_mm: centre of its first pixel, LPS.
         slope: RescaleSlope, 1 where absent.
         intercept: RescaleIntercept, 0 where absent.
+        transfer_syntax_uid: how its pixels are encoded.
     """
 
     path: str
@@ -39,6 +40,7 @@ class Slice:
     origin_mm: tuple[float, ...]
     slope: float
     intercept: float
+    transfer_syntax_uid: str
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,7 @@ def assemble(frames: Iterable[Frame]) -> list[Stack]:
     """Group frames into stacks; neither grouping nor order depends on the order of ``frames``."""
     by_series: dict[tuple[str, ...], list[Frame]] = defaultdict(list)
     for frame in frames:
-        facts = frame.facts
-        by_series[facts.patient_id, facts.study_uid, facts.series_uid].append(frame)
+        by_series[frame.facts.patient_id, frame.facts.study_uid, frame.facts.series_uid].append(frame)
     owners = Counter(series_uid for _, _, series_uid in by_series)
     stacks = []
     for key in sorted(by_series):
@@ -122,19 +123,11 @@ def by_geometry(frames: Sequence[Frame]) -> list[list[Frame]]:
         by_kind[
             facts.sop_class_uid,
             facts.modality,
-            facts.rows,
-            facts.columns,
-            facts.samples,
-            facts.photometric,
-            rounded(facts.row_spacing_mm),
-            rounded(facts.column_spacing_mm),
-            facts.image_type,
-            facts.sequence,
-            rounded(facts.te_ms, 1),
-            rounded(facts.ti_ms, 0),
-            facts.echo_number,
-            facts.b_value,
-            bool(frame.origin_mm),
+            (facts.rows, facts.columns, rounded(facts.row_spacing_mm), rounded(facts.column_spacing_mm)),
+            (facts.samples, facts.photometric, facts.lossy, only_compressed(facts)),
+            (facts.image_type, facts.sequence, facts.sequence_name, facts.b_value, facts.echo_number),
+            (rounded(facts.te_ms, 1), rounded(facts.ti_ms, 0), weighting(facts), fat_suppression(facts)),
+            (len(frame.origin_mm), orthonormal(frame.orientation)),
         ].append(frame)
     groups = []
     for kind in sorted(by_kind, key=repr):
@@ -150,9 +143,9 @@ def by_geometry(frames: Sequence[Frame]) -> list[list[Frame]]:
     return groups
 
 
-def rounded(value: float | None, digits: int = 3) -> float | None:
+def rounded(value: float | None, n_digits: int = 3) -> float | None:
     """Round, so that noise in the last digit does not part a stack."""
-    return None if value is None else round(value, digits)
+    return None if value is None else round(value, n_digits)
 
 
 def apart(frames: list[Frame]) -> list[list[Frame]]:
@@ -205,7 +198,16 @@ def stack_of(frames: list[Frame], planes_in_series: tuple[str, ...], defects: li
     return Stack(
         **{field.name: getattr(facts, field.name) for field in fields(Facts)},
         slices=tuple(
-            Slice(one.path, one.frame, one.sop_uid, float(at), one.origin_mm, one.slope, one.intercept)
+            Slice(
+                path=one.path,
+                frame=one.frame,
+                sop_uid=one.sop_uid,
+                position_mm=float(at),
+                origin_mm=one.origin_mm,
+                slope=one.slope,
+                intercept=one.intercept,
+                transfer_syntax_uid=one.facts.transfer_syntax_uid,
+            )
             for one, at in zip(frames, along, strict=True)
         ),
         normal=rows[2],

@@ -1,9 +1,9 @@
 """Ignite handlers; each is a thin adapter between an engine and functions that know nothing of engines."""
 
-from .evaluation import WritePredictions
 from .heatmaps import GradCAM
+from .predictions import WritePredictions
 from .series import WriteSeries
-from .training import BestCheckpoint, EarlyStop, History, LastCheckpoint, Resume, SeedEpochs
+from .training import BestCheckpoint, EarlyStop, History, LastCheckpoint, Resume, SeedIterations
 
 __all__ = [
     "BestCheckpoint",
@@ -12,7 +12,7 @@ __all__ = [
     "History",
     "LastCheckpoint",
     "Resume",
-    "SeedEpochs",
+    "SeedIterations",
     "WritePredictions",
     "WriteSeries",
 ]

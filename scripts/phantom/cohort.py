@@ -5,51 +5,26 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import joblib
-import numpy as np
-from threadpoolctl import threadpool_limits
 
 from ..console import progress
 from ..datalists import SECTIONS, write
 from ..errors import InputError
 from ..files import read_json, write_csv
 from ..splits import split_patients
-from .acquisition import zero_fill
-from .dicom import WrittenSlice, encoding_of, write_series
-from .fields import Array
-from .labels import READERS, SliceTruth, read
-from .patients import VERSION, Patient, Settings
-from .pictures import render
-from .sampling import sample_patient
+from .labels import READERS, SliceTruth
+from .patients import VERSION, Settings
 from .scanners import STYLES
-from .series import axial_geometry, axial_t2
+from .writing import Options, Record, write_patient
 
 LABEL_COLUMNS = ("patient_id", "series_uid", "sop_uid", "rater", "reading", "role", "status", "label", "grade", "kind")
 PATIENT_COLUMNS = ("patient_id", "site", "region", "age", "sex", "weight", "height", "mjoa")
 KEY_COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "image", "twin_image")
 TRUTH_COLUMNS = (*KEY_COLUMNS, *SliceTruth.__dataclass_fields__, *READERS)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is written besides the axial T2 series."""
-
-    twins: bool = False
-    rle: bool = False
-
-
-@dataclass(frozen=True)
-class Record:
-    """What one patient adds to the tables."""
-
-    patient: dict[str, Any]
-    entries: list[dict[str, Any]]  # of the datalist
-    labels: list[dict[str, Any]]
-    truth: list[dict[str, Any]]
 
 
 def make_cohort(
@@ -61,6 +36,7 @@ def make_cohort(
     twins: bool = False,
     slices: int | None = None,
     matrix: int | None = None,
+    distractors: bool = True,
     rle: bool = False,
     reuse: bool = False,
     force: bool = False,
@@ -80,6 +56,7 @@ def make_cohort(
         twins: also write the lesion-free twin of each axial series under ``twins/``, in files of the same names.
         slices: keep only this many neighbouring axial slices about the most compressed one; None for the whole neck.
         matrix: pixels along a side instead of the scanner's own 256 to 384 (zero-filled series have twice as many).
+        distractors: also write each study's sagittal T2, axial T1 and axial fat-suppressed T2.
         rle: compress the axial series losslessly (RLE; slow to write).
         reuse: return an existing cohort with the same arguments instead of refusing.
         force: replace an existing phantom cohort.
@@ -92,7 +69,7 @@ def make_cohort(
     """
     out = Path(out).absolute()
     settings = Settings(seed=seed, style=style, slices=slices, matrix=matrix)
-    options = Options(twins=twins, rle=rle)
+    options = Options(twins=twins, distractors=distractors, rle=rle)
     check(settings, patients, workers)
     recipe = {"version": VERSION, "patients": patients, **asdict(settings), **asdict(options)}
     if not vacant(out, recipe, reuse, force):
@@ -175,73 +152,6 @@ def render_patients(
     pool = joblib.Parallel(n_jobs=workers, return_as="generator")
     tasks = (joblib.delayed(write_patient)(folder, settings, options, index) for index in range(patients))
     yield from progress(pool(tasks), "making the phantom cohort", "patient", patients)
-
-
-def write_patient(folder: Path, settings: Settings, options: Options, index: int) -> Record:
-    """Draw, render and write one patient below ``folder``; on one thread, so that every machine sums alike."""
-    with threadpool_limits(limits=1):
-        patient, truth = sample_patient(settings, index)
-        volume, twin = render(patient, settings.style, with_twin=options.twins)
-        files, twin_files = write_axial(folder, patient, volume, twin, options)
-    return record(folder, patient, truth, files, twin_files)
-
-
-def write_axial(
-    folder: Path, patient: Patient, volume: Array, twin: Array | None, options: Options
-) -> tuple[list[WrittenSlice], list[WrittenSlice]]:
-    """Write the axial T2 series, and its twin with the same encoding under ``twins``."""
-    size = patient.scan.written_matrix
-    geometry = axial_geometry(patient, size)
-    encoding = encoding_of(volume, patient)
-    written: list[list[WrittenSlice]] = []
-    for images, root, is_twin in ((volume, "dicom", False), (twin, "twins", True)):
-        if images is None:
-            written.append([])
-            continue
-        protocol = axial_t2(patient, is_twin)
-        target = folder / root / patient.patient_id / f"S{protocol.number:04d}"
-        filled = np.stack([zero_fill(image, size) for image in images])
-        written.append(write_series(filled, patient, protocol, geometry, target, encoding, options.rle))
-    return written[0], written[1]
-
-
-def record(
-    folder: Path, patient: Patient, truth: list[SliceTruth], files: list[WrittenSlice], twin_files: list[WrittenSlice]
-) -> Record:
-    """Collect a patient's rows for the tables; images are named relative to the cohort's folder."""
-    readings = [read(patient, truth, reader) for reader in range(len(READERS))]
-    entries, labels, rows = [], [], []
-    for number, (slice_truth, file) in enumerate(zip(truth, files, strict=True)):
-        key = {"patient_id": patient.patient_id, "series_uid": file.series_uid, "sop_uid": file.sop_uid}
-        image = file.path.relative_to(folder).as_posix()
-        twin_image = twin_files[number].path.relative_to(folder).as_posix() if twin_files else ""
-        place = {"frame": "", "slice_index": slice_truth.slice_index}
-        entries.append({**key, **place, "image": image, "label": slice_truth.label, "site": patient.site.name})
-        read_labels = {reader: readings[i][number][0] for i, reader in enumerate(READERS)}
-        values = {name: rounded(value) for name, value in asdict(slice_truth).items()}
-        rows.append({**key, "frame": "", "image": image, "twin_image": twin_image, **values, **read_labels})
-        common = {**key, "reading": 1, "status": "evaluable"}
-        exact = {"label": slice_truth.label, "grade": slice_truth.grade, "kind": slice_truth.kind}
-        labels.append({**common, "rater": "truth", "role": "reference", **exact})
-        for i, reader in enumerate(READERS):
-            label, grade = readings[i][number]
-            labels.append({**common, "rater": reader, "role": "reader", "label": label, "grade": grade})
-    attributes = {
-        "patient_id": patient.patient_id,
-        "site": patient.site.name,
-        "region": patient.site.region,
-        "age": patient.age,
-        "sex": patient.sex,
-        "weight": patient.weight_kg,
-        "height": patient.height_m,
-        "mjoa": patient.mjoa,
-    }
-    return Record(attributes, entries, labels, rows)
-
-
-def rounded(value: Any) -> Any:
-    """Four decimals are more than a slice can hold."""
-    return round(value, 4) + 0.0 if isinstance(value, float) else value
 
 
 def split(records: list[Record], seed: int) -> dict[str, str]:

@@ -69,13 +69,13 @@ def sections_of(patient: Patient, slice_index: int) -> list[CrossSection]:
 
 def kind_of(sections: Sequence[CrossSection]) -> str:
     """Name the form of a compression, in the words of Merali 2021."""
+    if abs(np.mean([section.lesions.turn_deg for section in sections])) >= 6:
+        return "torsion"
     dents = sorted(
         (float(np.mean([s.dent_front_mm for s in sections])), float(np.mean([s.dent_back_mm for s in sections])))
     )
     if dents[0] >= max(0.6, 0.5 * dents[1]) and np.mean([section.csf_lost for section in sections]) > 0.75:
         return "circumferential"
-    if abs(np.mean([section.lesions.turn_deg for section in sections])) >= 6:
-        return "torsion"
     return "flattening" if np.mean([section.dented_share for section in sections]) > 0.65 else "indentation"
 
 

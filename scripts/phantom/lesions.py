@@ -22,7 +22,7 @@ WIDTHS_MM = {
 }
 LEVEL_WEIGHTS = (0.35, 0.8, 1.3, 1.6, 1.2, 0.35)  # C2/C3 ... C7/T1
 TOUCHING = 0.42  # severity at which a lesion reaches the cord; below it only takes CSF
-SIDE_MM = 1.5  # beyond this off the midline a lesion has a side
+SIDE_MM = 1.5  # beyond this off the midline a narrow lesion has a side
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Lesion:
 
     @property
     def side(self) -> str:
-        """The patient's side the lesion lies on."""
-        if abs(self.x_mm) <= SIDE_MM:
+        """The patient's side the lesion lies on; a wide one must lie farther off to have a side."""
+        if self.kind == "ligament" or abs(self.x_mm) <= max(SIDE_MM, 0.5 * self.width_mm):
             return "midline"
         return "left" if self.x_mm > 0 else "right"
 
@@ -70,7 +70,7 @@ def sample_lesion(rng: np.random.Generator, disc: int, severity: float, compress
         disc=disc,
         kind=kind,
         severity=severity,
-        x_mm=rng.normal(0, 1.2 if off_midline == 0 else 0.6) + off_midline,
+        x_mm=off_midline + rng.uniform(-0.8, 0.8) if off_midline else rng.normal(0, 1.2),
         z_offset_mm=rng.normal(0, 0.8),
         half_height_mm=rng.uniform(6, 12) if kind == "opll" else rng.uniform(2.8, 5.8),
         width_mm=rng.uniform(*WIDTHS_MM[kind]),

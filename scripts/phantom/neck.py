@@ -61,7 +61,7 @@ def paint_neck(
     paint_muscles(canvas, anatomy, low, tissues, texture, coarse, fascia)
     paint_midline(canvas, anatomy, y_centre + half_depth, tissues)
     paint_vessels(canvas, anatomy, level, low, tissues)
-    paint_airway(canvas, anatomy, level, low, high, tissues, texture)
+    paint_airway(canvas, anatomy, level, low, high, tissues, np.minimum(texture, 1.2))
     canvas.image = shell + deep * (canvas.image - shell)
 
 
@@ -109,8 +109,9 @@ def paint_muscles(
     half_width = 0.12 + 0.55 * anatomy.fatty
     border = np.maximum(0.5 * (second - nearest) - half_width * patchy, nearest - 2.5)
     canvas.paint(everywhere, border, fat, 0.9 * patchy)
-    gap = np.maximum(0.9 - nearest, nearest - 3.5)  # wedges that no muscle fills
-    canvas.paint(everywhere, gap, fat, np.clip(0.25 + 0.6 * anatomy.fatty + 0.25 * coarse, 0, 0.9) * (nearest < 8))
+    prevertebral = np.clip((canvas.y + 14) / 8, 0.25, 1)  # hardly any fat in front of the spine
+    gaps = np.clip(0.3 + 0.6 * anatomy.fatty + 0.35 * coarse, 0, 0.9) * np.clip((7 - nearest) / 4, 0, 1) * prevertebral
+    canvas.paint(everywhere, 0.9 - nearest, fat, gaps)  # wedges that no muscle fills
 
 
 def paint_midline(canvas: Canvas, anatomy: Anatomy, y_skin: float, tissues: Tissues) -> None:

@@ -41,7 +41,7 @@ def sample_fields(rng: np.random.Generator) -> Noise:
     return Noise(
         warp_coarse=2.4 * nodes(2, 8, 8),
         warp_fine=0.9 * nodes(2, 20, 20),
-        streaks=nodes(46, 46),
+        streaks=nodes(104, 84),
         coarse=nodes(18, 18),
         spine=nodes(3, 26, 26),
         fascia=rng.random(2 * len(MUSCLES)),
@@ -114,7 +114,8 @@ def paint_surroundings(
     fine = spread(between(fields.streaks, position), (n, n))
     coarse = spread(between(fields.coarse, position), (n, n))
     fatty = patient.anatomy.fatty
-    streaks = np.clip(0.34 - np.abs(fine), 0, 1) * np.clip(coarse + 0.2 + 1.2 * fatty, 0, 2)
+    marbling = np.maximum(fine - 0.3, 0)
+    streaks = marbling / (1 + 2 * marbling) * np.clip(coarse + 0.2 + 1.2 * fatty, 0, 2)
     contrast = {"tse": 1.0, "t1": 0.4}.get(weighting, 0.08)  # fat stands out of muscle where it is bright
     texture = 1 + 0.16 * coarse + (1.2 + 4.5 * fatty) * contrast * streaks
     paint_neck(canvas, patient.anatomy, patient.anatomy.level(z_mm), tissues, texture, coarse, fields.fascia)

@@ -1,0 +1,1 @@
+"""The MONAI Deploy application; ``python -m bundle deploy`` puts it into a folder of its own, with ``scripts`` beside."""

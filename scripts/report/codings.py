@@ -1,0 +1,154 @@
+"""Trial coding per patient, its agreement with the reference, patient-level rules, and disc levels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..evaluation.agreement import bland_altman, icc_a1
+from ..evaluation.auc import pooled_auc
+from ..evaluation.coding import Coding, code_patient
+from ..evaluation.estimates import NAN, Estimate, Floats, Ints, defined
+from ..evaluation.operating_points import youden
+from ..evaluation.patient_rules import level_scores, patient_scores
+from ..evaluation.proportions import confusion, rates
+from .inputs import Cohort, Predictions, numbers, slice_column
+from .operating import Operating
+from .results import Scored, scored
+
+MEASURES = {
+    "n_compressed": "compressed slices",
+    "expected_count": "sum of the probabilities, against the compressed slices of the reference",
+    "n_runs": "runs of compressed slices",
+    "longest_run_slices": "longest run (slices)",
+    "longest_run_mm": "longest run (mm)",
+}
+
+
+def geometry(cohort: Cohort) -> tuple[Floats, Floats, bool]:
+    """Give position and thickness of each slice in mm, or slice indices; and whether they are mm.
+
+    Millimetres are used only if every scored slice has both: a run is never half measured.
+    """
+    position, thickness = slice_column(cohort, "position_mm"), slice_column(cohort, "thickness_mm")
+    if position is not None and thickness is not None:
+        place, thick = numbers(position).to_numpy(np.float64), numbers(thickness).to_numpy(np.float64)
+        if np.isfinite(place).all() and np.isfinite(thick).all() and (thick > 0).all():
+            return place, thick, True
+    index = cohort.predictions.slices["slice_index"].to_numpy(np.float64)
+    return index, np.full(len(index), NAN), False
+
+
+def trial_coding(
+    cohort: Cohort, s: Scored, operating: Operating, threshold: float
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Code every patient by the model and by the reference; returns agreement and one row per patient.
+
+    Args:
+        cohort: for the geometry.
+        s: the slices.
+        operating: for calibrated probabilities.
+        threshold: raw logit from which a slice is called compressed.
+    """
+    place, thick, millimetres = geometry(cohort)
+    stack = cohort.predictions.slices["series_uid"].to_numpy(dtype=str)
+    probability = operating.calibration.probabilities(s.logits)
+    called = s.logits >= threshold
+    order = np.argsort(s.patients, kind="stable")
+    groups = np.split(order, np.searchsorted(s.patients[order], np.arange(1, len(s.ids))))
+    if not np.isfinite(place).all():
+        reason = "neither millimetres nor slice_index are known for every slice, so runs cannot be found"
+        return {"millimetres": False, "reason": reason, "agreement": {}}, pd.DataFrame()
+
+    def code(calls: Any, chances: Any) -> list[Coding]:
+        return [code_patient(calls[g], chances[g], place[g], thick[g], stack[g], millimetres) for g in groups]
+
+    model, reference = code(called, probability), code(s.labels == 1, s.labels)
+    rows = []
+    for name, by_model, by_reference in zip(s.ids, model, reference, strict=True):
+        row: dict[str, Any] = {"patient_id": str(name), "n_slices": by_model.n_slices}
+        for measure in MEASURES:
+            row[f"{measure}_model"] = defined(getattr(by_model, measure))
+            if measure != "expected_count":
+                row[f"{measure}_reference"] = defined(getattr(by_reference, measure))
+        row["fraction_model"], row["fraction_reference"] = by_model.fraction, by_reference.fraction
+        rows.append(row)
+    agreement = {}
+    for measure in MEASURES:
+        if measure == "longest_run_mm" and not millimetres:
+            continue
+        a = np.array([getattr(c, measure) for c in model], dtype=float)
+        counted = "n_compressed" if measure == "expected_count" else measure  # a reference expects what it counts
+        b = np.array([getattr(c, counted) for c in reference], dtype=float)
+        limits = bland_altman(a, b, len(s.labels))
+        agreement[measure] = {
+            "icc_a1": icc_a1(np.column_stack([a, b]), len(s.labels)),
+            "bias": limits.bias,
+            "lower_limit": limits.lower_limit,
+            "upper_limit": limits.upper_limit,
+        }
+    reason = "" if millimetres else "no position_mm and thickness_mm in slices.csv for every slice: runs in slices only"
+    return {"millimetres": millimetres, "reason": reason, "agreement": agreement}, pd.DataFrame(rows)
+
+
+def patient_level(s: Scored, operating: Operating, validation: Predictions | None) -> dict[str, Any]:
+    """One call per patient by three rules, each with its own ROC and its own threshold, chosen on validation patients.
+
+    Args:
+        s: the slices.
+        operating: for calibrated probabilities.
+        validation: labelled slices of validation patients, if there are any.
+    """
+    reference, scores = rules(s, operating)
+    free = int((reference == 0).sum())
+    each = np.arange(len(reference))
+    content: dict[str, Any] = {"n_patients": len(reference), "n_compression_free_patients": free, "rules": {}}
+    chosen = rules(scored(validation.slices), operating) if validation else None
+    for name, score in scores.items():
+        rule: dict[str, Any] = {"auc": pooled_auc(reference, score, each)}
+        if free == 0:
+            rule["auc"] = Estimate(NAN, NAN, NAN, len(reference), len(s.labels), "no patient is free of compression")
+        point = youden(chosen[0], chosen[1][name], np.arange(len(chosen[0]))) if chosen else None
+        rule["threshold"] = defined(point.logit) if point else None
+        rule["status"] = (point.note or "chosen on validation patients") if point else "no validation predictions"
+        if point and np.isfinite(point.logit):
+            found = rates(confusion(reference, score, each, point.logit))
+            rule |= {key: found[key] for key in ("sensitivity", "specificity", "ppv", "npv")}
+        content["rules"][name] = rule
+    return content
+
+
+def rules(s: Scored, operating: Operating) -> tuple[Ints, dict[str, Floats]]:
+    """References and scores of the patients."""
+    return patient_scores(s.labels, s.logits, operating.calibration.probabilities(s.logits), s.patients)
+
+
+def disc_levels(cohort: Cohort, s: Scored, threshold: float) -> dict[str, Any] | None:
+    """Results per disc level; ``None`` without a ``level`` column in slices.csv."""
+    column = slice_column(cohort, "level")
+    if column is None:
+        return None
+    names = column.to_numpy(dtype=str)
+    known = names != ""
+    if not known.any():
+        return None
+    labels, scores, patients, levels = level_scores(s.labels[known], s.logits[known], s.patients[known], names[known])
+    called = scores >= threshold
+    people = np.unique(patients)
+    counts = np.array([[called[patients == p].sum(), labels[patients == p].sum()] for p in people], dtype=float)
+    rows = []
+    for level in sorted(set(levels.tolist())):
+        own = levels == level
+        found = rates(confusion(labels[own], scores[own], patients[own], threshold))
+        chosen = {key: found[key] for key in ("prevalence", "sensitivity", "specificity")}
+        rows.append({"level": str(level), "auc": pooled_auc(labels[own], scores[own], patients[own]), **chosen})
+    overall = rates(confusion(labels, scores, patients, threshold))
+    return {
+        "n_slices_without_level": int((~known).sum()),
+        "auc": pooled_auc(labels, scores, patients),
+        **{key: overall[key] for key in ("sensitivity", "specificity", "ppv", "npv")},
+        "icc_a1_compressed_levels": icc_a1(counts, int(known.sum())),
+        "levels": rows,
+    }

@@ -1,0 +1,196 @@
+"""``python -m scripts report``."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..console import say
+from ..errors import InputError
+from ..files import write_csv, write_json
+from . import codings, figures, operating, readers, subgroups
+from .facts import PHANTOM, check_phantom, describe, warnings_for
+from .inputs import Cohort, Predictions, read_cohort, read_predictions
+from .operating import Operating
+from .page import write_page
+from .results import as_json, calibration, discrimination, mistakes, scored
+
+PACKAGES = ("numpy", "scipy", "scikit-learn", "statsmodels", "pandas")
+
+
+def report(
+    *runs: str,
+    out: str,
+    cohort: str = "",
+    patients: str = "",
+    external: str = "",
+    external_cohort: str = "",
+    external_patients: str = "",
+    columns: str = "age,mjoa,region,site,sex,maker",
+    point: str = "paper_0.5",
+    margin: float = 0.0,
+    seed: int = 0,
+) -> None:
+    """Turn predictions into evidence: report.json, figures and one HTML page, with patient-clustered intervals.
+
+    A run is a folder with predictions.csv (patient_id, series_uid, sop_uid, frame, slice_index, label, logit,
+    probability). If it also holds predictions_validation.csv, thresholds and calibration are chosen on that and written
+    to operating_points.json in the run. docs/report.md describes every file.
+
+    Args:
+        runs: the run to report; further runs are other models on the same slices and are compared with it.
+        out: folder for report.json, report.html, coding.csv and figures/.
+        cohort: folder with patients.csv and, where they exist, labels.csv, slices.csv and datalist.json; by default the
+            run's own folder.
+        patients: patients.csv, if it is not in the cohort's folder.
+        external: run of the same model on patients of other sites, reported beside the first and never pooled with it.
+        external_cohort: cohort folder of the external run.
+        external_patients: patients.csv of the external run.
+        columns: subgroups, separated by commas; the family of tests, to be fixed before looking.
+        point: operating point for coding, readers and mistakes.
+        margin: largest difference of AUC that does not matter, for claims of equivalence; 0 makes none.
+        seed: of everything that is resampled.
+    """
+    if not runs:
+        raise InputError("no run given; usage: python -m scripts report RUN --out DIR")
+    if margin < 0:
+        raise InputError(f"--margin must be 0 or above, got {margin}")
+    folder = Path(out)
+    inside = read_cohort("internal", Path(runs[0]), optional(cohort), optional(patients))
+    outside = None
+    if external:
+        outside = read_cohort("external", Path(external), optional(external_cohort), optional(external_patients))
+        check_external(inside, outside)
+    others = [read_cohort("internal", Path(run), optional(cohort), optional(patients)) for run in runs[1:]]
+    phantom = check_phantom([c for c in (inside, *others, outside) if c])
+    validation = validation_of(inside)
+    chosen = operating_of(inside, validation)
+    if point not in chosen.points or not np.isfinite(chosen.points[point].logit):
+        known = [name for name, p in chosen.points.items() if np.isfinite(p.logit)]
+        raise InputError(f"operating point {point!r} is not available; choose one of {', '.join(known)}")
+    mark = PHANTOM if phantom else ""
+    family = [name.strip() for name in columns.split(",") if name.strip()]
+    content: dict[str, Any] = {"title": "Spinal cord compression on axial T2-weighted cervical MRI", "phantom": phantom}
+    content |= {"seed": seed, "operating_point": point, "warnings": warnings_for(inside, outside, phantom)}
+    notes: list[dict[str, str]] = []
+    for one in (inside, outside):
+        if one is None:
+            continue
+        say(f"{one.name} cohort: {len(one.patients)} patients, {len(one.predictions.slices)} slices")
+        found = cohort_results(one, chosen, validation, point, family, margin, seed, folder, mark)
+        if one is inside:
+            found["models"] = compare(inside, others, margin)
+            content |= as_json(found, "", notes)
+        else:
+            content["external"] = as_json(found, "external", notes)
+    content["undefined"] = notes
+    content["software"] = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    write_json(folder / "report.json", content)
+    write_page(folder, content)
+    say(f"wrote {folder / 'report.html'} and {folder / 'report.json'}")
+
+
+def optional(path: str) -> Path | None:
+    """A path, or nothing."""
+    return Path(path) if path else None
+
+
+def check_external(inside: Cohort, outside: Cohort) -> None:
+    """Make sure that the external run is of the same weights and of other patients."""
+    mine, theirs = (c.facts.get("weights_sha256") for c in (inside, outside))
+    if mine and theirs and mine != theirs:
+        raise InputError(f"{outside.run} was made with other weights ({theirs[:12]}) than {inside.run} ({mine[:12]})")
+    shared = inside.patients.index.intersection(outside.patients.index)
+    series = set(inside.predictions.slices["series_uid"]) & set(outside.predictions.slices["series_uid"])
+    if len(series):
+        raise InputError(
+            f"series {min(series)} is in both cohorts; an external cohort shares no image with the internal one"
+        )
+    if len(shared):
+        outside.problems.append(
+            f"{len(shared)} patient_ids are in both cohorts, first {shared[0]}; they are taken for different patients"
+        )
+
+
+def validation_of(inside: Cohort) -> Predictions | None:
+    """Read predictions_validation.csv of a run, if it has one; its patients must not be those that are tested."""
+    path = inside.run / "predictions_validation.csv"
+    if not path.is_file():
+        return None
+    validation = read_predictions(path)
+    shared = set(validation.slices["patient_id"]) & set(inside.patients.index)
+    if shared:
+        raise InputError(
+            f"patient {min(shared)} is in both predictions.csv and {path.name} of {inside.run}; thresholds must not be "
+            "chosen on patients that are tested"
+        )
+    return validation
+
+
+def operating_of(inside: Cohort, validation: Predictions | None) -> Operating:
+    """Choose operating points on validation and write them to the run, or read those it has."""
+    path = inside.run / operating.FILE
+    if validation:
+        content = operating.choose(validation, inside.facts)
+        write_json(path, content)
+        say(f"wrote {path}")
+        return operating.understand(content, path)
+    return operating.load(path) if path.is_file() else operating.default(inside.facts)
+
+
+def cohort_results(
+    c: Cohort,
+    chosen: Operating,
+    validation: Predictions | None,
+    point: str,
+    family: Sequence[str],
+    margin: float,
+    seed: int,
+    folder: Path,
+    mark: str,
+) -> dict[str, Any]:
+    """All results of one cohort, its figures and its coding.csv."""
+    s = scored(c.predictions.slices)
+    threshold = chosen.points[point].logit
+    found: dict[str, Any] = {"cohort": describe(c)}
+    found |= discrimination(s, chosen, seed)
+    found["calibration"], judged = calibration(s, chosen)
+    found["subgroups"] = subgroups.subgroups(c, s, family, margin, seed)
+    found["trial_coding"], table = codings.trial_coding(c, s, chosen, threshold)
+    found["patient_level"] = codings.patient_level(s, chosen, validation)
+    found["disc_levels"] = codings.disc_levels(c, s, threshold)
+    found["readers"] = readers.reader_study(c, threshold)
+    found["mistakes"] = mistakes(c, threshold)
+    prefix = "" if c.name == "internal" else f"{c.name}_"
+    if len(table):
+        rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+        write_csv(folder / f"{prefix}coding.csv", list(rows[0]), rows)
+    pictures: dict[str, Any] = {
+        "roc": figures.roc_per_patient(s, found["per_patient"]["mean_auc"]),
+        "precision_recall": figures.precision_recall(s),
+        "confusion": figures.confusion_matrix(s, threshold, point),
+        "calibration": figures.calibration(judged),
+    }
+    if found["trial_coding"]["agreement"]:
+        limits = found["trial_coding"]["agreement"]["n_compressed"]
+        pictures["coding"] = figures.bland_altman(table, limits, "n_compressed", "slices")
+    for name, draw in pictures.items():
+        figures.save(folder / "figures" / f"{prefix}{name}.png", draw, mark=mark)
+    whole = {"pooled_auc": found["pooled"]["auc"], "mean_auc": found["per_patient"]["mean_auc"]}
+    draw, size = figures.forest(found["subgroups"]["rows"], whole)
+    figures.save(folder / "figures" / f"{prefix}forest.png", draw, size, mark)
+    found["figures"] = [f"figures/{prefix}{name}.png" for name in (*pictures, "forest")]
+    return found
+
+
+def compare(first: Cohort, others: Sequence[Cohort], margin: float) -> list[dict[str, Any]]:
+    """Compare the reported run with every other one."""
+    return [
+        {"run": other.run.name, **readers.compare_models(first.predictions, other.predictions, margin)}
+        for other in others
+    ]

@@ -1,0 +1,98 @@
+"""What a report says of its cohorts before any score: who they are, and what to beware of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from ..errors import InputError
+from .inputs import Cohort, numbers
+
+PHANTOM = "PHANTOM: synthetic images. This proves the software, never the medicine."
+FEW, VERY_FEW = 100, 30
+
+
+def check_phantom(cohorts: Sequence[Cohort]) -> bool | None:
+    """Whether all cohorts are phantoms; ``None`` if none says so.
+
+    Raises:
+        InputError: synthetic and other patients would stand side by side.
+    """
+    flags = {str(c.run): c.facts.get("phantom") for c in cohorts}
+    if True in flags.values() and set(flags.values()) != {True}:
+        told = ", ".join(f"{run}: {'not stated' if flag is None else flag}" for run, flag in flags.items())
+        raise InputError(
+            f"scores on a phantom never stand beside clinical scores, but `phantom` is {told}; report them apart, or "
+            'write {"phantom": true} to run.json of the run that lacks it'
+        )
+    return next(iter(flags.values()))
+
+
+def warnings_for(inside: Cohort, outside: Cohort | None, phantom: bool | None) -> list[str]:
+    """What the reader must know before any number."""
+    found = [PHANTOM] if phantom else []
+    if phantom is None:
+        found.append("Neither run nor datalist says whether these patients are real or synthetic.")
+    if inside.facts.get("trained_on_phantom") and not phantom:
+        found.append("The network was trained on synthetic images only.")
+    for one in (inside, outside):
+        if one is None:
+            continue
+        k = len(one.patients)
+        if k < VERY_FEW:
+            found.append(
+                f"The {one.name} cohort has {k} patients. Below {VERY_FEW}, intervals are too narrow; conclude nothing."
+            )
+        elif k < FEW:
+            found.append(
+                f"The {one.name} cohort has {k} patients. Below {FEW}, intervals cover a little less than they say."
+            )
+    return found
+
+
+def describe(c: Cohort) -> dict[str, Any]:
+    """Say who was scored, what was left out and where it came from."""
+    slices, excluded, table = c.predictions.slices, c.predictions.excluded, c.patients
+    lost = sorted(set(excluded["patient_id"]) - set(table.index))
+    facts = {name: value for name, value in c.facts.items() if name != "versions"}
+    about: dict[str, Any] = {
+        "name": c.name,
+        "run": c.run.name,
+        "n_patients": len(table),
+        "n_series": int(slices["series_uid"].nunique()),
+        "n_slices": len(slices),
+        "n_compressed_slices": int(slices["label"].sum()),
+        "n_patients_with_compression": int(slices.groupby("patient_id")["label"].max().sum()),
+        "slices_per_patient": spread(slices.groupby("patient_id").size()),
+        "excluded_slices": {str(k): int(v) for k, v in excluded["reason"].value_counts().items()},
+        "excluded_examples": excluded[["patient_id", "series_uid", "sop_uid", "reason"]].head(10).to_dict("records"),
+        "patients_without_any_slice_left": lost,
+        "problems": c.problems,
+        "predictions_sha256": c.predictions.sha256,
+        "facts": facts,
+        "training_versions": c.facts.get("versions"),
+    }
+    for name in ("age", "mjoa", "weight", "height"):
+        if name in table:
+            about[name] = spread(numbers(table[name]))
+    for name in ("sex", "site", "region"):
+        if name in table:
+            about[name] = {str(k) or "not recorded": int(v) for k, v in table[name].value_counts().items()}
+    return about
+
+
+def spread(values: pd.Series[Any]) -> dict[str, Any]:
+    """Mean, standard deviation, median and range of what is known, and how many are not."""
+    known = values.dropna().astype(float)
+    if known.empty:
+        return {"n": 0, "n_missing": len(values)}
+    summary = {"mean": known.mean(), "median": known.median(), "min": known.min(), "max": known.max()}
+    sd = float(known.std()) if len(known) > 1 else None
+    return {
+        "n": len(known),
+        "n_missing": int(values.isna().sum()),
+        **{k: float(v) for k, v in summary.items()},
+        "sd": sd,
+    }

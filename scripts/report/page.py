@@ -1,0 +1,77 @@
+"""The report as one self-contained HTML file."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from ..files import write_text
+from .codings import MEASURES
+
+TEMPLATE = Path(__file__).with_name("page.html")
+NAMES = {
+    "auc": "AUC, all slices pooled",
+    "mean_auc": "AUC per patient, mean",
+    "median_auc": "AUC per patient, median",
+    "average_precision": "average precision",
+    "auc_jackknife": "AUC pooled, interval by jackknife (covers best below 30 patients)",
+    "auc_percentile_bootstrap": "AUC pooled, interval by percentile bootstrap (plain, too narrow in few patients)",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "ppv": "positive predictive value",
+    "npv": "negative predictive value",
+    "accuracy": "accuracy",
+    "f1": "F1 score",
+    "balanced_accuracy": "balanced accuracy",
+    "prevalence": "compressed slices (prevalence)",
+}
+
+
+def interval(leaf: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """Write a leaf as ``0.940 (0.912 to 0.960)``."""
+    if leaf is None or leaf["value"] is None:
+        return "not defined"
+    value = f"{leaf['value']:.{digits}f}"
+    if leaf["low"] is None or leaf["high"] is None:
+        return f"{value} (no interval)"
+    return f"{value} ({leaf['low']:.{digits}f} to {leaf['high']:.{digits}f})"
+
+
+def rests_on(leaf: Mapping[str, Any]) -> str:
+    """Write what a leaf rests on."""
+    return f"{leaf['n_patients']:,} patients, {leaf['n_slices']:,} slices"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Write a number, or a dash."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def p_value(value: float | None) -> str:
+    """Write a p-value."""
+    if value is None:
+        return "not tested"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def percent(value: float | None) -> str:
+    """Write a share in whole percent."""
+    return "-" if value is None else f"{100 * value:.0f} %"
+
+
+def write_page(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write report.html from the content of report.json and the figures in ``folder``."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    filters = {"interval": interval, "rests_on": rests_on, "number": number, "p_value": p_value, "percent": percent}
+    environment.filters.update(filters)
+    pictures = {}
+    for cohort in (content, content.get("external")):
+        for name in cohort["figures"] if cohort else ():
+            encoded = base64.b64encode((folder / name).read_bytes()).decode("ascii")
+            pictures[name] = f"data:image/png;base64,{encoded}"
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    write_text(folder / "report.html", template.render(r=content, pictures=pictures, names=NAMES, measures=MEASURES))

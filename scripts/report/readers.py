@@ -1,0 +1,137 @@
+"""Readers and the model against a reference that neither of them made; several models on the same slices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import InputError
+from ..evaluation.agreement import kappa
+from ..evaluation.comparisons import equivalence, holm, paired_auc, paired_mean, paired_proportion
+from ..evaluation.per_patient import patient_aucs
+from ..evaluation.proportions import confusion, rates
+from .inputs import KEY, Cohort, Predictions, numbers
+
+NAMES = ("sensitivity", "specificity", "accuracy")
+
+
+def readings(cohort: Cohort) -> tuple[pd.DataFrame, list[str], dict[str, pd.DataFrame]]:
+    """Join the readers' calls to the scored slices.
+
+    Returns:
+        The scored slices with one column per reader (NaN where not evaluable), sentences on what was left out, and the
+        readings of readers who read more than once, by reader.
+    """
+    slices = cohort.predictions.slices
+    table, notes, repeated = cohort.labels, [], {}
+    if table is None:
+        return slices, [], {}
+    makers = sorted(set(table.loc[table["role"] == "reference", "rater"]))
+    for reader in sorted(set(table.loc[table["role"] == "reader", "rater"])):
+        if reader in makers:
+            notes.append(f"{reader} took part in the reference and is not judged against it")
+            continue
+        own = table[(table["rater"] == reader) & (table["role"] == "reader") & (table["status"] == "evaluable")].copy()
+        own["call"] = numbers(own["label"])
+        own = own[own["call"].isin([0, 1])]
+        order = own["reading"] if "reading" in own else pd.Series("1", index=own.index)
+        own = own.assign(reading=order.astype(str)).sort_values("reading", kind="stable")
+        wide = own.pivot_table(index=KEY, columns="reading", values="call", aggfunc="first")
+        joined = slices[KEY].merge(wide.reset_index(), on=KEY, how="left") if len(wide) else slices[KEY]
+        calls = joined.drop(columns=KEY)
+        if calls.empty or not calls.iloc[:, 0].notna().any():
+            notes.append(f"{reader} has no evaluable reading of a scored slice")
+            continue
+        slices = slices.assign(**{f"reader:{reader}": calls.iloc[:, 0].to_numpy()})
+        if calls.shape[1] > 1:
+            repeated[reader] = calls.iloc[:, :2]
+    return slices, notes, repeated
+
+
+def reader_study(cohort: Cohort, threshold: float) -> dict[str, Any] | None:
+    """Compare each reader and the model with the reference, and with each other; ``None`` without readers.
+
+    Args:
+        cohort: its ``labels.csv`` holds the readings.
+        threshold: raw logit from which the model calls a slice compressed.
+    """
+    slices, notes, repeated = readings(cohort)
+    columns = [name for name in slices.columns if name.startswith("reader:")]
+    if not columns:
+        return {"readers": [], "notes": notes, "agreement": []} if notes else None
+    model = (slices["logit"] >= threshold).astype(float)
+    label, patient = slices["label"].to_numpy(), slices["patient_id"].to_numpy(dtype=str)
+    rows, tests = [], []
+    for column in columns:
+        read = slices[column].notna().to_numpy()
+        call, truth, who, machine = slices[column].to_numpy()[read], label[read], patient[read], model.to_numpy()[read]
+        reader_rates, model_rates = (rates(confusion(truth, x, who, 0.5)) for x in (call, machine))
+        row: dict[str, Any] = {"reader": column.removeprefix("reader:")}
+        row |= {name: reader_rates[name] for name in NAMES}
+        row |= {f"model_{name}": model_rates[name] for name in NAMES}
+        row["kappa_with_reference"] = kappa(call, truth, who)
+        if row["reader"] in repeated:
+            first, second = (repeated[row["reader"]].iloc[:, i].to_numpy() for i in (0, 1))
+            twice = ~np.isnan(first) & ~np.isnan(second)
+            row["kappa_with_own_second_reading"] = kappa(first[twice], second[twice], patient[twice])
+        for name, chosen in (("sensitivity", truth == 1), ("specificity", truth == 0)):
+            right = machine[chosen] == truth[chosen], call[chosen] == truth[chosen]
+            test = paired_proportion(*right, who[chosen])
+            row[f"model_minus_reader_{name}"] = test
+            tests.append((row, f"model_minus_reader_{name}_p_holm", test.p_value))
+        rows.append(row)
+    for (row, name, _), p_value in zip(tests, holm([p for _, _, p in tests]), strict=True):
+        row[name] = p_value
+    return {"readers": rows, "notes": notes, "agreement": agreement_matrix(slices, columns, model, patient)}
+
+
+def agreement_matrix(slices: pd.DataFrame, columns: list[str], model: pd.Series, patient: Any) -> list[dict[str, Any]]:
+    """Kappa of every pair among reference, model and readers, each on the slices that both called."""
+    calls = {"reference": slices["label"].astype(float), "model": model}
+    calls |= {column.removeprefix("reader:"): slices[column] for column in columns}
+    names, found = list(calls), []
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            both = (calls[first].notna() & calls[second].notna()).to_numpy()
+            pair = calls[first].to_numpy()[both], calls[second].to_numpy()[both]
+            found.append({"first": first, "second": second, "kappa": kappa(*pair, patient[both])})
+    return found
+
+
+def compare_models(first: Predictions, second: Predictions, margin: float) -> dict[str, Any]:
+    """Compare two models on the slices that both scored.
+
+    Args:
+        first: predictions of the model the report is about.
+        second: predictions of another model on the same slices.
+        margin: largest difference of AUC that does not matter; 0 for no claim of equivalence.
+
+    Raises:
+        InputError: they share no slice, or disagree on a label.
+    """
+    key = [*KEY, "slice_index"]
+    both = first.slices.merge(second.slices, on=key, suffixes=("", "_second"))
+    if both.empty:
+        raise InputError(f"{first.path} and {second.path} have no slice in common, so the models cannot be compared")
+    wrong = both[both["label"] != both["label_second"]]
+    if len(wrong):
+        where = f"slice {wrong.iloc[0]['sop_uid']} of series {wrong.iloc[0]['series_uid']}"
+        raise InputError(f"{first.path} and {second.path} give {len(wrong)} slices different labels, first {where}")
+    y, patient = both["label"].to_numpy(), both["patient_id"].to_numpy(dtype=str)
+    a, b = both["logit"].to_numpy(float), both["logit_second"].to_numpy(float)
+    called = a >= 0, b >= 0
+    content: dict[str, Any] = {
+        "n_slices_in_common": len(both),
+        "n_slices_in_one_only": len(first.slices) + len(second.slices) - 2 * len(both),
+        "pooled_auc": paired_auc(y, a, b, patient),
+        "mean_auc": paired_mean(patient_aucs(y, a, patient), patient_aucs(y, b, patient), len(both)),
+        "sensitivity": paired_proportion(called[0][y == 1], called[1][y == 1], patient[y == 1]),
+        "specificity": paired_proportion(~called[0][y == 0], ~called[1][y == 0], patient[y == 0]),
+    }
+    if margin > 0:
+        content["equivalent"] = {
+            name: equivalence(content[name], margin).equivalent for name in ("pooled_auc", "mean_auc")
+        }
+    return content

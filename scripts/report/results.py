@@ -1,0 +1,150 @@
+"""The numbers of one cohort: ranking, thresholds, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import average_precision_score
+
+from ..evaluation.auc import jackknife_pooled_auc, pooled_auc
+from ..evaluation.bootstrap import bootstrap_pooled_auc
+from ..evaluation.calibration import Assessment, assess
+from ..evaluation.estimates import NAN, Comparison, Estimate, Floats, Ints, defined
+from ..evaluation.per_patient import mean_auc, median_auc, patient_aucs
+from ..evaluation.proportions import confusion, rates
+from .inputs import Cohort
+from .operating import Operating
+
+MOST_PATIENTS = 5000  # for a matrix of patients by patients; 200 MB
+LISTED = 10
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The slices of a cohort as arrays, each of shape (N,).
+
+    Attributes:
+        labels: 0/1.
+        logits: raw.
+        patients: codes 0 ... K-1.
+        ids: patient_id of each code, shape (K,).
+        aucs: AUC of each patient, shape (K,).
+    """
+
+    labels: Ints
+    logits: Floats
+    patients: Ints
+    ids: np.ndarray[Any, Any]
+    aucs: Floats = field(repr=False)
+
+
+def scored(frame: pd.DataFrame) -> Scored:
+    """Turn rows of predictions into arrays."""
+    ids, codes = np.unique(frame["patient_id"].to_numpy(dtype=str), return_inverse=True)
+    labels, logits = frame["label"].to_numpy(np.int64), frame["logit"].to_numpy(np.float64)
+    return Scored(labels, logits, codes.astype(np.int64), ids, patient_aucs(labels, logits, codes))
+
+
+def discrimination(s: Scored, operating: Operating, seed: int) -> dict[str, Any]:
+    """Pooled and per-patient results and those of every operating point."""
+    y, x, p = s.labels, s.logits, s.patients
+    known = np.isfinite(s.aucs)
+    in_known = int(known[p].sum())
+    plain = bootstrap_pooled_auc(y, x, p, seed=seed, repetitions=999) if len(s.ids) <= MOST_PATIENTS else too_many(s)
+    both = 0 < y.sum() < len(y)
+    precision = float(average_precision_score(y, x)) if both else NAN
+    note = "biased upwards in few slices; no interval is offered" if both else "all slices have the same label"
+    pooled: dict[str, Any] = {
+        "auc": pooled_auc(y, x, p),
+        "auc_jackknife": jackknife_pooled_auc(y, x, p),
+        "auc_percentile_bootstrap": plain,
+        "average_precision": Estimate(precision, NAN, NAN, len(s.ids), len(y), note),
+        **rates(confusion(y, x, p, 0.0)),
+        "threshold": {"name": "paper_0.5", "logit": 0.0},
+    }
+    points: dict[str, Any] = {}
+    for name, point in operating.points.items():
+        points[name] = {"logit": defined(point.logit), "status": point.note or "chosen"}
+        if np.isfinite(point.logit):
+            points[name] |= dict(rates(confusion(y, x, p, point.logit)))
+    return {
+        "pooled": pooled,
+        "per_patient": {
+            "mean_auc": mean_auc(s.aucs, in_known, seed=seed),
+            "median_auc": median_auc(s.aucs, in_known),
+            "sd_auc": defined(float(np.std(s.aucs[known], ddof=1))) if known.sum() > 1 else None,
+            "undefined": undefined_patients(s),
+        },
+        "operating_points": points,
+    }
+
+
+def too_many(s: Scored) -> Estimate:
+    """Say that patients were not resampled."""
+    note = f"more than {MOST_PATIENTS} patients are not resampled; the other intervals are exact enough there"
+    return Estimate(NAN, NAN, NAN, len(s.ids), len(s.labels), note)
+
+
+def undefined_patients(s: Scored) -> list[dict[str, Any]]:
+    """List the patients that have no AUC, with the reason."""
+    found = []
+    total = np.bincount(s.patients, minlength=len(s.ids))
+    compressed = np.bincount(s.patients, s.labels, minlength=len(s.ids))
+    for code in np.flatnonzero(~np.isfinite(s.aucs)):
+        reason = "no slice is compressed" if compressed[code] == 0 else "every slice is compressed"
+        found.append({"patient_id": str(s.ids[code]), "n_slices": int(total[code]), "reason": reason})
+    return found
+
+
+def calibration(s: Scored, operating: Operating) -> tuple[dict[str, Any], dict[str, Assessment]]:
+    """Judge the raw and the calibrated probabilities."""
+    line = operating.calibration
+    label = "calibrated" if operating.fitted else "baseline"
+    judged = {"uncalibrated": assess(s.labels, s.logits, s.patients)}
+    judged[label] = assess(s.labels, line.logits(s.logits), s.patients)
+    content: dict[str, Any] = {
+        name: {"intercept_at_slope_1": a.intercept_at_slope_1, "slope": a.slope, "brier": a.brier, "ece": a.ece}
+        for name, a in judged.items()
+    }
+    content["applied"] = {"slope": line.slope, "intercept": line.intercept, "fitted": operating.fitted}
+    content["applied"] |= {"chosen_on": operating.source, "status": line.note or label}
+    return content, judged
+
+
+def mistakes(cohort: Cohort, threshold: float) -> dict[str, list[dict[str, Any]]]:
+    """List the slices that were wrong with the greatest confidence, for a person to look at."""
+    frame = cohort.predictions.slices
+    columns = ["patient_id", "series_uid", "sop_uid", "frame", "slice_index", "logit"]
+    missed = frame[(frame["label"] == 1) & (frame["logit"] < threshold)].nsmallest(LISTED, "logit")
+    false = frame[(frame["label"] == 0) & (frame["logit"] >= threshold)].nlargest(LISTED, "logit")
+    as_rows: dict[str, list[dict[str, Any]]] = {}
+    for name, rows in (("false_negatives", missed), ("false_positives", false)):
+        as_rows[name] = [{column: plain(row[column]) for column in columns} for _, row in rows.iterrows()]
+    return as_rows
+
+
+def plain(value: Any) -> Any:
+    """Turn a cell into what JSON knows; NaN becomes ``None``."""
+    if isinstance(value, (float, np.floating)):
+        return None if not np.isfinite(value) else int(value) if float(value).is_integer() else float(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def as_json(content: Any, path: str, notes: list[dict[str, str]]) -> Any:
+    """Turn results into JSON; every note on something undefined goes to ``notes`` with its path."""
+    if isinstance(content, Estimate):
+        if content.note:
+            notes.append({"path": path, "reason": content.note})
+        if isinstance(content, Comparison):
+            extra = {"p_value": defined(content.p_value), "statistic": defined(content.statistic)}
+            return {"difference": content.leaf(), **extra}
+        return content.leaf()
+    if isinstance(content, Mapping):
+        return {name: as_json(value, f"{path}.{name}" if path else str(name), notes) for name, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [as_json(value, f"{path}[{number}]", notes) for number, value in enumerate(content)]
+    return plain(content)

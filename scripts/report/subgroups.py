@@ -1,0 +1,163 @@
+"""Does the model do as well in every kind of patient?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..evaluation import comparisons
+from ..evaluation.auc import pooled_auc
+from ..evaluation.bootstrap import win_matrix
+from ..evaluation.estimates import NAN, Bools, Comparison, Floats, sum_by
+from ..evaluation.per_patient import mean_auc
+from .inputs import Cohort, numbers, slice_column
+from .results import MOST_PATIENTS, Scored, too_many
+
+# Merali et al. 2021, Table 4: lower edge of each level; beyond the bounds a value is an error of the table
+EDGES = {
+    "age": ((0, "< 40"), (40, "40-65"), (65.000001, "> 65"), (120, "")),
+    "mjoa": ((0, "< 12"), (12, "12-14"), (15, "15-17"), (18, "18"), (18.000001, "")),
+}
+ALIASES = {"maker": "manufacturer", "manufacturer": "maker"}
+MOST_LEVELS = 8
+
+
+def levels(cohort: Cohort, column: str) -> tuple[pd.Series, list[str]] | None:
+    """Give each patient's level, ``""`` where unknown, and the order of levels; ``None`` without the column."""
+    raw = patient_column(cohort, column)
+    if raw is None:
+        return None
+    raw = raw.str.strip().where(~raw.str.strip().str.lower().isin(["nan", "na", "none", "unknown"]), "")
+    if column in EDGES:
+        edges = EDGES[column]
+        cut = pd.cut(numbers(raw), [edge for edge, _ in edges], right=False, labels=[name for _, name in edges[:-1]])
+        return cut.astype(object).where(cut.notna(), "").astype(str), [name for _, name in edges[:-1]]
+    value = numbers(raw)
+    if value.nunique() > MOST_LEVELS and value.notna().sum() >= 0.9 * (raw != "").sum():
+        cut = pd.qcut(value, 3, duplicates="drop")
+        names = {interval: f"{interval.left:.4g} to {interval.right:.4g}" for interval in cut.cat.categories}
+        return cut.map(names).astype(object).where(cut.notna(), "").astype(str), list(names.values())
+    return raw, sorted(set(raw) - {""})
+
+
+def patient_column(cohort: Cohort, column: str) -> pd.Series | None:
+    """Give a column of patients.csv, or one of slices.csv that is the same in all slices of each patient."""
+    for name in (column, ALIASES.get(column, column)):
+        if name in cohort.patients:
+            return cohort.patients[name].astype(str)
+    for name in (column, ALIASES.get(column, column)):
+        values = slice_column(cohort, name)
+        if values is not None:
+            grouped = values.groupby(cohort.predictions.slices["patient_id"].to_numpy()).unique()
+            single = grouped.map(lambda found: found[0] if len(found) == 1 else "several")
+            return single.reindex(cohort.patients.index).fillna("")
+    return None
+
+
+def subgroups(cohort: Cohort, s: Scored, columns: Sequence[str], margin: float, seed: int) -> dict[str, Any]:
+    """Compare every level of every declared column with all other patients of whom the column is known.
+
+    Args:
+        cohort: for the columns.
+        s: the slices.
+        columns: the family of tests, declared before looking.
+        margin: largest difference of AUC that does not matter; 0 for no claim of equivalence.
+        seed: of the permutations.
+    """
+    k = len(s.ids)
+    hit = s.labels == 1
+    m, n = sum_by(s.patients[hit], k), sum_by(s.patients[~hit], k)
+    wins = win_matrix(s.labels, s.logits, s.patients) if k <= MOST_PATIENTS else None
+    rows: list[dict[str, Any]] = []
+    absent = []
+    for column in columns:
+        found = levels(cohort, column)
+        if found is None:
+            absent.append(column)
+            continue
+        level, order = found[0].to_numpy(dtype=str), found[1]
+        known = level != ""
+        present = [name for name in order if (level == name).any()]
+        if not known.all():
+            rows.append(missing(column, int((~known).sum()), int((~known)[s.patients].sum())))
+        mirrored: list[Comparison] = []
+        for name in present:
+            inside = level == name
+            if len(present) == 2 and mirrored:  # the other side of the same test
+                tests, counted = [flip(test) for test in mirrored], False
+            else:
+                tests, counted = compare(s, wins, m, n, inside, known, seed), len(present) > 1
+            mirrored = tests
+            rows.append(row(column, name, s, inside, tests, counted, margin, seed))
+    adjust(rows)
+    return {
+        "family": [column for column in columns if column not in absent],
+        "not_recorded": absent,
+        "n_tests": sum(2 for r in rows if r["counted"]),
+        "margin": margin or None,
+        "rows": rows,
+    }
+
+
+def compare(
+    s: Scored, wins: Floats | None, m: Floats, n: Floats, inside: Bools, known: Bools, seed: int
+) -> list[Comparison]:
+    """Test pooled and mean AUC of the patients inside against the others of whom the column is known."""
+    slices = int(known[s.patients].sum())
+    if wins is None:
+        pooled = Comparison(NAN, NAN, NAN, int(known.sum()), slices, too_many(s).note)
+    else:
+        matrix = wins[np.ix_(known, known)] if not known.all() else wins
+        pooled = comparisons.subgroup_pooled(matrix, m[known], n[known], inside[known], seed)
+    return [pooled, comparisons.subgroup_mean(s.aucs[known], inside[known], slices, seed)]
+
+
+def flip(c: Comparison) -> Comparison:
+    """Swap the two sides of a comparison."""
+    return replace(c, value=-c.value, low=-c.high, high=-c.low, statistic=-c.statistic)
+
+
+def missing(column: str, patients: int, slices: int) -> dict[str, Any]:
+    """Count the patients of whom the column is unknown; they enter no level."""
+    return {"column": column, "level": "not recorded", "n_patients": patients, "n_slices": slices, "counted": False}
+
+
+def row(
+    column: str, name: str, s: Scored, inside: Bools, tests: list[Comparison], counted: bool, margin: float, seed: int
+) -> dict[str, Any]:
+    """Results of one level."""
+    chosen = inside[s.patients]
+    defined_slices = int((inside & np.isfinite(s.aucs))[s.patients].sum())
+    content: dict[str, Any] = {
+        "column": column,
+        "level": name,
+        "n_patients": int(inside.sum()),
+        "n_slices": int(chosen.sum()),
+        "counted": counted,
+        "pooled_auc": pooled_auc(s.labels[chosen], s.logits[chosen], s.patients[chosen]),
+        "mean_auc": mean_auc(s.aucs[inside], defined_slices, seed=seed),
+        "pooled_difference": tests[0],
+        "mean_difference": tests[1],
+        "pooled_p_holm": NAN,
+        "mean_p_holm": NAN,
+    }
+    if margin > 0:
+        for estimand, test in zip(("pooled", "mean"), tests, strict=True):
+            content[f"{estimand}_equivalent"] = comparisons.equivalence(test, margin).equivalent
+    return content
+
+
+def adjust(rows: list[dict[str, Any]]) -> None:
+    """Add Holm's p-values over all tests of the family, both estimands together."""
+    family = [(r, name) for r in rows if r["counted"] for name in ("pooled", "mean")]
+    adjusted = comparisons.holm([r[f"{name}_difference"].p_value for r, name in family])
+    for (r, name), p_value in zip(family, adjusted, strict=True):
+        r[f"{name}_p_holm"] = p_value
+    for before, after in pairwise(rows):
+        if "pooled_difference" in after and not after["counted"] and before["column"] == after["column"]:
+            after |= {key: value for key, value in before.items() if key.endswith("_p_holm")}

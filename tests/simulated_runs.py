@@ -1,0 +1,83 @@
+"""Runs and cohorts on disk, from simulated scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from scripts.evaluation import populations
+
+READERS = {"dr_a": 0.08, "dr_b": 0.14}  # share of slices they get wrong
+
+
+def predictions(cohort: populations.Cohort, prefix: str, second: bool = False) -> pd.DataFrame:
+    """A predictions.csv of simulated slices, one series per patient."""
+    logit = cohort.second if second else cohort.logits
+    index = np.arange(len(logit)) - np.searchsorted(cohort.patients, cohort.patients)
+    frame = pd.DataFrame({"patient_id": [f"{prefix}{code:04d}" for code in cohort.patients]})
+    frame["series_uid"] = "1.2." + frame["patient_id"].str[1:] + f".{ord(prefix)}"
+    frame["sop_uid"] = frame["series_uid"] + "." + pd.Series(index).astype(str)
+    return frame.assign(frame="", slice_index=index, label=cohort.labels, logit=logit, probability=expit(logit))
+
+
+def patients(ids: list[str], rng: np.random.Generator) -> pd.DataFrame:
+    """A patients.csv; the first patient's age and mJOA are not recorded."""
+    n = len(ids)
+    frame = pd.DataFrame({"patient_id": ids, "site": rng.choice(["north", "south"], n)})
+    frame["region"] = rng.choice(["Europe", "Asia", "North America"], n)
+    frame["age"] = np.clip(rng.normal(56, 14, n), 20, 90).round().astype(int).astype(str)
+    frame["sex"] = rng.choice(["F", "M"], n)
+    frame["weight"], frame["height"] = rng.normal(75, 12, n).round(), rng.normal(170, 9, n).round()
+    frame["mjoa"] = rng.integers(8, 19, n).astype(str)
+    frame.loc[0, ["age", "mjoa"]] = ["", "unknown"]
+    return frame
+
+
+def slices(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """A slices.csv with geometry, disc level and scanner."""
+    index = frame["slice_index"].to_numpy()
+    maker = {name: rng.choice(["Maker A", "Maker B", "Maker C"]) for name in frame["patient_id"].unique()}
+    table = frame[["series_uid", "sop_uid", "frame"]].assign(position_mm=3.6 * index, thickness_mm=3.0)
+    levels = np.array(["C2/C3", "C3/C4", "C4/C5", "C5/C6", "C6/C7", "C7/T1"])
+    return table.assign(level=levels[np.minimum(index // 7, 5)], manufacturer=frame["patient_id"].map(maker))
+
+
+def labels(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """A labels.csv with the reference and two readers, the first of whom read twice."""
+    base = frame[["patient_id", "series_uid", "sop_uid"]]
+    rows = [base.assign(rater="consensus", reading=1, role="reference", status="evaluable", label=frame["label"])]
+    for reader, wrong in READERS.items():
+        for reading in (1, 2) if reader == "dr_a" else (1,):
+            call = np.where(rng.random(len(frame)) < wrong, 1 - frame["label"], frame["label"])
+            status = np.where(rng.random(len(frame)) < 0.02, "motion", "evaluable")
+            rows.append(base.assign(rater=reader, reading=reading, role="reader", status=status, label=call))
+    return pd.concat(rows)
+
+
+def write(folder: Path, k: int, seed: int, prefix: str = "p", everything: bool = True, **facts: object) -> Path:
+    """Write a run that is its own cohort.
+
+    Args:
+        folder: where to.
+        k: patients to test; half as many validate.
+        seed: of everything.
+        prefix: first letter of the patient_ids.
+        everything: whether to write validation predictions, slices.csv and labels.csv too.
+        facts: for run.json.
+    """
+    folder.mkdir(parents=True)
+    population, rng = populations.POPULATIONS["like the paper"], np.random.default_rng([seed, 1])
+    frame = predictions(populations.draw(np.random.default_rng(seed), k, population), prefix)
+    frame.to_csv(folder / "predictions.csv", index=False)
+    patients(sorted(frame["patient_id"].unique()), rng).to_csv(folder / "patients.csv", index=False)
+    (folder / "run.json").write_text(json.dumps({"model_version": "0.1.0", "pos_weight": 3.8, "seed": seed, **facts}))
+    if everything:
+        validating = populations.draw(np.random.default_rng([seed, 2]), max(k // 2, 20), population)
+        predictions(validating, chr(ord(prefix) + 1)).to_csv(folder / "predictions_validation.csv", index=False)
+        slices(frame, rng).to_csv(folder / "slices.csv", index=False)
+        labels(frame, rng).to_csv(folder / "labels.csv", index=False)
+    return folder
