@@ -1,7 +1,7 @@
 """Which slices the network can be asked about at all; the others get a reason instead of a score.
 
 The limits are wide on purpose: inside them a cervical cord can be seen, whatever the scanner. A cord 7 mm deep must
-span six pixels or more, the field of view must hold the canal and its surroundings, and the picture must have grey
+span four pixels, the field of view must hold the canal and its surroundings, and the picture must have grey
 levels.
 """
 
@@ -16,7 +16,7 @@ from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
 LIMITS: Mapping[str, Any] = {
-    "mm_per_pixel": (0.1, 1.2),
+    "mm_per_pixel": (0.1, 1.75),
     "field_of_view_mm": (50.0, 400.0),
     "largest_saturated_percent": 5.0,
     "fewest_grey_levels": 16,
