@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from .console import progress, say
+from .distributed import rank, world_size
 from .errors import InputError, root_message
 from .losses import counted_pos_weight
 from .transforms import from_uint8, to_network_input, to_uint8
@@ -217,10 +218,7 @@ class SeededSampler(DistributedSampler):
     """
 
     def __init__(self, dataset: Dataset[Any], seed: int = 0, shuffle: bool = True, even_divisible: bool = True) -> None:
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        replicas = torch.distributed.get_world_size() if distributed else 1
-        rank = torch.distributed.get_rank() if distributed else 0
-        super().__init__(dataset, even_divisible, replicas, rank, shuffle=shuffle, seed=seed)
+        super().__init__(dataset, even_divisible, world_size(), rank(), shuffle=shuffle, seed=seed)
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         """Yield ``(seed, epoch, index)``."""

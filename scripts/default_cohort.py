@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch.distributed as dist
+
 from .console import say
+from .distributed import is_on, rank
 from .errors import InputError
 from .phantom import make_cohort
 
@@ -24,7 +27,10 @@ def datalist_path(dataset_dir: str | None, output_dir: str, phantom_patients: in
     if dataset_dir is None:
         folder = Path(output_dir) / "phantom"
         say(f"no --dataset_dir given: using a synthetic phantom cohort of {phantom_patients} patients in {folder}")
-        make_cohort(folder, patients=phantom_patients, seed=seed, reuse=True)
+        if rank() == 0:
+            make_cohort(folder, patients=phantom_patients, seed=seed, reuse=True)
+        if is_on():
+            dist.barrier()
         return str(folder / "datalist.json")
     path = Path(dataset_dir)
     if path.suffix == ".json" and path.is_file():

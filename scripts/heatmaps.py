@@ -16,13 +16,19 @@ from torch.nn.functional import interpolate
 from .errors import InputError
 
 
+def child(network: nn.Module, name: str) -> nn.Module:
+    """Give a direct child; ``get_submodule`` would do so too, but TorchScript copies loaded from a file lack it."""
+    module: nn.Module = getattr(network, name)
+    return module
+
+
 def split_features(network: nn.Module, layer: str) -> tuple[list[nn.Module], list[nn.Module]]:
     """Divide ``network.features`` into what leads to ``layer`` (included) and what follows.
 
     Raises:
         InputError: ``layer`` is not a child of ``network.features``.
     """
-    names, children = zip(*dict(network.named_children())["features"].named_children(), strict=True)
+    names, children = zip(*child(network, "features").named_children(), strict=True)
     if layer not in names:
         raise InputError(f"layer must be one of {', '.join(names)}, got {layer!r}")
     cut = names.index(layer) + 1
@@ -49,8 +55,7 @@ def class_activation(
     """
     if sign not in (1, -1):
         raise InputError(f"sign must be 1 (for) or -1 (against), got {sign}")
-    parts = dict(network.named_children())
-    rest = [*split_features(network, layer)[1], parts["pool"], parts["head"]]
+    rest = [*split_features(network, layer)[1], child(network, "pool"), child(network, "head")]
     training = [module.training for module in rest]
     with torch.inference_mode(False), torch.enable_grad():
         leaf = activation.detach().clone().requires_grad_(True)

@@ -11,6 +11,7 @@ from torch import nn
 
 from .heatmaps import enlarge, grad_cam, normalise
 from .transforms import to_network_input
+from .views import all_views, map_back
 
 
 def bfloat16_is_fast(device_type: str) -> bool:
@@ -50,15 +51,32 @@ class SeriesInferer(Inferer):
     Args:
         profile: normalisation of the network's input, see `to_network_input`.
         batch_size: slices that go through the network at once.
-        heatmap: whether to compute heat maps; without, the second channel is 0.
+        heatmap: whether to compute heat maps; without, the other channels are 0.
         layer: layer of the heat map, see `grad_cam`.
+        sign: 1 maps what spoke for compression, -1 what spoke against it.
+        test_time_average: whether the logit is the mean over the 18 views of `scripts.views`.
+        hotspots: whether the heat map is the mean over those views, each mapped back (evidence hotspots).
     """
 
     def __init__(
-        self, profile: str = "imagenet", batch_size: int = 16, heatmap: bool = True, layer: str = "layer4"
+        self,
+        profile: str = "imagenet",
+        batch_size: int = 16,
+        heatmap: bool = True,
+        layer: str = "layer4",
+        sign: int = 1,
+        test_time_average: bool = False,
+        hotspots: bool = False,
     ) -> None:
         super().__init__()
-        self.profile, self.batch_size, self.heatmap, self.layer = profile, int(batch_size), heatmap, layer
+        self.profile, self.batch_size = profile, int(batch_size)
+        self.heatmap, self.layer, self.sign = heatmap, layer, int(sign)
+        self.test_time_average, self.hotspots = test_time_average, hotspots
+
+    @property
+    def n_views(self) -> int:
+        """How many times each slice goes through the network."""
+        return len(all_views(1, 1)) if self.test_time_average or self.hotspots else 1
 
     def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Score a volume.
@@ -70,14 +88,15 @@ class SeriesInferer(Inferer):
             kwargs: not used.
 
         Returns:
-            ``(B, 2, H, W, D)``: channel 0 is the slice's logit, constant over the slice; channel 1 the Grad-CAM map,
-            each slice's maximum scaled to that slice's probability, so that only compressed slices look hot.
+            ``(B, 3, H, W, D)``: channel 0 is the slice's logit, constant over the slice; channel 1 the Grad-CAM map,
+            each slice's maximum scaled to that slice's probability, so that only compressed slices look hot; channel 2
+            the map as it is, in units of the logit, comparable between slices.
         """
         volume = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         count, _, height, width, depth = volume.shape
         slices = volume.permute(0, 4, 1, 2, 3).reshape(count * depth, 1, height, width)
         scored = [self.score(batch, network) for batch in slices.split(self.batch_size)]
-        output = torch.cat(scored).reshape(count, depth, 2, height, width).permute(0, 2, 3, 4, 1).contiguous()
+        output = torch.cat(scored).reshape(count, depth, 3, height, width).permute(0, 2, 3, 4, 1).contiguous()
         if not isinstance(inputs, MetaTensor):
             return output
         result = MetaTensor(output, meta=inputs.meta, applied_operations=inputs.applied_operations)
@@ -85,14 +104,24 @@ class SeriesInferer(Inferer):
         return result
 
     def score(self, slices: torch.Tensor, network: nn.Module) -> torch.Tensor:
-        """Give logit and heat map ``(N, 2, H, W)`` of slices ``(N, 1, H, W)``."""
-        image = to_network_input(slices, self.profile)
+        """Give logit, scaled and raw heat map ``(N, 3, H, W)`` of slices ``(N, 1, H, W)``."""
         size = (slices.shape[2], slices.shape[3])
+        logits, raw = self.view(slices, network)
+        if self.n_views > 1:
+            views = all_views(*size)
+            seen = [self.view(view.apply(slices), network) for view in views]
+            if self.test_time_average:
+                logits = torch.stack([one for one, _ in seen]).mean(0)
+            if self.hotspots:
+                raw = map_back([heat for _, heat in seen], views)
+        probability = torch.sigmoid(logits if self.sign > 0 else -logits)[:, :, None]
+        return torch.stack([logits[:, :, None].expand(-1, *size), normalise(raw) * probability, raw], dim=1)
+
+    def view(self, slices: torch.Tensor, network: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give logits ``(N, 1)`` and raw heat maps ``(N, H, W)`` of one view of the slices."""
+        image = to_network_input(slices, self.profile)
         if self.heatmap:
-            logits, coarse = grad_cam(network, image, self.layer)
-            heat = normalise(enlarge(coarse, size)) * torch.sigmoid(logits)[:, :, None]
-        else:
-            with torch.no_grad():
-                logits = network(image)
-            heat = torch.zeros_like(slices[:, 0])
-        return torch.stack([logits[:, :, None].expand(-1, *size), heat], dim=1)
+            logits, coarse = grad_cam(network, image, self.layer, sign=self.sign)
+            return logits, enlarge(coarse, (slices.shape[2], slices.shape[3]))
+        with torch.no_grad():
+            return network(image), torch.zeros_like(slices[:, 0])

@@ -98,12 +98,31 @@ def affine_of(stack: Stack) -> NDArray[np.float64]:
     return affine
 
 
+def metadata_of(stack: Stack) -> dict[str, Any]:
+    """Give the metadata of a stack's pixels ``(columns, rows, slices)``: where they lie (RAS) and whose they are."""
+    affine = LPS_TO_RAS @ affine_of(stack)
+    thickness_mm = stack.thickness_mm or stack.spacing_mm or 1.0
+    identity = [
+        {"sop_uid": one.sop_uid, "frame": one.frame, "position_mm": one.position_mm, "thickness_mm": thickness_mm}
+        for one in stack.slices
+    ]
+    return {
+        MetaKeys.ORIGINAL_AFFINE: affine,
+        MetaKeys.AFFINE: affine.copy(),
+        MetaKeys.SPACE: SpaceKeys.RAS,
+        MetaKeys.SPATIAL_SHAPE: np.asarray((stack.columns, stack.rows, len(stack.slices))),
+        MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan"),
+        "series_uid": stack.series_uid,
+        "slices": json.dumps(identity),
+    }
+
+
 class SeriesReader(ITKReader):
     """Read one image series as ``(columns, rows, slices)`` float32 with its full affine.
 
     Takes a DICOM file, a list of files in any order, a folder or a zip that holds exactly one stack, or a NIfTI, NRRD
     or MetaImage file. DICOM slices come most caudal first (along the slice normal, never by file name) and bring their
-    identity: ``meta["slices"]`` is a JSON list of ``{"sop_uid", "frame"}``.
+    identity: ``meta["slices"]`` is a JSON list of ``{"sop_uid", "frame", "position_mm", "thickness_mm"}``.
 
     Reading happens in ``get_data``: MONAI's ``LoadImage`` tries other readers when ``read`` fails, and those would
     return the first of several series in silence.
@@ -137,18 +156,7 @@ class SeriesReader(ITKReader):
     def dicom(self, paths: str | list[str]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Read one DICOM stack."""
         stack = one_stack(paths)
-        affine = LPS_TO_RAS @ affine_of(stack)
-        pixels = decode(stack)
-        identity = [{"sop_uid": one.sop_uid, "frame": one.frame} for one in stack.slices]
-        return pixels, {
-            MetaKeys.ORIGINAL_AFFINE: affine,
-            MetaKeys.AFFINE: affine.copy(),
-            MetaKeys.SPACE: SpaceKeys.RAS,
-            MetaKeys.SPATIAL_SHAPE: np.asarray(pixels.shape),
-            MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan"),
-            "series_uid": stack.series_uid,
-            "slices": json.dumps(identity),
-        }
+        return decode(stack), metadata_of(stack)
 
     def volume(self, path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Read a NIfTI, NRRD or MetaImage volume."""

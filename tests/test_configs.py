@@ -149,12 +149,12 @@ def test_workflow_properties_are_complete(cohort, small_weights, tmp_path, files
     assert workflow.check_properties() == []
 
 
-@pytest.mark.parametrize("overlay", ["quickstart.json", *OVERLAYS])
+@pytest.mark.parametrize("overlay", ["quickstart.json", "multi_gpu_train.json", "multi_gpu_evaluate.json", *OVERLAYS])
 def test_every_overlay_changes_only_what_train_json_has(overlay):
     parser = ConfigParser()
     parser.read_config(str(ROOT / "configs" / "train.json"))
     changes = json.loads((ROOT / "configs" / overlay).read_text())
-    assert {name for name in changes if name != "_desc_"} <= set(parser.config)
+    assert {name for name in changes if name not in ("_desc_", "finalize")} <= set(parser.config)
 
 
 def test_training_and_inference_preprocess_alike():
@@ -251,3 +251,37 @@ def test_weights_of_another_architecture_are_never_run(cohort, tmp_path, small_w
     folders = {"dataset_dir": str(cohort), "output_dir": str(tmp_path), "ckpt_dir": str(small_weights.parent)}
     with pytest.raises(InputError, match="trained with architecture resnet18, but the config says resnet34"):
         run_config(["train.json", "evaluate.json"], **{**TRAIN, **folders, "architecture": "resnet34"})
+
+
+def torchrun(overlays: list[str], flags: dict[str, Any]) -> None:
+    files = str([str(ROOT / "configs" / name) for name in ("train.json", *overlays)])
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "-m"]
+    command += ["monai.bundle", "run", "--config_file", files, "--bundle_root", str(ROOT)]
+    command += [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+    assert ended.returncode == 0, ended.stderr[-4000:]
+
+
+@pytest.mark.slow
+def test_two_processes_train_stop_and_evaluate_together(cohort, tmp_path):
+    folders = {"dataset_dir": str(cohort), "output_dir": str(tmp_path), "ckpt_dir": str(tmp_path / "models")}
+    # nothing improves at a learning rate of 0, so both processes must stop after the same epoch
+    flags = {
+        **TRAIN,
+        **folders,
+        "weights": "null",
+        "learning_rate": 0.0,
+        "max_epochs": 6,
+        "min_epochs": 2,
+        "patience": 1,
+    }
+    torchrun(["multi_gpu_train.json"], flags)
+    assert len(rows(tmp_path / "history.csv")) == 2
+    torchrun(["evaluate.json", "multi_gpu_evaluate.json"], flags)
+    together = {row["sop_uid"]: float(row["logit"]) for row in rows(tmp_path / "predictions.csv")}
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    run_config(["train.json", "evaluate.json"], **{**TRAIN, **folders})
+    alone = {row["sop_uid"]: float(row["logit"]) for row in rows(tmp_path / "predictions.csv")}
+    assert together.keys() == alone.keys()
+    assert np.allclose([together[uid] for uid in alone], list(alone.values()), atol=1e-5)
+    assert metrics["auc"] == pytest.approx(json.loads((tmp_path / "metrics.json").read_text())["auc"])

@@ -31,7 +31,8 @@ KEYWORDS = [
     "AcquisitionTime", "TemporalPositionIdentifier", "TemporalPositionIndex", "ImagePositionPatient",
     "ImageOrientationPatient", "StackID", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows",
     "Columns", "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleIntercept",
-    "RescaleSlope", "LossyImageCompression", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "RescaleSlope", "LossyImageCompression", "QualityControlImage", "ImageComments",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 TAGS = {int(tag_for_keyword(keyword) or 0): keyword for keyword in KEYWORDS}
 PIXELS = {0x7FE00010: "PixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00008: "FloatPixelData"}

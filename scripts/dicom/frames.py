@@ -29,6 +29,8 @@ PER_SLICE = {
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 }  # fmt: skip
 FACT_KEYWORDS = tuple(keyword for keyword in KEYWORDS if keyword not in PER_SLICE)
+# how the images of scripts.phantom say what they are, beside QualityControlImage
+PHANTOM_COMMENT = "Synthetic phantom"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Facts:
     """What the slices of one stack share; numbers that the header lacks are None, texts empty.
 
     Echo, repetition and inversion times are in ms, the field strength in tesla, spacings and thickness in mm.
-    ``sequence`` unites ScanningSequence (SE, GR, IR, EP) with its enhanced counterparts.
+    ``sequence`` unites ScanningSequence (SE, GR, IR, EP) with its enhanced counterparts. ``phantom`` says that
+    ``scripts.phantom`` made it.
     """
 
     patient_id: str
@@ -77,6 +80,7 @@ class Facts:
     lossy: bool
     transfer_syntax_uid: str
     multi_frame: bool
+    phantom: bool
 
 
 @dataclass(frozen=True)
@@ -225,6 +229,7 @@ def facts_of(fields: Fields, header: Header, multi_frame: bool) -> Facts:
         lossy=words("LossyImageCompression") == "01",
         transfer_syntax_uid=header.transfer_syntax,
         multi_frame=multi_frame,
+        phantom=words("QualityControlImage") == "YES" and words("ImageComments").startswith(PHANTOM_COMMENT),
     )
 
 

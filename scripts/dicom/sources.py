@@ -31,7 +31,8 @@ def files_below(paths: Paths) -> list[str]:
     found: list[str] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
         if Path(path).is_dir():
-            found += [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]  # noqa: PTH118
+            for folder, _, names in os.walk(path):
+                found += [os.path.join(folder, name) for name in names]  # noqa: PTH118
         elif Path(path).is_file():
             found.append(str(path))
         else:

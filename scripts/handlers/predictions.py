@@ -11,10 +11,10 @@ from monai.utils import evenly_divisible_all_gather
 
 from ..console import say
 from ..datasets import SliceDataset
+from ..distributed import is_on, rank
 from ..figures import roc
 from ..files import write_csv, write_json
 from ..metrics import slice_metrics
-from .training import rank
 
 COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "label", "logit", "probability")
 
@@ -56,7 +56,7 @@ class WritePredictions:
     def __call__(self, engine: Engine) -> None:
         """Write."""
         rows = torch.cat(self._rows)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if is_on():
             rows = evenly_divisible_all_gather(rows.to(engine.state.device)).cpu()
         if rank():
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,24 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
+from numpy.typing import NDArray
 
 from ..console import say
-from ..datasets import identities
-from ..figures import series_sheet
+from ..dicom_results import headers, require_highdicom, save, secondary_captures, structured_report
 from ..files import read_json, replacing, write_csv, write_json
+from ..montages import grey, overlay, save_png, sheet, write_on
+from ..readers import SeriesReader
+from ..results import SCORED, SERIES_COLUMNS, SLICE_COLUMNS, caveats, slice_rows, summarise
 from ..series import SeriesDataset
+from ..transforms import scale_slices
 
-COLUMNS = (
-    *("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "logit", "probability"),
-    *("compressed", "threshold", "status"),
-)
+SCALE = "Grad-CAM for compression"
 
 
 class WriteSeries:
-    """Write ``OUT/<series_uid>/{slices.csv, summary.json, heatmap.nii.gz, heatmap.png}`` and ``OUT/failures.csv``.
+    """Write ``OUT/<series_uid>/{slices.csv, summary.json, heatmap.nii.gz, heatmap.png}``, series.csv and failures.csv.
+
+    summary.json comes last, so a folder that has one is complete.
 
     Args:
         dataset: the series; its failures are written at the end.
@@ -32,21 +36,47 @@ class WriteSeries:
         bundle_root: folder of the bundle, for the model's version.
         checkpoint: what `scripts.checkpoints.load_network` gave.
         threshold: probability from which a slice is called compressed.
+        threshold_source: where the threshold was chosen.
+        overlays: also write each slice with its heat map, on the pixel grid of the source, as ``overlays/*.png``.
+        dicom: also write a structured report and Secondary Capture overlays as ``dicom/*.dcm``; needs highdicom.
+        raw_heatmap: also write the map as Grad-CAM gives it (comparable between slices) as heatmap_raw.nii.gz.
+        method: what else results depend on; added to summary.json.
+        shard: which part of the series this process takes; others than 0 leave the tables to who started them.
     """
 
     def __init__(
-        self, dataset: SeriesDataset, output_dir: str, bundle_root: str, checkpoint: dict[str, Any], threshold: float
+        self,
+        dataset: SeriesDataset,
+        output_dir: str,
+        bundle_root: str,
+        checkpoint: dict[str, Any],
+        threshold: float,
+        threshold_source: str = "",
+        overlays: bool = False,
+        dicom: bool = False,
+        raw_heatmap: bool = False,
+        method: Mapping[str, Any] | None = None,
+        shard: int = 0,
     ) -> None:
-        self.dataset, self.output_dir = dataset, Path(output_dir)
-        self.threshold, self.checkpoint = float(threshold), checkpoint
+        if dicom:
+            require_highdicom()
+        self.dataset, self.output_dir, self.shard = dataset, Path(output_dir), int(shard)
+        self.overlays, self.dicom, self.raw_heatmap = overlays, dicom, raw_heatmap
         metadata = read_json(Path(bundle_root) / "configs" / "metadata.json")
-        self.model = {"model_name": metadata["name"], "model_version": metadata["version"]}
-        self.summaries: list[dict[str, Any]] = []
+        self.facts = {
+            "model_name": metadata["name"],
+            "model_version": metadata["version"],
+            **checkpoint,
+            **(method or {}),
+            "research_use_only": True,
+            "threshold": float(threshold),
+            "threshold_source": threshold_source,
+        }
+        self.records: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
         """Attach to the evaluator of inference.json."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
-        engine.add_event_handler(Events.COMPLETED, self.finish)
 
     def __call__(self, engine: Engine) -> None:
         """Write the series of this batch."""
@@ -57,64 +87,128 @@ class WriteSeries:
         """Write one series."""
         image: MetaTensor = output["image"]
         folder = self.output_dir / str(entry["name"])
-        logits = output["logits"].double()
-        probabilities = torch.sigmoid(logits).tolist()
-        called = [p >= self.threshold for p in probabilities]
-        keys = {"patient_id": entry["patient_id"], "series_uid": entry["series_uid"]}
-        rows = [
-            {
-                **keys,
-                "sop_uid": sop_uid,
-                "frame": frame,
-                "slice_index": index,
-                "logit": logit,
-                "probability": probability,
-                "compressed": int(flag),
-                "threshold": self.threshold,
-                "status": "scored",
-            }
-            for index, ((sop_uid, frame), logit, probability, flag) in enumerate(
-                zip(identities(image), logits.tolist(), probabilities, called, strict=True)
-            )
-        ]
-        write_csv(folder / "slices.csv", COLUMNS, rows)
-        summary = {
-            **keys,
-            "study_uid": entry["study_uid"],
-            **self.model,
-            **self.checkpoint,
-            "research_use_only": True,
-            "threshold": self.threshold,
-            "n_slices": len(rows),
-            "n_compressed": sum(called),
-            "max_probability": max(probabilities),
-            "warnings": entry["warnings"],
-        }
+        logits, problems = output["logits"].double().tolist(), output["problems"]
+        rows = slice_rows(entry, image, logits, problems, self.facts["threshold"])
+        identity = {name: entry[name] for name in ("patient_id", "study_uid", "series_uid")}
+        summary = {**identity, **self.facts, **summarise(rows), "warnings": entry["warnings"]}
+        notice = caveats(summary)
+        for row in rows:
+            row["notice"] = notice
+        write_csv(folder / "slices.csv", SLICE_COLUMNS, rows)
+        self.write_heatmap(output["heatmap"], folder / "heatmap.nii.gz", notice)
+        if self.raw_heatmap:
+            self.write_heatmap(output["raw_heatmap"], folder / "heatmap_raw.nii.gz", notice)
+        self.write_sheet(image, output["network_heatmap"], rows, summary, folder / "heatmap.png")
+        if self.overlays or self.dicom:
+            problem = self.write_overlays(output, rows, summary, folder)
+            summary["warnings"] = "; ".join(filter(None, (summary["warnings"], problem)))
         write_json(folder / "summary.json", summary)
-        self.write_heatmap(output["heatmap"], folder / "heatmap.nii.gz")
-        phantom = "trained on a phantom, " if self.checkpoint["trained_on_phantom"] else ""
-        model = f"{self.model['model_name']} {self.model['model_version']}"
-        series_sheet(
-            image.as_tensor()[0].cpu().numpy(),
-            output["network_heatmap"].cpu().numpy(),
-            probabilities,
-            self.threshold,
-            f"{entry['series_uid']}\n{model}, {phantom}research use only",
-            folder / "heatmap.png",
-        )
-        self.summaries.append(summary)
-        say(f"{entry['series_uid']}: {sum(called)} of {len(rows)} slices compressed, results in {folder}")
+        self.records.append(record(summary, "scored", folder.name))
+        say(f"{entry['series_uid']}: {describe(summary)}, results in {folder}")
 
     @staticmethod
-    def write_heatmap(heatmap: MetaTensor, path: Path) -> None:
-        """Write the heat map on the grid of the original image."""
+    def write_heatmap(heatmap: MetaTensor, path: Path, notice: str) -> None:
+        """Write a heat map on the grid of the original image."""
         values = heatmap.as_tensor()[0].cpu().numpy().astype(np.float32)
+        written = nibabel.Nifti1Image(values, heatmap.affine.cpu().numpy())
+        written.header["descrip"] = notice.encode("ascii", "replace")[:79]
         with replacing(path) as temporary:
-            nibabel.save(nibabel.Nifti1Image(values, heatmap.affine.cpu().numpy()), temporary)
+            nibabel.save(written, temporary)
 
-    def finish(self, engine: Engine) -> None:
-        """Write the failures and say how many there were."""
-        write_csv(self.output_dir / "failures.csv", ("input", "series_uid", "reason"), self.dataset.failures)
-        say(f"{len(self.summaries)} series scored, {len(self.dataset.failures)} refused or unreadable")
-        if self.dataset.failures:
-            say(f"reasons: {self.output_dir / 'failures.csv'}")
+    def write_sheet(
+        self,
+        image: MetaTensor,
+        heatmap: torch.Tensor,
+        rows: list[dict[str, Any]],
+        summary: Mapping[str, Any],
+        path: Path,
+    ) -> None:
+        """Write all slices, the most caudal first, each above its heat map."""
+        slices, heat = image.as_tensor()[0].cpu().numpy(), heatmap.cpu().numpy()
+        pictures = [
+            [grey(slices[..., index]), overlay(slices[..., index], heat[..., index])] for index in range(len(rows))
+        ]
+        captions = [
+            f"{row['slice_index']}   p {row['probability']:.2f}"
+            if row["status"] == SCORED
+            else f"{row['slice_index']}   -"
+            for row in rows
+        ]
+        title = f"{summary['series_uid']}: {describe(summary)}\n{caveats(summary)}"
+        called = [bool(row.get("compressed")) for row in rows]
+        sheet(pictures, captions, called, title, f"{SCALE}, maximum = p", path)
+
+    def write_overlays(
+        self, output: dict[str, Any], rows: list[dict[str, Any]], summary: Mapping[str, Any], folder: Path
+    ) -> str:
+        """Write the overlays on the grid of the source, as PNG and as DICOM; says why where there can be none."""
+        files = self.dataset.current["image"]
+        if not rows[0]["sop_uid"] or isinstance(files, str):
+            return "no overlays and no DICOM results: they need axial DICOM files"
+        pixels, _ = SeriesReader().dicom(list(files))
+        heat = output["heatmap"].as_tensor()[0].cpu().numpy()
+        colour = source_overlays(pixels, heat, rows, summary)
+        if self.overlays:
+            for row, picture in zip(rows, colour, strict=True):
+                save_png(picture, folder / "overlays" / f"slice_{row['slice_index']:03d}.png")
+        if self.dicom:
+            images = headers(files)
+            report = structured_report(images, rows, summary)
+            save([report, *secondary_captures(images, rows, summary, colour)], folder / "dicom")
+        return ""
+
+    def finish(self) -> None:
+        """Add what was left out and what was there already, and write the tables."""
+        self.records += [record(summary, "kept", "") for summary in self.dataset.kept]
+        if self.shard == 0:
+            write_tables(self.output_dir, self.records, self.dataset.failures)
+
+
+def source_overlays(
+    pixels: NDArray[np.floating[Any]],
+    heat: NDArray[np.floating[Any]],
+    rows: list[dict[str, Any]],
+    summary: Mapping[str, Any],
+) -> list[NDArray[np.uint8]]:
+    """Draw each slice with its heat map as its source image shows it.
+
+    Args:
+        pixels: ``(columns, rows, slices)``, as `SeriesReader` gives them.
+        heat: the heat map on the same grid, in [0, 1].
+        rows: the slices, as in slices.csv.
+        summary: the series, as in summary.json.
+
+    Returns:
+        RGB ``(rows, columns, 3)`` of each slice, captioned.
+    """
+    levels = scale_slices(torch.from_numpy(pixels)[None], 0.5, 99.5)[0].numpy()
+    trained = ["PHANTOM WEIGHTS"] if summary["trained_on_phantom"] else []
+    pictures = []
+    for index, row in enumerate(rows):
+        call = "compressed" if row.get("compressed") else "not compressed"
+        found = f"p {row['probability']:.2f} {call}" if row["status"] == SCORED else "not evaluable"
+        picture = overlay(levels[..., index].T, heat[..., index].T)
+        pictures.append(write_on(picture, [found, "RESEARCH USE ONLY", *trained]))
+    return pictures
+
+
+def describe(summary: Mapping[str, Any]) -> str:
+    """Say in a few words what was found in a series."""
+    left_out = summary["n_slices"] - summary["n_evaluated"]
+    text = f"{summary['n_compressed']} of {summary['n_evaluated']} slices compressed"
+    return text + (f", {left_out} not evaluable" if left_out else "")
+
+
+def record(summary: Mapping[str, Any], status: str, folder: str) -> dict[str, Any]:
+    """Make the row of series.csv of a series that has results."""
+    row = {name: summary.get(name) for name in SERIES_COLUMNS}
+    return {**row, "status": status, "folder": folder, "reason": ""}
+
+
+def write_tables(output_dir: Path, records: list[dict[str, Any]], failures: list[dict[str, str]]) -> None:
+    """Write series.csv (every series and what became of it) and failures.csv."""
+    left_out = [
+        {**{name: row[name] for name in ("series_uid", "status", "reason")}, "folder": row["input"]} for row in failures
+    ]
+    write_csv(output_dir / "series.csv", SERIES_COLUMNS, [*records, *left_out])
+    write_csv(output_dir / "failures.csv", ("input", "series_uid", "status", "reason"), failures)

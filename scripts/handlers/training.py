@@ -18,21 +18,10 @@ from torch.optim import Optimizer
 
 from .. import checkpoints
 from ..console import say
+from ..distributed import mean_of_all, rank, unwrapped
 from ..errors import InputError
 from ..figures import training_curve
 from ..files import write_csv
-
-
-def rank() -> int:
-    """Give this process's rank, 0 where there is only one."""
-    return (
-        torch.distributed.get_rank() if torch.distributed.is_available() and torch.distributed.is_initialized() else 0
-    )
-
-
-def unwrapped(network: nn.Module) -> nn.Module:
-    """Give the network itself, without the wrapper of distributed training."""
-    return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
 
 
 def keep_in_state(engine: Engine, name: str, value: Any) -> None:
@@ -91,7 +80,7 @@ class History:
     def __call__(self, engine: Engine) -> None:
         """Add this epoch's row."""
         state = engine.state
-        row = {"epoch": state.epoch, "train_loss": self._loss_sum / max(self._loss_count, 1)}
+        row = {"epoch": state.epoch, "train_loss": mean_of_all(self._loss_sum, self._loss_count)}
         row |= {name: float(value) for name, value in self.validator.state.metrics.items()}
         row |= {"learning_rate": engine.optimizer.param_groups[0]["lr"], "seconds": time.monotonic() - self._started_s}
         rows: list[dict[str, float]] = state.history
