@@ -17,6 +17,7 @@ from .errors import InputError
 # name: (module, function of that module, one line for the overview)
 COMMANDS = {
     "phantom": ("phantom", "phantom", "make a cohort of synthetic cervical patients as DICOM, with known answers"),
+    "recalibrate": ("recalibrate", "recalibrate", "thresholds and calibration from a site's own labelled slices"),
     "report": ("report", "report", "turn predictions into report.json, figures and one HTML page"),
 }
 
