@@ -33,6 +33,8 @@ TRAVELS = (
     "docs/figures/*.png",
     "scripts/**/*.py",
 )
+# MONAI Label shows the description beside the model
+PHANTOM_NOTE = " These weights were trained on a synthetic phantom: they know no real patient."
 # configs that a client runs on their own, and so carry the settings of the weights
 SELF_CONTAINED = ("train.json", "inference.json")
 
@@ -80,7 +82,7 @@ def assemble(
             describe_weights(packed, content, local)
             place_weights(packed, Path(weights), url, local)
         if threshold is not None:
-            write_threshold(packed, threshold, operating_point)
+            write_threshold(packed, threshold, f"operating point {operating_point}")
         problems = check(packed, local)
         if problems:
             raise InputError("the packed bundle is not right:\n  " + "\n  ".join(problems))
@@ -122,6 +124,8 @@ def describe_weights(packed: Path, content: Mapping[str, Any], local: bool) -> N
         write_json(packed / "configs" / name, config)
     metadata = read_json(packed / "configs" / "metadata.json")
     metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] = [content["image_size"]] * 2
+    if content.get("trained_on", {}).get("phantom"):
+        metadata["description"] += PHANTOM_NOTE
     write_json(packed / "configs" / "metadata.json", metadata)
 
 
@@ -157,13 +161,14 @@ def threshold_of(path: str, name: str) -> float:
     return 1 / (1 + math.exp(-float(logit)))
 
 
-def write_threshold(packed: Path, threshold: float, name: str) -> None:
+def write_threshold(packed: Path, threshold: float, source: str) -> None:
     """Write the threshold where all clients read it, and say in the metadata where it came from."""
     inference = read_json(packed / "configs" / "inference.json")
     inference["displayable_configs"]["threshold"] = threshold
+    inference["threshold_source"] = source
     write_json(packed / "configs" / "inference.json", inference)
     metadata = read_json(packed / "configs" / "metadata.json")
-    metadata["threshold"] = {"probability": threshold, "operating_point": name}
+    metadata["threshold"] = {"probability": threshold, "source": source}
     write_json(packed / "configs" / "metadata.json", metadata)
 
 

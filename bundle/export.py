@@ -96,10 +96,16 @@ def load_slices(images: str, parser: ConfigParser) -> torch.Tensor:
 
 
 def write_torchscript(network: nn.Module, path: Path, metadata: dict[str, Any], config: Path) -> Run:
-    """Write TorchScript with its metadata and inference config inside, and load it again."""
+    """Write TorchScript with its metadata and inference config inside, and load it again.
+
+    The archive's root folder has the file's name, and MONAI Deploy looks for the config below the name the file has
+    then; so it is written under its own name in another folder, and must keep that name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.*deprecated")
-        with replacing(path) as temporary:
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            temporary = Path(folder) / path.name
             save_net_with_metadata(
                 convert_to_torchscript(network),
                 str(temporary),
@@ -107,6 +113,7 @@ def write_torchscript(network: nn.Module, path: Path, metadata: dict[str, Any], 
                 meta_values=metadata,
                 more_extra_files={config.name: json.dumps(read_json(config)).encode()},
             )
+            temporary.replace(path)
         loaded = torch.jit.load(str(path)).eval()
     return loaded.__call__
 
