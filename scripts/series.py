@@ -231,7 +231,7 @@ class SliceScoresd(MapTransform):
         self, identity: Sequence[tuple[str, str]], logits: torch.Tensor, problems: Sequence[str]
     ) -> dict[str, Any]:
         """Say what was found in plain values."""
-        slices = []
+        slices: list[dict[str, Any]] = []
         for index, ((sop_uid, frame), logit, problem) in enumerate(zip(identity, logits, problems, strict=True)):
             probability = None if problem else float(torch.sigmoid(logit.double()))
             slices.append(
