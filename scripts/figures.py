@@ -6,17 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.metrics import roc_curve
 
 from .files import replacing
-
-HEAT = "inferno"  # perceptually even, dark is cold
 
 
 def save(figure: Figure, path: Path) -> Path:
@@ -74,61 +71,6 @@ def roc(labels: ArrayLike, scores: ArrayLike, metrics: Mapping[str, Any], title:
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set_title(title, fontsize="medium")
     axes.legend(loc="lower right", fontsize="small")
-    return save(figure, path)
-
-
-def overlay(image: NDArray[np.floating[Any]], heat: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Blend a heat map over a grey slice; the hotter, the less grey shines through.
-
-    Args:
-        image: ``(H, W)`` in [0, 1].
-        heat: ``(H, W)`` in [0, 1].
-
-    Returns:
-        RGB ``(H, W, 3)``.
-    """
-    colour = matplotlib.colormaps[HEAT](heat)[..., :3]
-    alpha = 0.6 * np.clip(heat, 0, 1)[..., None]
-    return np.asarray(np.rint(255 * ((1 - alpha) * image[..., None] + alpha * colour)), dtype=np.uint8)
-
-
-def series_sheet(
-    slices: NDArray[np.floating[Any]],
-    heat: NDArray[np.floating[Any]],
-    probabilities: ArrayLike,
-    threshold: float,
-    title: str,
-    path: Path,
-) -> Path:
-    """Draw all slices of a series, the most caudal first, each above its heat map.
-
-    Args:
-        slices: ``(H, W, D)`` in [0, 1], rows to posterior, columns to the patient's left.
-        heat: ``(H, W, D)`` in [0, 1].
-        probabilities: of each slice, shape (D,).
-        threshold: probability from which a slice is called compressed; its title is red then.
-        title: names the series, model and version.
-        path: the PNG.
-    """
-    values = np.asarray(probabilities, dtype=float)
-    columns = min(8, len(values))
-    rows = -(-len(values) // columns)
-    figure = Figure(figsize=(1.5 * columns + 0.8, 3.3 * rows + 0.6), layout="constrained")
-    grid = figure.subplots(2 * rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for index, probability in enumerate(values):
-        row, column = divmod(index, columns)
-        image, heated = slices[..., index], heat[..., index]
-        grid[2 * row, column].imshow(image, cmap="gray", vmin=0, vmax=1)
-        called = bool(probability >= threshold)
-        grid[2 * row, column].set_title(
-            f"slice {index}  p {probability:.2f}", fontsize=7, color="tab:red" if called else "black"
-        )
-        grid[2 * row + 1, column].imshow(overlay(image, heated))
-    scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 1), HEAT)
-    figure.colorbar(scale, ax=grid, shrink=0.5, label="Grad-CAM for compression, slice maximum = its probability")
-    figure.suptitle(title, fontsize=9)
     return save(figure, path)
 
 

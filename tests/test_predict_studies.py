@@ -81,16 +81,15 @@ def test_the_longest_run_is_measured_from_face_to_face(tmp_path, weights):
 
 
 def test_slices_that_cannot_be_evaluated_are_not_scored_and_say_why(tmp_path, weights):
-    flat, few = np.full((SIZE, SIZE), 700), picture(3) // 500 * 500
+    flat = np.full((SIZE, SIZE), 700)
     bright = np.minimum(picture(4), np.percentile(picture(4), 80))
-    slices = [picture(1), flat, few, bright, picture(2)]
+    slices = [picture(1), flat, 0 * flat, bright, picture(2)]
     write_t2(tmp_path / "in", n=5, PixelData=lambda index: slices[index].astype("<u2").tobytes())
     assert predict(str(tmp_path / "in"), out=str(tmp_path / "out"), weights=weights, threshold=1e-9, dicom=True) == 0
     (folder,) = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
     rows = table(folder / "slices.csv")
     status = [row["status"] for row in rows]
-    assert status[:2] == ["scored", "not evaluable: blank slice"]
-    assert status[2].startswith("not evaluable: only")
+    assert status[:3] == ["scored", "not evaluable: blank slice", "not evaluable: blank slice"]
     assert status[3].startswith("not evaluable: saturated")
     assert [(row["logit"] != "", row["probability"] != "", row["compressed"] != "") for row in rows] == [
         (done, done, done) for done in (True, False, False, False, True)
@@ -167,13 +166,12 @@ def test_phantom_weights_score_the_phantom_alone_unless_told_otherwise(tmp_path,
     make_cohort(tmp_path / "phantom", patients=1, slices=2, matrix=192, workers=1)
     write_t2(tmp_path / "real")
     nibabel.save(nibabel.Nifti1Image(picture(0)[..., None].repeat(2, 2), np.eye(4)), tmp_path / "scan.nii.gz")
-    inputs = [str(tmp_path / name) for name in ("phantom", "real", "scan.nii.gz")]
+    inputs = [str(tmp_path / name) for name in ("phantom/dicom", "real", "scan.nii.gz")]
     assert predict(*inputs, out=str(tmp_path / "out"), weights=phantom_weights) == 0
     (summary,) = results(tmp_path / "out").values()
     assert summary["patient_id"] == "TSE0-0001"
-    failures = table(tmp_path / "out" / "failures.csv")
-    assert [row["status"] for row in failures] == ["refused"] * 2
-    assert all("--allow_phantom_weights true" in row["reason"] for row in failures)
+    reasons = [row["reason"] for row in table(tmp_path / "out" / "failures.csv") if row["status"] == "refused"]
+    assert sum("--allow_phantom_weights true" in reason for reason in reasons) == 2
     assert predict(inputs[1], out=str(tmp_path / "none"), weights=phantom_weights) == 2
     assert predict(*inputs, out=str(tmp_path / "all"), weights=phantom_weights, allow_phantom_weights=True) == 0
     found = results(tmp_path / "all")
@@ -228,8 +226,7 @@ def test_a_bright_marker_is_hot_at_its_own_place_in_the_patient(tmp_path):
 
     def pixels(index: int) -> bytes:
         image = np.random.default_rng(index).integers(0, 60, (SIZE, SIZE))
-        if index == 2:
-            image[60:64, 20:24] = 3000
+        image[50 + 5 * index : 58 + 5 * index, 20:28] = 3000
         return image.astype("<u2").tobytes()
 
     place = {"ImageOrientationPatient": [*row, *column]}
@@ -248,12 +245,13 @@ def test_a_bright_marker_is_hot_at_its_own_place_in_the_patient(tmp_path):
     (path,) = (tmp_path / "out").glob("*/heatmap_raw.nii.gz")
     heatmap = nibabel.load(path)
     values = heatmap.get_fdata()
-    hottest = np.array(np.unravel_index(values.argmax(), values.shape))
-    assert np.abs(hottest - [21.5, 61.5, 2]).max() <= 1.5
-    assert hottest[2] == 2
-    expected_lps = origin + 21.5 * row + 61.5 * column + 2 * 3 * normal
-    found_lps = (heatmap.affine @ [21.5, 61.5, 2, 1])[:3] * [-1, -1, 1]
-    assert np.allclose(found_lps, expected_lps, atol=1e-3)
+    for index in range(4):
+        hot = np.argwhere(values[..., index] > 0.6 * values[..., index].max()).mean(0)
+        middle = np.array([23.5, 53.5 + 5 * index])
+        assert np.abs(hot - middle).max() < 0.8
+        expected_lps = origin + middle[0] * row + middle[1] * column + index * 3 * normal
+        found_lps = (heatmap.affine @ [*hot, index, 1])[:3] * [-1, -1, 1]
+        assert np.linalg.norm(found_lps - expected_lps) < 1.0
 
 
 def test_wrong_arguments_are_refused_before_anything_runs(tmp_path, weights):
