@@ -27,6 +27,10 @@ COMMANDS: Commands = {
     "split": ("cohorts", "split", "divide labelled patients into training, validation and testing"),
     "check-split": ("leaks", "check_split", "check that no patient, series or picture is in two sections"),
     "describe": ("description", "describe", "compare two cohorts: age, sex, mJOA, scanner, voxels, with tests"),
+    "sweep": ("sweep", "sweep", "train the paper's seven heads under one protocol and compare them"),
+    "search": ("search", "search", "random search over learning rate and beta1"),
+    "cross-validate": ("cross_validation", "cross_validate", "train and test once per fold or left-out site"),
+    "recalibrate": ("recalibrate", "recalibrate", "thresholds and calibration from a site's own labelled slices"),
     "report": ("report", "report", "turn predictions into report.json, figures and one HTML page"),
 }
 

@@ -6,17 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.metrics import roc_curve
 
 from .files import replacing
-
-HEAT = "inferno"  # perceptually even, dark is cold
 
 
 def save(figure: Figure, path: Path) -> Path:
@@ -77,56 +74,49 @@ def roc(labels: ArrayLike, scores: ArrayLike, metrics: Mapping[str, Any], title:
     return save(figure, path)
 
 
-def overlay(image: NDArray[np.floating[Any]], heat: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Blend a heat map over a grey slice; the hotter, the less grey shines through.
+def bars(names: Sequence[str], values: ArrayLike, label: str, title: str, path: Path) -> Path:
+    """Draw one bar per name; the lowest stands out.
 
     Args:
-        image: ``(H, W)`` in [0, 1].
-        heat: ``(H, W)`` in [0, 1].
-
-    Returns:
-        RGB ``(H, W, 3)``.
-    """
-    colour = matplotlib.colormaps[HEAT](heat)[..., :3]
-    alpha = 0.6 * np.clip(heat, 0, 1)[..., None]
-    return np.asarray(np.rint(255 * ((1 - alpha) * image[..., None] + alpha * colour)), dtype=np.uint8)
-
-
-def series_sheet(
-    slices: NDArray[np.floating[Any]],
-    heat: NDArray[np.floating[Any]],
-    probabilities: ArrayLike,
-    threshold: float,
-    title: str,
-    path: Path,
-) -> Path:
-    """Draw all slices of a series, the most caudal first, each above its heat map.
-
-    Args:
-        slices: ``(H, W, D)`` in [0, 1], rows to posterior, columns to the patient's left.
-        heat: ``(H, W, D)`` in [0, 1].
-        probabilities: of each slice, shape (D,).
-        threshold: probability from which a slice is called compressed; its title is red then.
-        title: names the series, model and version.
+        names: what is compared, shape (K,).
+        values: one value each, shape (K,).
+        label: what the values are, with unit.
+        title: says what was compared on what.
         path: the PNG.
     """
-    values = np.asarray(probabilities, dtype=float)
-    columns = min(8, len(values))
-    rows = -(-len(values) // columns)
-    figure = Figure(figsize=(1.5 * columns + 0.8, 3.3 * rows + 0.6), layout="constrained")
-    grid = figure.subplots(2 * rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for index, probability in enumerate(values):
-        row, column = divmod(index, columns)
-        image, heated = slices[..., index], heat[..., index]
-        grid[2 * row, column].imshow(image, cmap="gray", vmin=0, vmax=1)
-        called = bool(probability >= threshold)
-        grid[2 * row, column].set_title(
-            f"slice {index}  p {probability:.2f}", fontsize=7, color="tab:red" if called else "black"
-        )
-        grid[2 * row + 1, column].imshow(overlay(image, heated))
-    scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 1), HEAT)
-    figure.colorbar(scale, ax=grid, shrink=0.5, label="Grad-CAM for compression, slice maximum = its probability")
-    figure.suptitle(title, fontsize=9)
+    heights = np.asarray(values, dtype=float)
+    figure = Figure(figsize=(max(4.0, 1.1 * len(heights)), 3.6), layout="constrained")
+    axes: Axes = figure.add_subplot()
+    colours = ["tab:orange" if index == int(np.argmin(heights)) else "tab:blue" for index in range(len(heights))]
+    drawn = axes.bar(range(len(heights)), heights, color=colours)
+    axes.bar_label(drawn, fmt="%.3f", fontsize="small")
+    axes.set_xticks(range(len(heights)), list(names), rotation=30, ha="right", fontsize="small")
+    axes.set(ylabel=label)
+    axes.set_title(title, fontsize="medium", wrap=True)
+    return save(figure, path)
+
+
+def scatter(
+    x: ArrayLike, y: ArrayLike, values: ArrayLike, labels: tuple[str, str, str], title: str, path: Path
+) -> Path:
+    """Draw points coloured by a value that should be low; x is logarithmic and the lowest point is ringed.
+
+    Args:
+        x: shape (K,), positive.
+        y: shape (K,).
+        values: shape (K,).
+        labels: names of x, y and the values, with units.
+        title: says what was searched on what.
+        path: the PNG.
+    """
+    across, up, shade = (np.asarray(one, dtype=float) for one in (x, y, values))
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes: Axes = figure.add_subplot()
+    points = axes.scatter(across, up, c=shade, cmap="viridis_r", s=60)
+    best = int(np.argmin(shade))
+    axes.scatter(across[best], up[best], s=200, facecolors="none", edgecolors="tab:red", label="lowest")
+    axes.set(xscale="log", xlabel=labels[0], ylabel=labels[1])
+    axes.set_title(title, fontsize="medium", wrap=True)
+    axes.legend(fontsize="small")
+    figure.colorbar(points, label=labels[2])
     return save(figure, path)

@@ -9,6 +9,8 @@ Source: Selvaraju et al. 2017, ICCV, equations 1 and 2, doi:10.1109/ICCV.2017.74
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
@@ -35,13 +37,52 @@ def split_features(network: nn.Module, layer: str) -> tuple[list[nn.Module], lis
     return list(children[:cut]), list(children[cut:])
 
 
-def class_activation(
-    network: nn.Module, activation: torch.Tensor, layer: str = "layer4", target: int = 0, sign: int = 1
+def signed_activation(
+    network: nn.Module, activation: torch.Tensor, layer: str = "layer4", targets: Sequence[int] = (0,)
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Continue from the activation of ``layer`` to the logits and the Grad-CAM map.
+    """Continue from the activation of ``layer`` to the logits and, for several of them, Grad-CAM before rectification.
 
     Works under ``no_grad`` and ``inference_mode``, and whatever mode the network is in: what follows the layer runs
     in evaluation mode and is put back afterwards.
+
+    Args:
+        network: a `CordCompressionNet`, or a TorchScript copy of one.
+        activation: output of ``layer``, ``(N, C, h, w)``.
+        layer: child of ``network.features`` that gave ``activation``.
+        targets: which logits are explained.
+
+    Returns:
+        logits ``(N, K)`` and maps ``(N, len(targets), h, w)``; positive where it spoke for the target, negative where
+        it spoke against it.
+
+    Raises:
+        InputError: the network has no such logit.
+    """
+    rest = [*split_features(network, layer)[1], child(network, "pool"), child(network, "head")]
+    training = [module.training for module in rest]
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = activation.detach().clone().requires_grad_(True)
+        output = leaf
+        try:
+            for module in rest:
+                output = module.eval()(output)
+        finally:
+            for module, mode in zip(rest, training, strict=True):
+                module.train(mode)
+        if not all(0 <= target < output.shape[1] for target in targets):
+            raise InputError(f"the network has {output.shape[1]} logits, 0 to {output.shape[1] - 1}; got {targets}")
+        maps = []
+        for number, target in enumerate(targets):
+            more = number + 1 < len(targets)
+            (gradient,) = torch.autograd.grad(output[:, target].sum(), leaf, retain_graph=more)
+            maps.append((gradient.mean((2, 3), keepdim=True) * leaf).sum(1))
+    return output.detach(), torch.stack(maps, dim=1).detach()
+
+
+def class_activation(
+    network: nn.Module, activation: torch.Tensor, layer: str = "layer4", target: int = 0, sign: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Continue from the activation of ``layer`` to the logits and the Grad-CAM map, see `signed_activation`.
 
     Args:
         network: a `CordCompressionNet`, or a TorchScript copy of one.
@@ -55,21 +96,8 @@ def class_activation(
     """
     if sign not in (1, -1):
         raise InputError(f"sign must be 1 (for) or -1 (against), got {sign}")
-    rest = [*split_features(network, layer)[1], child(network, "pool"), child(network, "head")]
-    training = [module.training for module in rest]
-    with torch.inference_mode(False), torch.enable_grad():
-        leaf = activation.detach().clone().requires_grad_(True)
-        output = leaf
-        try:
-            for module in rest:
-                output = module.eval()(output)
-        finally:
-            for module, mode in zip(rest, training, strict=True):
-                module.train(mode)
-        (gradient,) = torch.autograd.grad(sign * output[:, target].sum(), leaf)
-        weights = gradient.mean((2, 3), keepdim=True)
-        heatmap = torch.relu((weights * leaf).sum(1))
-    return output.detach(), heatmap.detach()
+    logits, maps = signed_activation(network, activation, layer, (target,))
+    return logits, torch.relu(sign * maps[:, 0])
 
 
 def grad_cam(

@@ -78,24 +78,22 @@ def colour_bar(height: int, low: str, high: str, label: str) -> Picture:
     return np.asarray(canvas)
 
 
-def sheet(
+def sheet_picture(
     pictures: Sequence[Sequence[Picture]],
     captions: Sequence[str],
     called: Sequence[bool],
     title: str,
     scale_label: str,
-    path: Path,
     columns: int = 8,
-) -> Path:
-    """Write small pictures in rows, with a caption over each, a title and the colour bar.
+) -> Picture:
+    """Put small pictures in rows, with a caption over each, a title and the colour bar.
 
     Args:
         pictures: for each slice the RGB pictures, all of one size, that stand one below the other.
         captions: for each slice the text over them; lines are parted by newlines.
         called: for each slice whether its caption is red.
         title: lines above everything.
-        scale_label: what the colours mean.
-        path: the PNG.
+        scale_label: what the colours mean; without, there is no colour bar.
         columns: slices in a row.
     """
     side, wide = pictures[0][0].shape[:2]
@@ -104,7 +102,7 @@ def sheet(
     text_height = 4 + 13 * max(caption.count("\n") + 1 for caption in captions)
     block = text_height + stacked * (side + 2)
     top = 10 + 15 * (title.count("\n") + 1)
-    body = max(rows * block, 160)
+    body = max(rows * block, 320 if scale_label else 0)
     width = columns * (wide + 4) + 90
     # a few slices must not cut off what the title says
     measured = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox((6, 5), title, font(12))
@@ -116,10 +114,11 @@ def sheet(
         draw.multiline_text((x, y), captions[index], CALLED if called[index] else PLAIN, font(11), spacing=2)
         for level, picture in enumerate(column):
             canvas.paste(Image.fromarray(picture), (x, y + text_height + level * (side + 2)))
-    canvas.paste(Image.fromarray(colour_bar(min(body, 420), "0", "1", scale_label)), (columns * (wide + 4) + 4, top))
-    with replacing(path) as temporary:
-        canvas.save(temporary, format="PNG")
-    return path
+    if scale_label:
+        canvas.paste(
+            Image.fromarray(colour_bar(min(body, 420), "0", "1", scale_label)), (columns * (wide + 4) + 4, top)
+        )
+    return np.asarray(canvas)
 
 
 def save_png(picture: Picture, path: Path) -> None:

@@ -193,32 +193,28 @@ class SliceScoresd(MapTransform):
     Adds ``logits`` (D,), ``problems`` (why a slice cannot be evaluated, see `scripts.evaluability`), ``heatmap``
     ``(1, H, W, D)`` in [0, 1], a copy of it that stays on the network's grid (``network_heatmap``, ``(H, W, D)``),
     ``raw_heatmap`` ``(1, H, W, D)`` as Grad-CAM gives it, ``result``: what MONAI Label and Deploy answer as JSON, and
-    ``result_extension``: what MONAI Label is to write the map as where the image is no volume file (DICOM, zip). Slices
-    that cannot be evaluated have no logit (NaN, and null in JSON) and no heat.
+    ``result_extension``: what MONAI Label is to write the map as where the image is no volume file (DICOM, zip).
+    Slices that cannot be evaluated have no logit (NaN, and null in JSON) and no heat.
 
     Args:
         keys: key of the prediction.
         threshold: probability from which a slice is called compressed.
-        image_key: key of the preprocessed image.
+        image: key of the preprocessed image, whose metadata identify the slices.
         limits: limits of what can be evaluated, see `scripts.evaluability.LIMITS`.
     """
 
     def __init__(
-        self,
-        keys: Any = "pred",
-        threshold: float = 0.5,
-        image_key: str = "image",
-        limits: Mapping[str, Any] | None = None,
+        self, keys: Any = "pred", threshold: float = 0.5, image: str = "image", limits: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__(keys)
-        self.threshold, self.image_key, self.limits = float(threshold), image_key, dict(limits or {})
+        self.threshold, self.image, self.limits = float(threshold), image, dict(limits or {})
 
     def __call__(self, data: Any) -> dict[Any, Any]:
         """Split."""
         result = dict(data)
         for key in self.keys:
             prediction = result[key]
-            problems = slice_problems(result[self.image_key], self.limits)
+            problems = slice_problems(result[self.image], self.limits)
             unusable = torch.tensor([bool(problem) for problem in problems])
             logits = prediction.as_tensor()[0, 0, 0].detach().cpu().masked_fill(unusable, torch.nan)
             prediction.as_tensor()[1:, ..., unusable.to(prediction.device)] = 0
@@ -227,36 +223,38 @@ class SliceScoresd(MapTransform):
             result["network_heatmap"] = prediction.as_tensor()[1].detach().cpu().clone()
             if not is_volume_file(result.get("image_path") or "") and not result.get("result_extension"):
                 result["result_extension"] = ".nii.gz"
-            answer = self.answer(logits, problems, identities(result[self.image_key]))
+            answer = self.answer(identities(result[self.image]), logits, problems)
             result["result"] = {**(result.get("result") or {}), **answer}
         return result
 
-    def answer(self, logits: torch.Tensor, problems: Sequence[str], keys: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    def answer(
+        self, identity: Sequence[tuple[str, str]], logits: torch.Tensor, problems: Sequence[str]
+    ) -> dict[str, Any]:
         """Say what was found in plain values."""
-        probabilities = [
-            None if problem else p for p, problem in zip(logits.double().sigmoid().tolist(), problems, strict=True)
-        ]
-        called = [p is not None and p >= self.threshold for p in probabilities]
-        scored = [p for p in probabilities if p is not None]
-        return {
-            "class": "not evaluable" if not scored else "compressed" if any(called) else "not compressed",
-            "threshold": self.threshold,
-            "n_slices": len(problems),
-            "n_evaluated": len(scored),
-            "n_compressed": sum(called),
-            "max_probability": max(scored, default=None),
-            "slices": [
+        slices: list[dict[str, Any]] = []
+        for index, ((sop_uid, frame), logit, problem) in enumerate(zip(identity, logits, problems, strict=True)):
+            probability = None if problem else float(torch.sigmoid(logit.double()))
+            slices.append(
                 {
                     "slice_index": index,
-                    "sop_uid": keys[index][0],
-                    "frame": keys[index][1],
-                    "logit": None if problems[index] else float(logits[index]),
-                    "probability": probabilities[index],
-                    "compressed": called[index],
-                    "status": f"not evaluable: {problems[index]}" if problems[index] else "scored",
+                    "sop_uid": sop_uid,
+                    "frame": frame,
+                    "logit": None if problem else float(logit),
+                    "probability": probability,
+                    "compressed": probability is not None and probability >= self.threshold,
+                    "status": f"not evaluable: {problem}" if problem else "scored",
                 }
-                for index in range(len(problems))
-            ],
+            )
+        scored = [one for one in slices if one["probability"] is not None]
+        n_compressed = sum(bool(one["compressed"]) for one in slices)
+        return {
+            "class": "not evaluable" if not scored else "compressed" if n_compressed else "not compressed",
+            "threshold": self.threshold,
+            "n_slices": len(slices),
+            "n_evaluated": len(scored),
+            "n_compressed": n_compressed,
+            "max_probability": max((one["probability"] for one in scored), default=None),
+            "slices": slices,
         }
 
 

@@ -119,7 +119,9 @@ def scale_slices(image: torch.Tensor, lower_percent: float, upper_percent: float
     quantiles = torch.tensor([lower_percent / 100, upper_percent / 100], dtype=slices.dtype)
     low, high = torch.stack([torch.quantile(row, quantiles) for row in slices]).T[..., None]
     width = high - low
-    scaled = torch.where(width > 0, (slices - low) / torch.where(width > 0, width, 1), 0).clamp_(0, 1)
+    # resizing a constant slice leaves rounding errors, which must not be stretched to a picture
+    varies = width > 1e-5 * torch.maximum(low.abs(), high.abs())
+    scaled = torch.where(varies, (slices - low) / torch.where(varies, width, 1), 0).clamp_(0, 1)
     levels = (scaled * 255).round_().float() / 255
     return levels.reshape(image.shape[3], *image.shape[:3]).permute(1, 2, 3, 0).contiguous()
 

@@ -114,7 +114,7 @@ def test_unknown_layers_and_signs_are_named(network, image):
 def test_a_series_in_batches_equals_its_slices_one_by_one(network):
     volume = torch.rand(1, 1, 64, 64, 5)
     whole = SeriesInferer(batch_size=4)(volume, network)
-    assert whole.shape == (1, 2, 64, 64, 5)
+    assert whole.shape == (1, 3, 64, 64, 5)
     for number in range(5):
         alone = SeriesInferer(batch_size=1)(volume[..., number : number + 1], network)
         assert torch.allclose(whole[..., number], alone[..., 0], atol=1e-5)

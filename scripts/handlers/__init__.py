@@ -1,6 +1,6 @@
 """Ignite handlers; each is a thin adapter between an engine and functions that know nothing of engines."""
 
-from .heatmaps import GradCAM
+from .heatmaps import GradCAM, WriteHeatmaps
 from .predictions import WritePredictions
 from .series import WriteSeries
 from .training import BestCheckpoint, EarlyStop, History, LastCheckpoint, Resume, SeedIterations
@@ -13,6 +13,7 @@ __all__ = [
     "LastCheckpoint",
     "Resume",
     "SeedIterations",
+    "WriteHeatmaps",
     "WritePredictions",
     "WriteSeries",
 ]

@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from ..console import say
 from ..dicom_results import headers, require_highdicom, save, secondary_captures, structured_report
 from ..files import read_json, replacing, write_csv, write_json
-from ..montages import grey, overlay, save_png, sheet, source_overlays
+from ..montages import grey, overlay, save_png, sheet_picture, source_overlays
 from ..readers import SeriesReader
 from ..results import SCORED, SERIES_COLUMNS, SLICE_COLUMNS, caveats, slice_rows, summarise
 from ..series import SeriesDataset
@@ -134,7 +134,7 @@ class WriteSeries:
         ]
         title = f"{summary['series_uid']}: {describe(summary)}\n{caveats(summary)}"
         called = [bool(row.get("compressed")) for row in rows]
-        sheet(pictures, captions, called, title, f"{SCALE}, maximum = p", path)
+        save_png(sheet_picture(pictures, captions, called, title, f"{SCALE}, maximum = p"), path)
 
     def write_overlays(
         self, output: dict[str, Any], rows: list[dict[str, Any]], summary: Mapping[str, Any], folder: Path
