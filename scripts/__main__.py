@@ -27,6 +27,8 @@ COMMANDS: Commands = {
     "split": ("cohorts", "split", "divide labelled patients into training, validation and testing"),
     "check-split": ("leaks", "check_split", "check that no patient, series or picture is in two sections"),
     "describe": ("description", "describe", "compare two cohorts: age, sex, mJOA, scanner, voxels, with tests"),
+    "trust": ("trust", "trust", "measure whether a network's heat maps can be believed, and say what failed"),
+    "benchmarks": ("benchmarks", "benchmarks", "measure what heat maps cost on this machine"),
     "report": ("report", "report", "turn predictions into report.json, figures and one HTML page"),
 }
 

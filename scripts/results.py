@@ -94,8 +94,12 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Count the slices of a series, and measure its longest run of compressed slices as a trial would code it."""
     scored = [row for row in rows if row["status"] == SCORED]
     called = [row["compressed"] for row in scored]
+    # slices that were not scored end a run, and stay in the stack so that its spacing is known
     found = runs(
-        called, [row["position_mm"] for row in scored], [row["thickness_mm"] for row in scored], np.zeros(len(scored))
+        [bool(row.get("compressed")) for row in rows],
+        [row["position_mm"] for row in rows],
+        [row["thickness_mm"] for row in rows],
+        np.zeros(len(rows)),
     )
     return {
         "n_slices": len(rows),
