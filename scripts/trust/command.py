@@ -15,7 +15,7 @@ from ..console import say
 from ..errors import InputError
 from ..files import read_json, write_json
 from ..networks import CordCompressionNet
-from ..runner import ROOT
+from ..runner import ROOT, prepare
 from .experiments import drop_when_blurred, explain, planted, randomised, teach_marker
 from .measures import Interval, edges, likeness, over_patients, pointing, precision, side_right
 from .samples import Sample, cohort_with_twins, read_sample
@@ -50,7 +50,7 @@ class Findings:
         numbers = {} if found is None else {k: (v if np.isfinite(v) else None) for k, v in found._asdict().items()}
         self.rows.append({"measure": name, "verdict": verdict, "limit": limit, **numbers, "meaning": text})
         shown = "" if found is None else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
-        say(f"{verdict:12}  {name:34}  {shown:24}  {limit:8}  {text}")
+        say(f"{verdict:12}  {name:36}  {shown:24}  {limit:8}  {text}")
 
 
 def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -97,6 +97,7 @@ def trust(
     path = Path(weights) if weights else folder / "models" / "model.pt"
     target = Path(out) if out else folder / "trust"
     rules = read_json(Path(limits) if Path(limits).is_file() else ROOT / limits)
+    prepare([str(target)])
     network, settings = load(path)
     with_twins = cohort_with_twins(Path(cohort) if cohort else folder / "phantom", target / "phantom_with_twins")
     count, seed = int(rules["slices"]), int(rules["seed"])
@@ -204,7 +205,8 @@ def marker(
 ) -> None:
     """A network that looks at a planted marker alone must be exposed by its maps."""
     share = rules["marker_share"]
-    taught, right = teach_marker(network, known.images, profile, share, int(rules["marker_steps"]), rules["seed"])
+    how = (int(rules["marker_steps"]), rules["marker_learning_rate"], rules["seed"])
+    taught, right = teach_marker(network, known.images, profile, share, *how)
     marked, mask = planted(test.images, share)
     logits, heat = explain(taught, marked, profile, layer)
     reach = round(rules["marker_reach"] * mask.shape[0])

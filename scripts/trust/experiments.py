@@ -68,7 +68,7 @@ def planted(images: Floats, share: float) -> tuple[Floats, NDArray[np.bool_]]:
 
 
 def teach_marker(
-    network: nn.Module, images: Floats, profile: str, share: float, steps: int, seed: int
+    network: nn.Module, images: Floats, profile: str, share: float, steps: int, learning_rate: float, seed: int
 ) -> tuple[nn.Module, float]:
     """Teach a copy of the network to see nothing but a planted marker.
 
@@ -86,7 +86,7 @@ def teach_marker(
     with torch.no_grad():
         early = torch.cat([run(lower, to_network_input(batch, profile)) for batch in pictures.split(BATCH)])
     last = [*upper, child(taught, "pool"), child(taught, "head")]
-    optimizer = torch.optim.Adam([weight for module in last for weight in module.parameters()], lr=1e-4)
+    optimizer = torch.optim.Adam([weight for module in last for weight in module.parameters()], lr=learning_rate)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
         rows = torch.randperm(len(labels), generator=generator)[:BATCH].to(device)
