@@ -11,6 +11,8 @@ COMMANDS: Commands = {
     "assemble": ("assemble", "assemble", "copy what travels into one checked folder, and zip it"),
     "export": ("export", "export", "write the network as TorchScript, ONNX and torch.export, and compare them"),
     "verify": ("verify", "verify", "run the model zoo's checks on a packed bundle"),
+    "deploy": ("deploy_folder", "deploy", "write the MONAI Deploy application's folder"),
+    "environment": ("environments", "environment", "install what MONAI Label or MONAI Deploy runs in"),
     "label": ("label", "label", "serve a packed bundle to 3D Slicer and OHIF through MONAI Label"),
 }
 

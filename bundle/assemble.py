@@ -19,7 +19,7 @@ from scripts.errors import InputError
 from scripts.files import read_json, write_json, write_text
 from scripts.runner import ROOT
 
-from .checks import check
+from .checks import LARGEST_WEIGHTS_BYTES, check
 
 NAME = "cervical_cord_compression"
 # what travels; patterns are relative to the root
@@ -33,7 +33,8 @@ TRAVELS = (
     "docs/figures/*.png",
     "scripts/**/*.py",
 )
-LARGEST_WEIGHTS_BYTES = 25 * 10**6
+# MONAI Label shows the description beside the model
+PHANTOM_NOTE = " These weights were trained on a synthetic phantom: they know no real patient."
 # configs that a client runs on their own, and so carry the settings of the weights
 SELF_CONTAINED = ("train.json", "inference.json")
 
@@ -42,6 +43,7 @@ def assemble(
     out: str = "build",
     weights: str = "",
     url: str = "",
+    local: bool = False,
     operating_points: str = "",
     operating_point: str = "youden",
     force: bool = False,
@@ -56,6 +58,7 @@ def assemble(
         out: folder that gets the packed folder and the zip.
         weights: a checkpoint written by configs/train.json; without, the folder has no weights.
         url: where the weights can be downloaded once published; written to large_files.yml with their hash.
+        local: pack for clients on this machine: the weights go into the folder whatever their size, without a URL.
         operating_points: the operating_points.json of a run; its threshold becomes the one that clients use.
         operating_point: which of its points, e.g. youden or sensitivity_95.
         force: replace an earlier packed folder.
@@ -76,11 +79,11 @@ def assemble(
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
         if content is not None:
-            describe_weights(packed, content)
-            place_weights(packed, Path(weights), url)
+            describe_weights(packed, content, local)
+            place_weights(packed, Path(weights), url, local)
         if threshold is not None:
-            write_threshold(packed, threshold, operating_point)
-        problems = check(packed)
+            write_threshold(packed, threshold, f"operating point {operating_point}")
+        problems = check(packed, local)
         if problems:
             raise InputError("the packed bundle is not right:\n  " + "\n  ".join(problems))
         if target.exists():
@@ -108,28 +111,35 @@ def require_settings(content: Mapping[str, Any], weights: str) -> None:
         )
 
 
-def describe_weights(packed: Path, content: Mapping[str, Any]) -> None:
-    """Write the settings of the weights into the configs, and the size of the input into the metadata."""
+def describe_weights(packed: Path, content: Mapping[str, Any], local: bool) -> None:
+    """Write the settings of the weights into the configs, and the size of the input into the metadata.
+
+    A ``local`` bundle trains on from its own weights (MONAI Label does) and so asks for none of ImageNet's.
+    """
     for name in SELF_CONTAINED:
         config = read_json(packed / "configs" / name)
         config.update({setting: content[setting] for setting in checkpoints.SETTINGS})
+        if local and "weights" in config:
+            config["weights"] = None
         write_json(packed / "configs" / name, config)
     metadata = read_json(packed / "configs" / "metadata.json")
     metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] = [content["image_size"]] * 2
+    if content.get("trained_on", {}).get("phantom"):
+        metadata["description"] += PHANTOM_NOTE
     write_json(packed / "configs" / "metadata.json", metadata)
 
 
-def place_weights(packed: Path, weights: Path, url: str) -> None:
-    """Copy the weights to models/model.pt where the zoo allows it, else name their address in large_files.yml."""
+def place_weights(packed: Path, weights: Path, url: str, local: bool) -> None:
+    """Copy the weights to models/model.pt where that is allowed, else name their address in large_files.yml."""
     size = weights.stat().st_size
-    if size <= LARGEST_WEIGHTS_BYTES:
+    if local or size <= LARGEST_WEIGHTS_BYTES:
         (packed / "models").mkdir()
         shutil.copyfile(weights, packed / "models" / "model.pt")
         return
     if urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).netloc:
         raise InputError(
             f"{weights} has {size / 1e6:.0f} MB and the model zoo takes {LARGEST_WEIGHTS_BYTES / 1e6:.0f}; publish the "
-            f"file and give its address with --url (got {url!r})"
+            f"file and give its address with --url (got {url!r}), or pack for this machine alone with --local"
         )
     entry = {"path": "models/model.pt", "url": url, "hash_val": checkpoints.sha256(weights), "hash_type": "sha256"}
     write_text(packed / "large_files.yml", yaml.safe_dump({"large_files": [entry]}, sort_keys=False))
@@ -151,13 +161,14 @@ def threshold_of(path: str, name: str) -> float:
     return 1 / (1 + math.exp(-float(logit)))
 
 
-def write_threshold(packed: Path, threshold: float, name: str) -> None:
+def write_threshold(packed: Path, threshold: float, source: str) -> None:
     """Write the threshold where all clients read it, and say in the metadata where it came from."""
     inference = read_json(packed / "configs" / "inference.json")
     inference["displayable_configs"]["threshold"] = threshold
+    inference["threshold_source"] = source
     write_json(packed / "configs" / "inference.json", inference)
     metadata = read_json(packed / "configs" / "metadata.json")
-    metadata["threshold"] = {"probability": threshold, "operating_point": name}
+    metadata["threshold"] = {"probability": threshold, "source": source}
     write_json(packed / "configs" / "metadata.json", metadata)
 
 

@@ -109,3 +109,12 @@ def install(name: str) -> Path:
     finally:
         shutil.rmtree(making, ignore_errors=True)
     return python_of(folder)
+
+
+def environment(name: str) -> None:
+    """Install the environment of a client, and say where its Python is.
+
+    Args:
+        name: label or deploy.
+    """
+    say(str(install(name)))

@@ -29,6 +29,10 @@ COMMANDS: Commands = {
     "describe": ("description", "describe", "compare two cohorts: age, sex, mJOA, scanner, voxels, with tests"),
     "trust": ("trust", "trust", "measure whether a network's heat maps can be believed, and say what failed"),
     "benchmarks": ("benchmarks", "benchmarks", "measure what heat maps cost on this machine"),
+    "sweep": ("sweep", "sweep", "train the paper's seven heads under one protocol and compare them"),
+    "search": ("search", "search", "random search over learning rate and beta1"),
+    "cross-validate": ("cross_validation", "cross_validate", "train and test once per fold or left-out site"),
+    "recalibrate": ("recalibrate", "recalibrate", "thresholds and calibration from a site's own labelled slices"),
     "report": ("report", "report", "turn predictions into report.json, figures and one HTML page"),
 }
 
@@ -105,11 +109,8 @@ def main(arguments: Sequence[str], commands: Commands = COMMANDS, package: str =
         function = getattr(importlib.import_module(f".{module}", package), attribute)
         if "--help" in rest or "-h" in rest:
             title = f"python -m {package} {name}"
-            say(
-                fire.helptext.HelpText(function, fire.trace.FireTrace(function, name=title)).replace(
-                    f"'{title}'", title
-                )
-            )
+            text = fire.helptext.HelpText(function, fire.trace.FireTrace(function, name=title))
+            say(text.replace(repr(title), title))
             return 0
         check_flags(function, rest)
         status = fire.Fire(typed(function), command=rest, name=f"python -m {package} {name}", serialize=lambda _: None)

@@ -65,7 +65,7 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> dict[st
         if content[name] != settings[name]:  # type: ignore[index]
             raise InputError(
                 f"{path} was trained with {name} {content[name]}, but the config says {settings[name]}; "  # type: ignore[index]
-                f"run with --{name} '{content[name]}', or use the config it was trained with"
+                f"run with --{name} {str(content[name])!r}, or use the config it was trained with"
             )
     return content
 

@@ -51,7 +51,7 @@ def wrap(network: nn.Module, device: torch.device) -> nn.Module:
     """Let the processes train one network; on GPUs batch normalisation sees the batches of all of them."""
     if device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    network = network.to(device, memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)
     return nn.parallel.DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
 
 

@@ -72,3 +72,51 @@ def roc(labels: ArrayLike, scores: ArrayLike, metrics: Mapping[str, Any], title:
     axes.set_title(title, fontsize="medium")
     axes.legend(loc="lower right", fontsize="small")
     return save(figure, path)
+
+
+def bars(names: Sequence[str], values: ArrayLike, label: str, title: str, path: Path) -> Path:
+    """Draw one bar per name; the lowest stands out.
+
+    Args:
+        names: what is compared, shape (K,).
+        values: one value each, shape (K,).
+        label: what the values are, with unit.
+        title: says what was compared on what.
+        path: the PNG.
+    """
+    heights = np.asarray(values, dtype=float)
+    figure = Figure(figsize=(max(4.0, 1.1 * len(heights)), 3.6), layout="constrained")
+    axes: Axes = figure.add_subplot()
+    colours = ["tab:orange" if index == int(np.argmin(heights)) else "tab:blue" for index in range(len(heights))]
+    drawn = axes.bar(range(len(heights)), heights, color=colours)
+    axes.bar_label(drawn, fmt="%.3f", fontsize="small")
+    axes.set_xticks(range(len(heights)), list(names), rotation=30, ha="right", fontsize="small")
+    axes.set(ylabel=label)
+    axes.set_title(title, fontsize="medium", wrap=True)
+    return save(figure, path)
+
+
+def scatter(
+    x: ArrayLike, y: ArrayLike, values: ArrayLike, labels: tuple[str, str, str], title: str, path: Path
+) -> Path:
+    """Draw points coloured by a value that should be low; x is logarithmic and the lowest point is ringed.
+
+    Args:
+        x: shape (K,), positive.
+        y: shape (K,).
+        values: shape (K,).
+        labels: names of x, y and the values, with units.
+        title: says what was searched on what.
+        path: the PNG.
+    """
+    across, up, shade = (np.asarray(one, dtype=float) for one in (x, y, values))
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes: Axes = figure.add_subplot()
+    points = axes.scatter(across, up, c=shade, cmap="viridis_r", s=60)
+    best = int(np.argmin(shade))
+    axes.scatter(across[best], up[best], s=200, facecolors="none", edgecolors="tab:red", label="lowest")
+    axes.set(xscale="log", xlabel=labels[0], ylabel=labels[1])
+    axes.set_title(title, fontsize="medium", wrap=True)
+    axes.legend(fontsize="small")
+    figure.colorbar(points, label=labels[2])
+    return save(figure, path)

@@ -5,16 +5,19 @@ Matplotlib takes seconds for sixty axes; here pixels are placed by numpy and let
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from .files import replacing
+from .results import SCORED
+from .transforms import scale_slices
 
 HEAT = "inferno"  # perceptually even, dark is cold
 PLAIN, CALLED = (20, 20, 20), (200, 20, 20)
@@ -122,3 +125,28 @@ def save_png(picture: Picture, path: Path) -> None:
     """Write one RGB picture."""
     with replacing(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG")
+
+
+def source_overlays(
+    pixels: Floats, heat: Floats, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
+) -> list[Picture]:
+    """Draw each slice with its heat map as its source image shows it.
+
+    Args:
+        pixels: ``(columns, rows, slices)``, as `SeriesReader` gives them.
+        heat: the heat map on the same grid, in [0, 1].
+        rows: the slices, as in slices.csv.
+        summary: the series, as in summary.json.
+
+    Returns:
+        RGB ``(rows, columns, 3)`` of each slice, captioned.
+    """
+    levels = scale_slices(torch.from_numpy(pixels)[None], 0.5, 99.5)[0].numpy()
+    trained = ["PHANTOM WEIGHTS"] if summary["trained_on_phantom"] else []
+    pictures = []
+    for index, row in enumerate(rows):
+        call = "compressed" if row.get("compressed") else "not compressed"
+        found = f"p {row['probability']:.2f} {call}" if row["status"] == SCORED else "not evaluable"
+        picture = overlay(levels[..., index].T, heat[..., index].T)
+        pictures.append(write_on(picture, [found, "RESEARCH USE ONLY", *trained]))
+    return pictures

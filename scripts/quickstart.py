@@ -14,7 +14,7 @@ from .predict import predict
 from .runner import run_config
 
 
-def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, epochs: int = 12) -> None:
+def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, epochs: int = 8) -> None:
     """Make a phantom cohort, train on it, evaluate on held-out phantom patients, and explain one of them.
 
     All of it runs through the shipped configs: train.json, evaluate.json and inference.json with the overlay

@@ -19,7 +19,7 @@ from scripts import dicom_results
 from scripts.dicom_results import headers, save, secondary_captures, sources, structured_report
 from scripts.dicom_results.reports import COMPRESSION
 from scripts.errors import InputError
-from scripts.handlers.series import source_overlays
+from scripts.montages import source_overlays
 
 SUMMARY = {
     "series_uid": "1.2.3",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 from scipy.stats import t
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from scripts.errors import InputError
 from scripts.evaluation import auc, bootstrap, comparisons, delong, per_patient, populations, proportions, simulate
@@ -113,6 +113,13 @@ def test_pooled_auc_equals_scikit_learn_with_ties():
     expected = roc_auc_score(labels, scores)
     assert auc.auc(labels, scores) == pytest.approx(expected, abs=1e-12)
     assert auc.components(labels, scores, rng.integers(0, 9, 500)).auc == pytest.approx(expected, abs=1e-12)
+
+
+def test_roc_points_are_the_corners_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, 200), rng.integers(0, 30, 200)
+    false, true, _ = roc_curve(labels, scores, drop_intermediate=False)
+    assert np.allclose(auc.roc_points(labels, scores), (false, true))
 
 
 def test_patient_aucs_equal_scikit_learn_and_one_class_patients_are_undefined():

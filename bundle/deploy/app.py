@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from monai.deploy.operators.dicom_utils import EquipmentInfo, ModelInfo
 from scripts.errors import InputError, root_message
 
 from .classification import ClassifierOperator, SeriesClassifier
-from .reports import NOTE, SOFTWARE
 from .selection import AxialT2SelectorOperator, VolumesOperator
 from .writers import ResultWriterOperator, TextReportOperator
+
+# lets weights trained on the phantom score patients, as --allow_phantom_weights does in the predict command
+ALLOW = "CORD_ALLOW_PHANTOM_WEIGHTS"
+SOFTWARE = "cervical_cord_compression"
 
 
 class CordCompressionApp(Application):
@@ -28,7 +32,12 @@ class CordCompressionApp(Application):
         input_folder, output_folder = Path(context.input_path), Path(context.output_path)
         classifier = SeriesClassifier(context.model_path)
         loader = DICOMDataLoaderOperator(self, CountCondition(self, 1), input_folder=input_folder, name="loader")
-        selector = AxialT2SelectorOperator(self, input_folder=input_folder, name="selector")
+        selector = AxialT2SelectorOperator(
+            self,
+            input_folder=input_folder,
+            phantom_only=classifier.about["trained_on_phantom"] and os.environ.get(ALLOW) != "true",
+            name="selector",
+        )
         volumes = VolumesOperator(self, name="volumes")
         scorer = ClassifierOperator(self, classifier=classifier, name="classifier")
         text = TextReportOperator(
@@ -36,7 +45,7 @@ class CordCompressionApp(Application):
             output_folder=output_folder,
             model_info=ModelInfo(SOFTWARE, classifier.about["model_name"], classifier.about["model_version"], ""),
             equipment_info=EquipmentInfo(manufacturer=SOFTWARE, manufacturer_model=SOFTWARE),
-            custom_tags={"SeriesDescription": f"Cord compression. {NOTE}"},
+            custom_tags={"SeriesDescription": "Cord compression report (RESEARCH USE ONLY)"},
             name="text_report",
         )
         writer = ResultWriterOperator(self, output_folder=output_folder, name="result_writer")
@@ -44,8 +53,8 @@ class CordCompressionApp(Application):
         self.add_flow(loader, selector, {("dicom_study_list", "dicom_study_list")})
         self.add_flow(selector, volumes, selected)
         self.add_flow(volumes, scorer, selected)
-        self.add_flow(scorer, text, {("scored", "scored")})
-        self.add_flow(scorer, writer, {("scored", "scored")})
+        self.add_flow(scorer, text, {("results", "results")})
+        self.add_flow(scorer, writer, {("results", "results")})
 
 
 def main() -> int:

@@ -19,27 +19,39 @@ from pydicom.pixels.processing import apply_rescale
 from scripts.dicom import Stack
 from scripts.errors import InputError
 from scripts.readers import metadata_of
+from scripts.results import slice_rows, summarise
 
 Pixels = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One series with its result.
+    """One series with its result, as the predict command gives it.
 
     Attributes:
-        result: what result.json says of the series.
-        series: the SDK's series.
-        sources: the slices' datasets, most caudal first, as ``result["slices"]``.
-        pixels: ``(slices, rows, columns)``.
-        heatmap: in [0, 1], of the same shape.
+        summary: the series, as in summary.json.
+        rows: the slices, most caudal first, as in slices.csv.
+        heatmap: ``(columns, rows, slices)`` in [0, 1].
     """
 
-    result: dict[str, Any]
+    summary: dict[str, Any]
+    rows: list[dict[str, Any]]
+    heatmap: Pixels
+
+
+@dataclass(frozen=True)
+class Result(Scored):
+    """A scored series with the images it came from.
+
+    Attributes:
+        series: the SDK's series.
+        sources: the slices' datasets, in the order of ``rows``.
+        pixels: ``(columns, rows, slices)``.
+    """
+
     series: Any
     sources: list[Dataset]
     pixels: Pixels
-    heatmap: Pixels
 
 
 def find_model(path: str | Path) -> Path:
@@ -76,49 +88,49 @@ class SeriesClassifier:
         try:
             self.network = torch.jit.load(str(model), map_location=self.device).eval()
             parser = get_bundle_config(str(model), ["inference"])
+            parser.parse()
+            metadata, weights = parser["_meta_"], parser["_meta_#weights"]
+            threshold = float(parser["displayable_configs#threshold"])
         except (RuntimeError, OSError, KeyError) as error:
             raise InputError(
-                f"{model} is no model written by `python -m bundle export`: {str(error).splitlines()[0]}"
+                f"{model} is no model.ts written by `python -m bundle export`, or was renamed: "
+                f"{str(error).splitlines()[0]}"
             ) from error
-        parser["device"] = str(self.device)
-        self.metadata = dict(parser["_meta_"])
         self.preprocessing = filter_compose(parser.get_parsed_content("preprocessing"), DISALLOW_LOAD_SAVE)
         self.postprocessing = filter_compose(parser.get_parsed_content("postprocessing"), DISALLOW_LOAD_SAVE)
         self.inferer = parser.get_parsed_content("inferer")
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """What every result says of the model."""
-        weights = self.metadata.get("weights", {})
-        return {
-            "model_name": self.metadata["name"],
-            "model_version": self.metadata["version"],
-            "weights_sha256": weights.get("weights_sha256"),
-            "trained_on_phantom": weights.get("trained_on_phantom"),
+        self.about = {
+            "model_name": metadata["name"],
+            "model_version": metadata["version"],
+            **weights,
             "research_use_only": True,
+            "threshold": threshold,
+            "threshold_source": parser.get("threshold_source", ""),
         }
 
-    def __call__(self, volume: Pixels, stack: Stack) -> tuple[dict[str, Any], Pixels]:
+    def __call__(self, pixels: Pixels, stack: Stack) -> Scored:
         """Score a volume.
 
         Args:
-            volume: ``(slices, rows, columns)`` in the order of ``stack.slices``.
+            pixels: ``(columns, rows, slices)`` in the order of ``stack.slices``.
             stack: where the slices lie and whose they are.
-
-        Returns:
-            the bundle's ``result`` and the heat map in the shape of ``volume``.
         """
-        pixels = torch.from_numpy(np.ascontiguousarray(volume.transpose(2, 1, 0), dtype=np.float32))
-        data = self.preprocessing({"image": MetaTensor(pixels, meta=metadata_of(stack))})
+        data = self.preprocessing({"image": MetaTensor(torch.from_numpy(pixels), meta=metadata_of(stack))})
         with torch.no_grad():
             data["pred"] = self.inferer(data["image"][None].to(self.device), self.network)[0]
         data = self.postprocessing(data)
-        heatmap = data["heatmap"].as_tensor()[0].cpu().numpy().transpose(2, 1, 0)
-        return dict(data["result"]), np.ascontiguousarray(heatmap, dtype=np.float32)
+        identity = {"patient_id": stack.patient_id, "study_uid": stack.study_uid, "series_uid": stack.series_uid}
+        logits, threshold = data["logits"].double().tolist(), self.about["threshold"]
+        rows = slice_rows(identity, data["image"], logits, data["problems"], threshold)
+        summary = {**identity, **self.about, **summarise(rows), "warnings": "; ".join(stack.warnings)}
+        return Scored(summary, rows, data["heatmap"].as_tensor()[0].cpu().numpy())
 
 
 def ordered(series: Any, stack: Stack, image: Any) -> tuple[list[Dataset], Pixels]:
     """Bring the SDK's slices into the stack's order, by SOPInstanceUID.
+
+    Returns:
+        the datasets, and the pixels ``(columns, rows, slices)``; the SDK has ``(slices, rows, columns)``.
 
     Raises:
         InputError: the SDK's volume does not hold the pixels of the files.
@@ -132,9 +144,10 @@ def ordered(series: Any, stack: Stack, image: Any) -> tuple[list[Dataset], Pixel
         # the operator gives all slices the integer type of the first
         if not np.array_equal(pixels, apply_rescale(dataset.pixel_array, dataset).astype(np.float32)):
             raise InputError(
-                f"MONAI Deploy's volume operator changed the pixels of {dataset.SOPInstanceUID}; use the predict command"
+                f"MONAI Deploy's volume operator changed the pixels of {dataset.SOPInstanceUID}; use the predict "
+                "command"
             )
-    return sources, volume
+    return sources, np.ascontiguousarray(volume.transpose(2, 1, 0))
 
 
 class ClassifierOperator(Operator):
@@ -154,24 +167,16 @@ class ClassifierOperator(Operator):
     def setup(self, spec: Any) -> None:
         """Name the ports."""
         spec.input("study_selected_series_list")
-        spec.output("scored")
+        spec.output("results")
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         """Score every selected series."""
-        scored = []
+        results = []
         for study in op_input.receive("study_selected_series_list"):
             for selected in study.selected_series:
                 stack: Stack = selected.metadata()["stack"]
-                sources, volume = ordered(selected.series, stack, selected.image)
-                result, heatmap = self.classifier(volume, stack)
-                keys = {
-                    "patient_id": stack.patient_id,
-                    "study_uid": stack.study_uid,
-                    "series_uid": stack.series_uid,
-                    "warnings": "; ".join(stack.warnings),
-                }
-                scored.append(
-                    Scored({**keys, **self.classifier.about, **result}, selected.series, sources, volume, heatmap)
-                )
-                logging.info("series %s: %d slices compressed", stack.series_uid, result["n_compressed"])
-        op_output.emit(scored, "scored")
+                sources, pixels = ordered(selected.series, stack, selected.image)
+                scored = self.classifier(pixels, stack)
+                results.append(Result(**vars(scored), series=selected.series, sources=sources, pixels=pixels))
+                logging.info("series %s: %d slices compressed", stack.series_uid, scored.summary["n_compressed"])
+        op_output.emit(results, "results")

@@ -16,16 +16,19 @@ from scripts.dicom import Stack, judge, scan
 from scripts.errors import InputError
 
 
-def reason_against(stack: Stack, loaded: Sequence[str]) -> str:
+def reason_against(stack: Stack, loaded: Sequence[str], phantom_only: bool) -> str:
     """Say why a stack cannot go through this application; empty where it can.
 
     Args:
         stack: the stack, from its headers.
         loaded: SOPInstanceUIDs of the series as the SDK loaded it.
+        phantom_only: whether the weights know synthetic patients only.
     """
     judgement = judge(stack)
     if not judgement.accepted:
         return judgement.reason
+    if phantom_only and not stack.phantom:
+        return "the weights were trained on a synthetic phantom and know no real patient; train on your own cohort"
     if stack.multi_frame:
         return "enhanced multi-frame DICOM, which MONAI Deploy's volume operator does not read; use the predict command"
     if len({(one.slope, one.intercept) for one in stack.slices}) > 1:
@@ -35,8 +38,8 @@ def reason_against(stack: Stack, loaded: Sequence[str]) -> str:
         )
     if {one.sop_uid for one in stack.slices} != set(loaded):
         return (
-            f"its series holds {len(loaded)} images, of which only {len(stack.slices)} lie in one stack (several echoes "
-            "or time points); send one stack per series, or use the predict command"
+            f"its series holds {len(loaded)} images, of which only {len(stack.slices)} lie in one stack (several "
+            "echoes or time points); send one stack per series, or use the predict command"
         )
     return ""
 
@@ -49,11 +52,12 @@ class AxialT2SelectorOperator(DICOMSeriesSelectorOperator):
         args: for the base class.
         input_folder: folder of the DICOM files; their headers are read again, because the SDK keeps one of several
             images at one position without a word.
+        phantom_only: whether only series of the phantom may be scored.
         kwargs: for the base class.
     """
 
-    def __init__(self, fragment: Any, *args: Any, input_folder: Path, **kwargs: Any) -> None:
-        self.input_folder = Path(input_folder)
+    def __init__(self, fragment: Any, *args: Any, input_folder: Path, phantom_only: bool, **kwargs: Any) -> None:
+        self.input_folder, self.phantom_only = Path(input_folder), phantom_only
         super().__init__(fragment, *args, **kwargs)
 
     def filter(
@@ -78,11 +82,11 @@ class AxialT2SelectorOperator(DICOMSeriesSelectorOperator):
             chosen = StudySelectedSeries(study)
             for series in study.get_all_series():
                 uid = str(series.SeriesInstanceUID)
-                stack, reason = self.choose(series, by_series.get(uid, []))
-                if stack is None:
+                fitting, reason = self.choose(series, by_series.get(uid, []))
+                if fitting is None:
                     refused.append(f"series {uid}: {reason}")
                     continue
-                chosen.add_selected_series(SelectedSeries(uid, series, metadata={"stack": stack}))
+                chosen.add_selected_series(SelectedSeries(uid, series, metadata={"stack": fitting}))
             if chosen.selected_series:
                 selected.append(chosen)
         for line in refused:
@@ -92,11 +96,10 @@ class AxialT2SelectorOperator(DICOMSeriesSelectorOperator):
             raise InputError(f"no axial T2 series to score in {self.input_folder}:{listed}")
         return selected
 
-    @staticmethod
-    def choose(series: DICOMSeries, stacks: Sequence[Stack]) -> tuple[Stack | None, str]:
+    def choose(self, series: DICOMSeries, stacks: Sequence[Stack]) -> tuple[Stack | None, str]:
         """Give the stack of a series that fits, or None and the reason."""
         loaded = [str(instance.get_native_sop_instance().SOPInstanceUID) for instance in series.get_sop_instances()]
-        reasons = [reason_against(stack, loaded) for stack in stacks]
+        reasons = [reason_against(stack, loaded, self.phantom_only) for stack in stacks]
         for stack, reason in zip(stacks, reasons, strict=True):
             if not reason:
                 return stack, ""

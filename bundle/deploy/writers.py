@@ -1,4 +1,4 @@
-"""Writing what was found: Basic Text SR, Comprehensive 3D SR, Secondary Capture and JSON."""
+"""Writing what was found: Basic Text SR, Comprehensive 3D SR, Secondary Captures and JSON."""
 
 from __future__ import annotations
 
@@ -9,24 +9,32 @@ from typing import Any
 from monai.deploy.core import Operator
 from monai.deploy.operators.dicom_text_sr_writer_operator import DICOMTextSRWriterOperator
 
+from scripts.dicom_results import save, secondary_captures, structured_report
 from scripts.files import write_json
+from scripts.montages import source_overlays
+from scripts.results import SCORED, caveats
 
-from .classification import Scored
-from .reports import NOTE, secondary_captures, structured_report
+from .classification import Result
 
 
-def as_text(result: dict[str, Any]) -> str:
+def as_text(result: Result) -> str:
     """Say a series' result in words, for systems that show text only."""
-    found = f"{result['n_compressed']} of {result['n_slices']} slices called compressed"
+    summary = result.summary
     lines = [
-        NOTE.upper(),
-        f"Spinal cord compression: {found} (probability {result['threshold']:.3f} or more)",
-        f"Highest probability: {result['max_probability']:.3f}",
+        caveats(summary),
+        f"Spinal cord compression: {summary['n_compressed']} of {summary['n_evaluated']} slices called compressed.",
     ]
-    if result["trained_on_phantom"]:
-        lines.append("The model was trained on synthetic patients: these numbers mean nothing for this patient.")
-    lines += [f"Slice {row['slice_index'] + 1}: {row['probability']:.3f}" for row in result["slices"]]
+    for row in result.rows:
+        probability = f"{row['probability']:.3f}" if row["status"] == SCORED else row["status"]
+        lines.append(f"Slice {row['slice_index']}: {probability}")
     return "\n".join(lines)
+
+
+def folder_of(output_folder: Path, result: Result) -> Path:
+    """Give the folder of a series' results."""
+    folder = Path(output_folder) / str(result.summary["series_uid"])
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 class TextReportOperator(DICOMTextSRWriterOperator):
@@ -34,20 +42,12 @@ class TextReportOperator(DICOMTextSRWriterOperator):
 
     def setup(self, spec: Any) -> None:
         """Name the port."""
-        spec.input("scored")
+        spec.input("results")
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         """Write one report per series."""
-        scored: list[Scored] = op_input.receive("scored")
-        for one in scored:
-            self.write(as_text(one.result), one.series, folder_of(self.output_folder, one))
-
-
-def folder_of(output_folder: Path, one: Scored) -> Path:
-    """Give the folder of a series' results."""
-    folder = Path(output_folder) / str(one.result["series_uid"])
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+        for result in op_input.receive("results"):
+            self.write(as_text(result), result.series, folder_of(self.output_folder, result))
 
 
 class ResultWriterOperator(Operator):
@@ -66,16 +66,15 @@ class ResultWriterOperator(Operator):
 
     def setup(self, spec: Any) -> None:
         """Name the port."""
-        spec.input("scored")
+        spec.input("results")
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         """Write."""
-        scored: list[Scored] = op_input.receive("scored")
-        for one in scored:
-            folder, rows = folder_of(self.output_folder, one), one.result["slices"]
-            report = structured_report(rows, one.sources, one.result)
-            captures = secondary_captures(rows, one.sources, one.pixels, one.heatmap, one.result)
-            for dataset in (report, *captures):
-                dataset.save_as(folder / f"{dataset.SOPInstanceUID}.dcm")
-            write_json(folder / "result.json", one.result)
+        results: list[Result] = op_input.receive("results")
+        for result in results:
+            folder, rows, summary = folder_of(self.output_folder, result), result.rows, result.summary
+            colour = source_overlays(result.pixels, result.heatmap, rows, summary)
+            report = structured_report(result.sources, rows, summary)
+            save([report, *secondary_captures(result.sources, rows, summary, colour)], folder)
+            write_json(folder / "result.json", {**summary, "slices": rows})
             logging.info("results in %s", folder)

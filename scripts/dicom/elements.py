@@ -27,7 +27,7 @@ KEYWORDS = [
     "SliceThickness", "RepetitionTime", "EchoTime", "InversionTime", "EchoNumbers", "MagneticFieldStrength",
     "SpacingBetweenSlices", "PatientPosition", "EchoPulseSequence", "InversionRecovery", "EchoPlanarPulseSequence",
     "SpectrallySelectedSuppression", "SpectrallySelectedExcitation", "InversionTimes", "EffectiveEchoTime",
-    "DiffusionBValue", "StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber", "AcquisitionNumber",
+    "DiffusionBValue", "StudyInstanceUID", "SeriesInstanceUID", "AcquisitionNumber",
     "AcquisitionTime", "TemporalPositionIdentifier", "TemporalPositionIndex", "ImagePositionPatient",
     "ImageOrientationPatient", "StackID", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows",
     "Columns", "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleIntercept",

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .elements import Fields, Header, UnreadableError, flatten, number, numbers, read_header, sequence, text, texts
+from .elements import (
+    KEYWORDS,
+    Fields,
+    Header,
+    UnreadableError,
+    flatten,
+    number,
+    numbers,
+    read_header,
+    sequence,
+    text,
+    texts,
+)
 from .pixels import pixel_problem
 
+TIMES = ("TemporalPositionIdentifier", "TemporalPositionIndex", "StackID", "AcquisitionNumber", "AcquisitionTime")
+PER_SLICE = {
+    "SOPInstanceUID", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope",
+    "RescaleIntercept", "HighBit", "NumberOfFrames", *TIMES,
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+}  # fmt: skip
+FACT_KEYWORDS = tuple(keyword for keyword in KEYWORDS if keyword not in PER_SLICE)
 # how the images of scripts.phantom say what they are, beside QualityControlImage
 PHANTOM_COMMENT = "Synthetic phantom"
 
@@ -79,15 +99,20 @@ class Frame:
     problem: str
 
 
-def read_frames(path: str | Path) -> list[Frame]:
+def read_frames(path: str | Path, known: dict[object, Facts] | None = None) -> list[Frame]:
     """Read the frames of one file from its header.
+
+    Args:
+        path: the file.
+        known: facts already decoded, by the bytes they came from; is added to. Slices of a series have the same bytes,
+            so most of the decoding is done once.
 
     Raises:
         UnreadableError: the file is no DICOM image; the message is the reason.
     """
     try:
         header = read_header(path)
-        return list(frames_of(str(path), header))
+        return list(frames_of(str(path), header, {} if known is None else known))
     except UnreadableError:
         raise
     except Exception as error:  # damaged headers break parsers in more ways than can be listed
@@ -95,7 +120,7 @@ def read_frames(path: str | Path) -> list[Frame]:
         raise UnreadableError(f"damaged header ({kind}: {' '.join(str(error).split())[:120]})") from error
 
 
-def frames_of(path: str, header: Header) -> Iterator[Frame]:
+def frames_of(path: str, header: Header, known: dict[object, Facts]) -> Iterator[Frame]:
     """Give the frames of one header, several for an enhanced multi-frame file."""
     top = header.fields
     if "SOPClassUID" not in top and "Rows" not in top:
@@ -108,19 +133,20 @@ def frames_of(path: str, header: Header) -> Iterator[Frame]:
     if not per_frame:
         if n_frames > 1:
             problem = problem or f"{n_frames} frames without functional groups, so without positions"
-        yield frame_of(path, "", common, header, problem)
+        yield frame_of(path, "", common, header, problem, known)
         return
     if len(per_frame) != n_frames:
         problem = problem or f"NumberOfFrames is {n_frames} but functional groups describe {len(per_frame)} frames"
-    known: dict[Facts, Facts] = {}
     for index, groups in enumerate(per_frame):
-        frame = frame_of(path, str(index + 1), common | flatten(groups), header, problem)
-        yield replace(frame, facts=known.setdefault(frame.facts, frame.facts))
+        yield frame_of(path, str(index + 1), common | flatten(groups), header, problem, known)
 
 
-def frame_of(path: str, name: str, fields: Fields, header: Header, problem: str) -> Frame:
+def frame_of(path: str, name: str, fields: Fields, header: Header, problem: str, known: dict[object, Facts]) -> Frame:
     """Decode one frame."""
-    facts = facts_of(fields, header, multi_frame=bool(name))
+    key = (bool(name), header.transfer_syntax, *(raw_value(fields.get(keyword)) for keyword in FACT_KEYWORDS))
+    facts = known.get(key)
+    if facts is None:
+        facts = known[key] = facts_of(fields, header, multi_frame=bool(name))
     slope = number(fields.get("RescaleSlope"))
     intercept = number(fields.get("RescaleIntercept"))
     for keyword, value in (("RescaleSlope", slope), ("RescaleIntercept", intercept)):
@@ -128,7 +154,6 @@ def frame_of(path: str, name: str, fields: Fields, header: Header, problem: str)
             problem = problem or f"{keyword} is no number"
     if slope == 0:
         problem = problem or "RescaleSlope is 0"
-    times = ("TemporalPositionIdentifier", "TemporalPositionIndex", "StackID", "AcquisitionNumber", "AcquisitionTime")
     return Frame(
         path=path,
         frame=name,
@@ -138,9 +163,17 @@ def frame_of(path: str, name: str, fields: Fields, header: Header, problem: str)
         orientation=exactly(6, numbers(fields.get("ImageOrientationPatient"))),
         slope=1.0 if slope is None else slope,
         intercept=0.0 if intercept is None else intercept,
-        times=tuple((keyword, text(fields[keyword])) for keyword in times if keyword in fields),
+        times=tuple((keyword, text(fields[keyword])) for keyword in TIMES if keyword in fields),
         problem=problem,
     )
+
+
+def raw_value(element: Any) -> object:
+    """Give what an element's meaning rests on, for looking it up."""
+    if element is None:
+        return None
+    value = element.value
+    return element.VR, value if isinstance(value, bytes | str | None) else repr(value)
 
 
 def facts_of(fields: Fields, header: Header, multi_frame: bool) -> Facts:

@@ -31,7 +31,8 @@ def files_below(paths: Paths) -> list[str]:
     found: list[str] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
         if Path(path).is_dir():
-            found += [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]  # noqa: PTH118
+            for folder, _, names in os.walk(path):
+                found += [os.path.join(folder, name) for name in names]  # noqa: PTH118
         elif Path(path).is_file():
             found.append(str(path))
         else:
@@ -41,12 +42,12 @@ def files_below(paths: Paths) -> list[str]:
 
 def read(paths: Sequence[str]) -> Read:
     """Read some files; slices of one series share one ``Facts``."""
-    known: dict[Facts, Facts] = {}
+    known: dict[object, Facts] = {}
     frames: list[Frame] = []
     unreadable = []
     for path in paths:
         try:
-            frames += [share(frame, known) for frame in read_frames(path)]
+            frames += read_frames(path, known)
         except UnreadableError as error:
             unreadable.append((path, str(error)))
     return frames, unreadable
@@ -87,7 +88,7 @@ def scan(
 
     Args:
         paths: a folder (any nesting, any file names), a file, or a list of either.
-        workers: processes; 0 reads in this one, None takes one per core where there are many files.
+        workers: processes, this one included; None takes one per core where there are many files.
         watch: wraps the iteration over chunks of ``CHUNK`` files, given their number, e.g. to show progress.
 
     Returns:
@@ -99,7 +100,7 @@ def scan(
     files = files_below(paths)
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
     if workers is None:
-        workers = (os.cpu_count() or 1) if len(chunks) > 8 else 0
+        workers = (os.cpu_count() or 1) if len(chunks) > 8 else 1
     known: dict[Facts, Facts] = {}
     frames: list[Frame] = []
     unreadable: list[tuple[str, str]] = []
@@ -110,12 +111,17 @@ def scan(
 
 
 def read_chunks(chunks: Sequence[Sequence[str]], workers: int) -> Iterator[Read]:
-    """Read chunks of files one after the other, or in worker processes."""
-    if not workers:
+    """Read chunks of files here, and in ``workers - 1`` other processes.
+
+    This process takes chunks from the end and the others from the start, so that it does not wait while they start up.
+    """
+    if workers < 2:
         yield from map(read_quietly, chunks)
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(read_quietly, chunks)
+    with ProcessPoolExecutor(workers - 1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(read_quietly, chunk) for chunk in chunks]
+        for future, chunk in zip(reversed(futures), reversed(chunks), strict=True):
+            yield read_quietly(chunk) if future.cancel() else future.result()
 
 
 def one_stack(paths: Paths) -> Stack:

@@ -26,6 +26,24 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     return float((rankdata(np.asarray(scores))[label].sum() - m * (m + 1) / 2) / (m * n))
 
 
+def roc_points(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
+    """Corners of the ROC curve from (0, 0) to (1, 1): false positive rates and sensitivities, each of shape (C,).
+
+    The same corners as scikit-learn's ``roc_curve``, whose checks of its input would take most of a report's time when
+    thousands of patients have a curve each.
+
+    Args:
+        labels: 1 compressed, 0 not, shape (N,); both must occur.
+        scores: shape (N,).
+    """
+    score = np.asarray(scores, dtype=np.float64)
+    order = np.argsort(-score, kind="stable")
+    label = np.asarray(labels)[order].astype(bool)
+    last = np.flatnonzero(np.r_[np.diff(score[order]) != 0, True])
+    true, false = np.r_[0, np.cumsum(label)[last]], np.r_[0, np.cumsum(~label)[last]]
+    return false / false[-1], true / true[-1]
+
+
 @dataclass(frozen=True)
 class Components:
     """What the clustered variance of an AUC is made of.

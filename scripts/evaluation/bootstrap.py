@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from .estimates import NAN, Estimate, Floats, check, sum_by
 
-LARGEST_CHUNK = 2_000_000  # numbers held at once, so that thousands of patients fit in little memory
+LARGEST_CHUNK = 500_000  # numbers held at once, so that thousands of patients fit in little memory
 
 
 def resample_means(values: Floats, seed: int, repetitions: int) -> tuple[Floats, Floats]:

@@ -11,16 +11,14 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
-from numpy.typing import NDArray
 
 from ..console import say
 from ..dicom_results import headers, require_highdicom, save, secondary_captures, structured_report
 from ..files import read_json, replacing, write_csv, write_json
-from ..montages import grey, overlay, save_png, sheet_picture, write_on
+from ..montages import grey, overlay, save_png, sheet_picture, source_overlays
 from ..readers import SeriesReader
 from ..results import SCORED, SERIES_COLUMNS, SLICE_COLUMNS, caveats, slice_rows, summarise
 from ..series import SeriesDataset
-from ..transforms import scale_slices
 
 SCALE = "Grad-CAM for compression"
 
@@ -162,34 +160,6 @@ class WriteSeries:
         self.records += [record(summary, "kept", "") for summary in self.dataset.kept]
         if self.shard == 0:
             write_tables(self.output_dir, self.records, self.dataset.failures)
-
-
-def source_overlays(
-    pixels: NDArray[np.floating[Any]],
-    heat: NDArray[np.floating[Any]],
-    rows: list[dict[str, Any]],
-    summary: Mapping[str, Any],
-) -> list[NDArray[np.uint8]]:
-    """Draw each slice with its heat map as its source image shows it.
-
-    Args:
-        pixels: ``(columns, rows, slices)``, as `SeriesReader` gives them.
-        heat: the heat map on the same grid, in [0, 1].
-        rows: the slices, as in slices.csv.
-        summary: the series, as in summary.json.
-
-    Returns:
-        RGB ``(rows, columns, 3)`` of each slice, captioned.
-    """
-    levels = scale_slices(torch.from_numpy(pixels)[None], 0.5, 99.5)[0].numpy()
-    trained = ["PHANTOM WEIGHTS"] if summary["trained_on_phantom"] else []
-    pictures = []
-    for index, row in enumerate(rows):
-        call = "compressed" if row.get("compressed") else "not compressed"
-        found = f"p {row['probability']:.2f} {call}" if row["status"] == SCORED else "not evaluable"
-        picture = overlay(levels[..., index].T, heat[..., index].T)
-        pictures.append(write_on(picture, [found, "RESEARCH USE ONLY", *trained]))
-    return pictures
 
 
 def describe(summary: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.floating[Any]]
 Window = tuple[slice, slice]
+WHOLE: Window = (slice(None), slice(None))
 
 # lateral positions (mm, to the patient's left) at which profiles of canal and cord are given
 PROFILE_X_MM = np.linspace(-17, 17, 171)
@@ -31,7 +32,7 @@ def spline_weights(n_samples: int, n_nodes: int) -> Array:
     return weights
 
 
-def spread(nodes: Array, shape: tuple[int, int], window: Window = (slice(None), slice(None))) -> Array:
+def spread(nodes: Array, shape: tuple[int, int], window: Window = WHOLE) -> Array:
     """Spread a grid of nodes smoothly over an image of ``shape``; only its ``window`` is computed."""
     rows, columns = (spline_weights(n, k) for n, k in zip(shape, nodes.shape, strict=True))
     field: Array = rows[window[0]] @ nodes @ columns[window[1]].T

@@ -53,7 +53,7 @@ def trial_coding(
         threshold: raw logit from which a slice is called compressed.
     """
     place, thick, millimetres = geometry(cohort)
-    stack = cohort.predictions.slices["series_uid"].to_numpy(dtype=str)
+    stack = pd.factorize(cohort.predictions.slices["series_uid"])[0]
     probability = operating.calibration.probabilities(s.logits)
     called = s.logits >= threshold
     order = np.argsort(s.patients, kind="stable")

@@ -14,7 +14,7 @@ from ..console import say
 from ..errors import InputError
 from ..files import write_csv, write_json
 from . import codings, figures, operating, readers, subgroups
-from .facts import PHANTOM, check_phantom, describe, warnings_for
+from .facts import MARK, check_phantom, describe, warnings_for
 from .inputs import Cohort, Predictions, read_cohort, read_predictions
 from .operating import Operating
 from .page import write_page
@@ -73,7 +73,7 @@ def report(
     if point not in chosen.points or not np.isfinite(chosen.points[point].logit):
         known = [name for name, p in chosen.points.items() if np.isfinite(p.logit)]
         raise InputError(f"operating point {point!r} is not available; choose one of {', '.join(known)}")
-    mark = PHANTOM if phantom else ""
+    mark = MARK if phantom else ""
     family = [name.strip() for name in columns.split(",") if name.strip()]
     content: dict[str, Any] = {"title": "Spinal cord compression on axial T2-weighted cervical MRI", "phantom": phantom}
     content |= {"seed": seed, "operating_point": point, "warnings": warnings_for(inside, outside, phantom)}

@@ -10,6 +10,7 @@ import pandas as pd
 from ..errors import InputError
 from .inputs import Cohort, numbers
 
+MARK = "PHANTOM (synthetic images, not patients)"
 PHANTOM = "PHANTOM: synthetic images. This proves the software, never the medicine."
 FEW, VERY_FEW = 100, 30
 

@@ -11,8 +11,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from sklearn.metrics import precision_recall_curve, roc_curve
+from sklearn.metrics import precision_recall_curve
 
+from ..evaluation.auc import roc_points
 from ..evaluation.calibration import Assessment
 from ..evaluation.estimates import Estimate, Floats
 from ..files import replacing
@@ -47,8 +48,7 @@ def patient_curves(s: Scored) -> tuple[Floats, Floats]:
     groups = np.split(order, np.searchsorted(s.patients[order], np.arange(1, len(s.ids))))
     curves = []
     for code in np.flatnonzero(np.isfinite(s.aucs)):
-        false, true, _ = roc_curve(s.labels[groups[code]], s.logits[groups[code]])
-        curve = np.interp(grid, false, true)
+        curve = np.interp(grid, *roc_points(s.labels[groups[code]], s.logits[groups[code]]))
         curve[0] = 0.0
         curves.append(curve)
     return grid, np.array(curves).reshape(-1, len(grid))
@@ -70,8 +70,7 @@ def roc_per_patient(s: Scored, mean: Estimate) -> Callable[[Axes], None]:
         centre, spread = curves.mean(axis=0), curves.std(axis=0)
         band = np.clip(centre - spread, 0, 1), np.clip(centre + spread, 0, 1)
         axes.fill_between(grid, *band, color=ACCENT, alpha=0.18, linewidth=0, label="mean ± 1 SD")
-        false, true, _ = roc_curve(s.labels, s.logits)
-        axes.plot(false, true, "--", color=INK, linewidth=1, label="all slices pooled")
+        axes.plot(*roc_points(s.labels, s.logits), "--", color=INK, linewidth=1, label="all slices pooled")
         axes.plot(
             grid, centre, color=ACCENT, linewidth=2.2, label=f"mean of {len(curves)} patients, AUC {mean.value:.3f}"
         )
@@ -152,8 +151,8 @@ def forest(
             size: dict[str, Any] = {"markersize": 4, "linewidth": 1}
             axes.errorbar(centre, at, xerr=np.maximum(ends, 0), fmt=marker, color=colour, label=text, **size)
             axes.axvline(centre[0], color=colour, linestyle=":", linewidth=0.8)
-        names = [f"{row['column']} {row['level']}  ({row['n_patients']} patients)" for row in shown]
-        axes.set_yticks(range(len(shown) + 1), ["all patients", *names])
+        names = [f"{row['column']} {row['level']} ({row['n_patients']})" for row in shown]
+        axes.set_yticks(range(len(shown) + 1), [f"all patients ({whole['pooled_auc'].n_patients})", *names])
         axes.invert_yaxis()
         axes.set_xlabel("AUC, 95 % interval")
         axes.legend(loc="upper left", bbox_to_anchor=(0, -0.12), frameon=False, fontsize=8, ncol=2)

@@ -107,14 +107,35 @@ def numbers(column: pd.Series) -> pd.Series:
     return pd.to_numeric(column, errors="coerce").replace([np.inf, -np.inf], np.nan)
 
 
+def digest(*paths: Path) -> str:
+    """Hash files, one after the other."""
+    found = hashlib.sha256()
+    for path in paths:
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
 def read_predictions(path: Path) -> Predictions:
     """Read a predictions.csv; rows without a label or a finite score are set apart, never counted.
 
     Raises:
-        InputError: a column is missing, a label is neither 0, 1 nor empty, a slice comes twice, a series belongs to two
-            patients, or nothing remains.
+        InputError: as ``check_predictions``, or a column is missing.
     """
-    frame = read_table(path, PREDICTION_COLUMNS)
+    return check_predictions(read_table(path, PREDICTION_COLUMNS), path, digest(path))
+
+
+def check_predictions(frame: pd.DataFrame, path: Path, sha256: str) -> Predictions:
+    """Check and convert rows of text.
+
+    Args:
+        frame: with ``PREDICTION_COLUMNS``.
+        path: where they came from, for messages.
+        sha256: of that.
+
+    Raises:
+        InputError: a label is neither 0, 1 nor empty, a slice comes twice, a series belongs to two patients, or nothing
+            remains.
+    """
     label = numbers(frame["label"])
     wrong = frame.index[~label.isin([0, 1]) & (frame["label"].str.strip() != "")]
     wrong = wrong[frame["label"][wrong].str.lower() != "nan"]
@@ -140,8 +161,7 @@ def read_predictions(path: Path) -> Predictions:
     if not good.any():
         raise InputError(f"{path}: none of {len(frame)} slices has both a label and a finite score")
     kept = frame[good].astype({"label": int}).reset_index(drop=True)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Predictions(kept, frame[~good].assign(reason=reason[~good]).reset_index(drop=True), path, digest)
+    return Predictions(kept, frame[~good].assign(reason=reason[~good]).reset_index(drop=True), path, sha256)
 
 
 def read_facts(run: Path, cohort: Path) -> dict[str, Any]:
@@ -201,16 +221,36 @@ def read_cohort(name: str, run: Path, cohort: Path | None, patients: Path | None
     slices, labels = None, None
     if (folder / "slices.csv").is_file():
         slices = read_table(folder / "slices.csv", ["series_uid", "sop_uid"])
-        slices = slices.assign(frame=slices.get("frame", "")).drop_duplicates(KEY)
+        slices = slices.assign(frame=slices.get("frame", ""))
     if (folder / "labels.csv").is_file():
         labels = read_table(folder / "labels.csv", ["series_uid", "sop_uid", "rater", "role", "status", "label"])
         labels = labels.assign(frame=labels.get("frame", ""))
     return Cohort(name, run, predictions, table, slices, labels, read_facts(run, folder), problems)
 
 
+def look_up(slices: pd.DataFrame, table: pd.DataFrame, column: str, where: str) -> pd.Series:
+    """Give a column of a table for each scored slice, NaN where the table has no such slice.
+
+    Args:
+        slices: scored slices.
+        table: with ``KEY``, and ``slice_index`` where slices have no sop_uid (NIfTI).
+        column: of the table.
+        where: the file, for messages.
+
+    Raises:
+        InputError: slices without sop_uid cannot be told apart.
+    """
+    key = list(KEY)
+    if (slices["sop_uid"] == "").any():
+        if "slice_index" not in table:
+            raise InputError(f"{where} needs a column slice_index, because some slices have no sop_uid")
+        key, table = [*KEY, "slice_index"], table.assign(slice_index=numbers(table["slice_index"]))
+    found = slices[key].merge(table.drop_duplicates(key)[[*key, column]], on=key, how="left")
+    return found[column]
+
+
 def slice_column(cohort: Cohort, column: str) -> pd.Series | None:
     """Give a column of slices.csv for each scored slice, ``""`` where unknown; ``None`` if there is no such column."""
     if cohort.slices is None or column not in cohort.slices:
         return None
-    known = cohort.predictions.slices[KEY].merge(cohort.slices[[*KEY, column]], on=KEY, how="left")
-    return known[column].fillna("")
+    return look_up(cohort.predictions.slices, cohort.slices, column, "slices.csv").fillna("")

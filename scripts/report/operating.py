@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ..errors import InputError
 from ..evaluation import operating_points
@@ -45,7 +46,8 @@ def choose(validation: Predictions, facts: Mapping[str, Any]) -> dict[str, Any]:
         facts: of the run; ``pos_weight`` gives the baseline.
     """
     frame = validation.slices
-    label, logit, patient = frame["label"].to_numpy(), frame["logit"].to_numpy(), frame["patient_id"].to_numpy()
+    label, logit = frame["label"].to_numpy(), frame["logit"].to_numpy()
+    patient, ids = pd.factorize(frame["patient_id"])
     fitted = fit_calibration(label, logit, patient)
     weight = float(facts.get("pos_weight", 1.0))
     return {
@@ -64,7 +66,7 @@ def choose(validation: Predictions, facts: Mapping[str, Any]) -> dict[str, Any]:
         "chosen_on": {
             "predictions": validation.path.name,
             "predictions_sha256": validation.sha256,
-            "n_patients": len(np.unique(patient)),
+            "n_patients": len(ids),
             "n_slices": len(label),
             "n_compressed_slices": int(label.sum()),
             "n_excluded_slices": len(validation.excluded),

@@ -35,20 +35,29 @@ def interval(leaf: Mapping[str, Any] | None, digits: int = 3) -> str:
     """Write a leaf as ``0.940 (0.912 to 0.960)``."""
     if leaf is None or leaf["value"] is None:
         return "not defined"
-    value = f"{leaf['value']:.{digits}f}"
     if leaf["low"] is None or leaf["high"] is None:
-        return f"{value} (no interval)"
-    return f"{value} ({leaf['low']:.{digits}f} to {leaf['high']:.{digits}f})"
+        return f"{number(leaf['value'], digits)} (no interval)"
+    return f"{number(leaf['value'], digits)} ({number(leaf['low'], digits)} to {number(leaf['high'], digits)})"
+
+
+def things(count: int, name: str) -> str:
+    """Write a number of things: ``1 slice``, ``2,991 slices``."""
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
 def rests_on(leaf: Mapping[str, Any]) -> str:
     """Write what a leaf rests on."""
-    return f"{leaf['n_patients']:,} patients, {leaf['n_slices']:,} slices"
+    return f"{things(leaf['n_patients'], 'patient')}, {things(leaf['n_slices'], 'slice')}"
+
+
+def nice(column: str) -> str:
+    """Write the name of a column of patients.csv."""
+    return {"mjoa": "mJOA"}.get(column, column)
 
 
 def number(value: float | None, digits: int = 2) -> str:
     """Write a number, or a dash."""
-    return "-" if value is None else f"{value:,.{digits}f}"
+    return "-" if value is None else f"{round(value, digits) + 0.0:,.{digits}f}"  # + 0.0 turns -0.0 into 0.0
 
 
 def p_value(value: float | None) -> str:
@@ -66,8 +75,8 @@ def percent(value: float | None) -> str:
 def write_page(folder: Path, content: Mapping[str, Any]) -> None:
     """Write report.html from the content of report.json and the figures in ``folder``."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    filters = {"interval": interval, "rests_on": rests_on, "number": number, "p_value": p_value, "percent": percent}
-    environment.filters.update(filters)
+    for function in (interval, rests_on, things, nice, number, p_value, percent):
+        environment.filters[function.__name__] = function
     pictures = {}
     for cohort in (content, content.get("external")):
         for name in cohort["figures"] if cohort else ():

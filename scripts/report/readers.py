@@ -10,43 +10,42 @@ import pandas as pd
 from ..errors import InputError
 from ..evaluation.agreement import kappa
 from ..evaluation.comparisons import equivalence, holm, paired_auc, paired_mean, paired_proportion
+from ..evaluation.estimates import Floats
 from ..evaluation.per_patient import patient_aucs
 from ..evaluation.proportions import confusion, rates
-from .inputs import KEY, Cohort, Predictions, numbers
+from .inputs import KEY, Cohort, Predictions, look_up, numbers
 
 NAMES = ("sensitivity", "specificity", "accuracy")
 
 
-def readings(cohort: Cohort) -> tuple[pd.DataFrame, list[str], dict[str, pd.DataFrame]]:
+def readings(cohort: Cohort) -> tuple[pd.DataFrame, list[str], dict[str, tuple[Floats, Floats]]]:
     """Join the readers' calls to the scored slices.
 
     Returns:
-        The scored slices with one column per reader (NaN where not evaluable), sentences on what was left out, and the
-        readings of readers who read more than once, by reader.
+        The scored slices with one column per reader (first reading; NaN where not evaluable), sentences on what was
+        left out, and first and second reading of those who read twice, by reader.
     """
     slices = cohort.predictions.slices
-    table, notes, repeated = cohort.labels, [], {}
+    table, notes = cohort.labels, list[str]()
+    repeated: dict[str, tuple[Floats, Floats]] = {}
     if table is None:
         return slices, [], {}
-    makers = sorted(set(table.loc[table["role"] == "reference", "rater"]))
-    for reader in sorted(set(table.loc[table["role"] == "reader", "rater"])):
+    makers = set(table.loc[table["role"] == "reference", "rater"].unique())
+    evaluable = table[(table["role"] == "reader") & (table["status"] == "evaluable")]
+    evaluable = evaluable.assign(call=numbers(evaluable["label"]), reading=evaluable.get("reading", "1"))
+    evaluable = evaluable[evaluable["call"].isin([0, 1])]
+    for reader in sorted(table.loc[table["role"] == "reader", "rater"].unique()):
         if reader in makers:
             notes.append(f"{reader} took part in the reference and is not judged against it")
             continue
-        own = table[(table["rater"] == reader) & (table["role"] == "reader") & (table["status"] == "evaluable")].copy()
-        own["call"] = numbers(own["label"])
-        own = own[own["call"].isin([0, 1])]
-        order = own["reading"] if "reading" in own else pd.Series("1", index=own.index)
-        own = own.assign(reading=order.astype(str)).sort_values("reading", kind="stable")
-        wide = own.pivot_table(index=KEY, columns="reading", values="call", aggfunc="first")
-        joined = slices[KEY].merge(wide.reset_index(), on=KEY, how="left") if len(wide) else slices[KEY]
-        calls = joined.drop(columns=KEY)
-        if calls.empty or not calls.iloc[:, 0].notna().any():
+        own = evaluable[evaluable["rater"] == reader]
+        calls = [look_up(slices, part, "call", "labels.csv") for _, part in own.groupby("reading")]
+        if not calls or not calls[0].notna().any():
             notes.append(f"{reader} has no evaluable reading of a scored slice")
             continue
-        slices = slices.assign(**{f"reader:{reader}": calls.iloc[:, 0].to_numpy()})
-        if calls.shape[1] > 1:
-            repeated[reader] = calls.iloc[:, :2]
+        slices = slices.assign(**{f"reader:{reader}": calls[0].to_numpy()})
+        if len(calls) > 1:
+            repeated[reader] = calls[0].to_numpy(), calls[1].to_numpy()
     return slices, notes, repeated
 
 
@@ -62,7 +61,7 @@ def reader_study(cohort: Cohort, threshold: float) -> dict[str, Any] | None:
     if not columns:
         return {"readers": [], "notes": notes, "agreement": []} if notes else None
     model = (slices["logit"] >= threshold).astype(float)
-    label, patient = slices["label"].to_numpy(), slices["patient_id"].to_numpy(dtype=str)
+    label, patient = slices["label"].to_numpy(), pd.factorize(slices["patient_id"])[0]
     rows, tests = [], []
     for column in columns:
         read = slices[column].notna().to_numpy()
@@ -73,7 +72,7 @@ def reader_study(cohort: Cohort, threshold: float) -> dict[str, Any] | None:
         row |= {f"model_{name}": model_rates[name] for name in NAMES}
         row["kappa_with_reference"] = kappa(call, truth, who)
         if row["reader"] in repeated:
-            first, second = (repeated[row["reader"]].iloc[:, i].to_numpy() for i in (0, 1))
+            first, second = repeated[row["reader"]]
             twice = ~np.isnan(first) & ~np.isnan(second)
             row["kappa_with_own_second_reading"] = kappa(first[twice], second[twice], patient[twice])
         for name, chosen in (("sensitivity", truth == 1), ("specificity", truth == 0)):
@@ -119,7 +118,7 @@ def compare_models(first: Predictions, second: Predictions, margin: float) -> di
     if len(wrong):
         where = f"slice {wrong.iloc[0]['sop_uid']} of series {wrong.iloc[0]['series_uid']}"
         raise InputError(f"{first.path} and {second.path} give {len(wrong)} slices different labels, first {where}")
-    y, patient = both["label"].to_numpy(), both["patient_id"].to_numpy(dtype=str)
+    y, patient = both["label"].to_numpy(), pd.factorize(both["patient_id"])[0]
     a, b = both["logit"].to_numpy(float), both["logit_second"].to_numpy(float)
     called = a >= 0, b >= 0
     content: dict[str, Any] = {

@@ -44,9 +44,9 @@ class Scored:
 
 def scored(frame: pd.DataFrame) -> Scored:
     """Turn rows of predictions into arrays."""
-    ids, codes = np.unique(frame["patient_id"].to_numpy(dtype=str), return_inverse=True)
+    codes, ids = pd.factorize(frame["patient_id"], sort=True)
     labels, logits = frame["label"].to_numpy(np.int64), frame["logit"].to_numpy(np.float64)
-    return Scored(labels, logits, codes.astype(np.int64), ids, patient_aucs(labels, logits, codes))
+    return Scored(labels, logits, codes.astype(np.int64), np.asarray(ids), patient_aucs(labels, logits, codes))
 
 
 def discrimination(s: Scored, operating: Operating, seed: int) -> dict[str, Any]:
@@ -146,5 +146,12 @@ def as_json(content: Any, path: str, notes: list[dict[str, str]]) -> Any:
     if isinstance(content, Mapping):
         return {name: as_json(value, f"{path}.{name}" if path else str(name), notes) for name, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [as_json(value, f"{path}[{number}]", notes) for number, value in enumerate(content)]
+        return [as_json(value, f"{path}[{name_of(value, number)}]", notes) for number, value in enumerate(content)]
     return plain(content)
+
+
+def name_of(item: Any, number: int) -> str:
+    """Name an item of a list by what it is about, or by its number."""
+    keys = ("column", "level", "reader", "first", "second", "run")
+    words = [str(item[key]) for key in keys if key in item] if isinstance(item, Mapping) else []
+    return " ".join(words) or str(number)
