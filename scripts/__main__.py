@@ -27,6 +27,8 @@ COMMANDS: Commands = {
     "split": ("cohorts", "split", "divide labelled patients into training, validation and testing"),
     "check-split": ("leaks", "check_split", "check that no patient, series or picture is in two sections"),
     "describe": ("description", "describe", "compare two cohorts: age, sex, mJOA, scanner, voxels, with tests"),
+    "trust": ("trust", "trust", "measure whether a network's heat maps can be believed, and say what failed"),
+    "benchmarks": ("benchmarks", "benchmarks", "measure what heat maps cost on this machine"),
     "sweep": ("sweep", "sweep", "train the paper's seven heads under one protocol and compare them"),
     "search": ("search", "search", "random search over learning rate and beta1"),
     "cross-validate": ("cross_validation", "cross_validate", "train and test once per fold or left-out site"),

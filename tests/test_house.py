@@ -40,6 +40,19 @@ def test_the_version_is_the_same_everywhere_and_in_the_changelog():
     assert metadata["version"] == next(iter(metadata["changelog"]))
 
 
+def test_the_metadata_pins_every_dependency():
+    metadata = json.loads((ROOT / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {re.split(r"[<>=]", requirement)[0] for requirement in project["dependencies"]}
+    assert set(metadata["required_packages_version"]) == names - {"monai", "torch", "numpy"}
+
+
+def test_every_file_the_readme_links_to_exists():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", readme)
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
 def test_the_readme_names_every_command():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in COMMANDS if f"`{name}`" not in readme and f"scripts {name}" not in readme] == []
