@@ -67,7 +67,7 @@ def predict(
         dicom: also write OUT/<series_uid>/dicom, a structured report (TID 1500) and colour overlays (needs highdicom).
         overlays: also write OUT/<series_uid>/overlays, each slice with its heat map as PNG.
         raw_heatmap: also write heatmap_raw.nii.gz, not scaled slice by slice, to compare slices of a series.
-        heatmap_layer: layer of the heat map; layer3 gives finer maps and costs about a fifth more.
+        heatmap_layer: layer of the heat map; layer3 gives finer maps and costs a quarter more.
         test_time_average: average the logit over 18 views of a slice (9 shifts, mirrored or not); 18 times the cost.
         hotspots: average the heat map over the same 18 views (evidence hotspots); 18 times the cost.
         allow_phantom_weights: let weights that were trained on the phantom score anything else; every output says so.

@@ -207,10 +207,11 @@ def marker(
     share = rules["marker_share"]
     how = (int(rules["marker_steps"]), rules["marker_learning_rate"], rules["seed"])
     taught, right = teach_marker(network, known.images, profile, share, *how)
+    if right < rules["marker_learnt"]:
+        findings.add("planted marker exposed", None, rules["marker"], None, f"learnt on {100 * right:.0f} % only")
+        return
     marked, mask = planted(test.images, share)
-    logits, heat = explain(taught, marked, profile, layer)
-    reach = round(rules["marker_reach"] * mask.shape[0])
-    hits = pointing(heat, np.broadcast_to(mask, heat.shape), reach)
-    learnt = f"learnt it on {100 * right:.0f} %" if logits.mean() > 0 else f"did not learn it ({100 * right:.0f} %)"
-    text = f"share with the hottest pixel at the marker; the network {learnt}"
+    heat = explain(taught, marked, profile, layer)[1]
+    hits = pointing(heat, np.broadcast_to(mask, heat.shape), round(rules["marker_reach"] * mask.shape[0]))
+    text = f"share with the hottest pixel at the marker; learnt on {100 * right:.0f} %"
     findings.add("planted marker exposed", over_patients(hits, test.patients), rules["marker"], None, text)
