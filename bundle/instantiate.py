@@ -3,6 +3,7 @@
 ``python instantiate.py BUNDLE COHORT OUT``; run as a file, so that ``scripts`` is the bundle's own.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ def main(bundle: Path, cohort: str, out: Path) -> None:
     build(bundle, ["inference.json"], ["evaluator"], "infer", **images)
     evaluate = {**data, "ckpt_path": str(path)}
     build(bundle, ["train.json", "evaluate.json"], ["validate#evaluator"], **evaluate)
+    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    build(bundle, ["train.json", "multi_gpu_train.json"], ["train#trainer"], **data).finalize()
+    files = ["train.json", "evaluate.json", "multi_gpu_evaluate.json"]
+    build(bundle, files, ["validate#evaluator"], **evaluate).finalize()
     for overlay in sorted((bundle / "configs").rglob("*.json")):
         name = overlay.relative_to(bundle / "configs").as_posix()
         if name == "quickstart.json" or name.startswith("heads/"):
