@@ -17,7 +17,7 @@ from .checks import check_files, check_keys, check_schema, check_threshold, chec
 
 # as the zoo's runtests.sh, pyproject.toml and setup.cfg set them
 FORMATTERS = {
-    "black": ["--check", "--line-length", "120", "--skip-magic-trailing-comma", "--quiet"],
+    "black": ["--check", "--line-length", "120", "--skip-magic-trailing-comma"],
     "isort": ["--check-only", "--profile", "black", "--line-length", "120"],
     "flake8": [
         *("--isolated", "--max-line-length", "120", "--select", "B,C,E,F,N,P,T4,W,B9"),

@@ -47,7 +47,7 @@ def training_curve(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
     )
     area.set(ylabel="AUC", ylim=(0.4, 1.0))
     handles = [*loss.get_legend_handles_labels()[0], *area.get_legend_handles_labels()[0]]
-    loss.legend(handles=handles, loc="upper right", fontsize="small")
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize="small")
     return save(figure, path)
 
 

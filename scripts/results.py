@@ -91,15 +91,14 @@ def slice_rows(
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Count the slices of a series, and measure its longest run of compressed slices as a trial would code it."""
+    """Count the slices of a series, and measure its longest run of compressed slices as a trial would code it.
+
+    A slice that could not be evaluated ends a run.
+    """
     scored = [row for row in rows if row["status"] == SCORED]
-    called = [row["compressed"] for row in scored]
-    # slices that were not scored end a run, and stay in the stack so that its spacing is known
+    called = [bool(row.get("compressed")) for row in rows]
     found = runs(
-        [bool(row.get("compressed")) for row in rows],
-        [row["position_mm"] for row in rows],
-        [row["thickness_mm"] for row in rows],
-        np.zeros(len(rows)),
+        called, [row["position_mm"] for row in rows], [row["thickness_mm"] for row in rows], np.zeros(len(rows))
     )
     return {
         "n_slices": len(rows),

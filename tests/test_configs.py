@@ -157,6 +157,15 @@ def test_every_overlay_changes_only_what_train_json_has(overlay):
     assert {name for name in changes if name not in ("_desc_", "finalize")} <= set(parser.config)
 
 
+@pytest.mark.parametrize("overlay", ["quickstart.json", *OVERLAYS])
+def test_every_overlay_trains(cohort, tmp_path, overlay):
+    small = {name: value for name, value in TRAIN.items() if name != "head"}
+    folders = {"dataset_dir": str(cohort), "output_dir": str(tmp_path), "ckpt_dir": str(tmp_path / "models")}
+    run_config(["train.json", overlay], **{**small, **folders, "max_epochs": 1})
+    widths = json.loads((ROOT / "configs" / overlay).read_text()).get("head", [512, 512])
+    assert checkpoints.read(tmp_path / "models" / "model.pt")["head"] == widths
+
+
 def test_training_and_inference_preprocess_alike():
     training = json.loads((ROOT / "configs" / "train.json").read_text())
     inference = json.loads((ROOT / "configs" / "inference.json").read_text())

@@ -8,10 +8,11 @@ import subprocess
 import sys
 
 import pytest
-import tomllib
 from conftest import ROOT
 
 from scripts.__main__ import COMMANDS
+
+tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib; 3.11 runs these tests")
 
 
 @pytest.mark.parametrize("command", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join)
@@ -38,6 +39,19 @@ def test_the_version_is_the_same_everywhere_and_in_the_changelog():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert metadata["version"] == project["version"]
     assert metadata["version"] == next(iter(metadata["changelog"]))
+
+
+def test_the_metadata_pins_every_dependency():
+    metadata = json.loads((ROOT / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {re.split(r"[<>=]", requirement)[0] for requirement in project["dependencies"]}
+    assert set(metadata["required_packages_version"]) == names - {"monai", "torch", "numpy"}
+
+
+def test_every_file_the_readme_links_to_exists():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", readme)
+    assert [link for link in links if not (ROOT / link).exists()] == []
 
 
 def test_the_readme_names_every_command():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import shutil
@@ -168,9 +169,6 @@ def write_private(path: Path, refused: list[tuple[str, str]]) -> None:
     """Write the refused files for their owner alone, whole or not at all."""
     draft = path.with_name(f".{path.name}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write("path,reason\n")
-        for name, reason in refused:
-            quoted = name.replace('"', '""')
-            stream.write(f'"{quoted}","{reason}"\n')
+    with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([("path", "reason"), *refused])
     shutil.move(draft, path)

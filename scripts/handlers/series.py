@@ -126,12 +126,8 @@ class WriteSeries:
         pictures = [
             [grey(slices[..., index]), overlay(slices[..., index], heat[..., index])] for index in range(len(rows))
         ]
-        captions = [
-            f"{row['slice_index']}   p {row['probability']:.2f}"
-            if row["status"] == SCORED
-            else f"{row['slice_index']}   -"
-            for row in rows
-        ]
+        scores = [f"p {row['probability']:.2f}" if row["status"] == SCORED else "-" for row in rows]
+        captions = [f"{row['slice_index']}   {score}" for row, score in zip(rows, scores, strict=True)]
         title = f"{summary['series_uid']}: {describe(summary)}\n{caveats(summary)}"
         called = [bool(row.get("compressed")) for row in rows]
         save_png(sheet_picture(pictures, captions, called, title, f"{SCALE}, maximum = p"), path)
