@@ -106,14 +106,13 @@ class SeriesInferer(Inferer):
     def score(self, slices: torch.Tensor, network: nn.Module) -> torch.Tensor:
         """Give logit, scaled and raw heat map ``(N, 3, H, W)`` of slices ``(N, 1, H, W)``."""
         size = (slices.shape[2], slices.shape[3])
-        logits, raw = self.view(slices, network)
-        if self.n_views > 1:
-            views = all_views(*size)
-            seen = [self.view(view.apply(slices), network) for view in views]
-            if self.test_time_average:
-                logits = torch.stack([one for one, _ in seen]).mean(0)
-            if self.hotspots:
-                raw = map_back([heat for _, heat in seen], views)
+        views = all_views(*size)[: self.n_views]  # the first is the slice itself
+        seen = [self.view(view.apply(slices), network) for view in views]
+        logits, raw = seen[0]
+        if self.test_time_average:
+            logits = torch.stack([one for one, _ in seen]).mean(0)
+        if self.hotspots:
+            raw = map_back([heat for _, heat in seen], views)
         probability = torch.sigmoid(logits if self.sign > 0 else -logits)[:, :, None]
         return torch.stack([logits[:, :, None].expand(-1, *size), normalise(raw) * probability, raw], dim=1)
 
