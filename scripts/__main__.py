@@ -15,18 +15,33 @@ from .console import say
 from .errors import InputError
 
 # name: (module, function of that module, one line for the overview)
-COMMANDS = {
+Commands = dict[str, tuple[str, str, str]]
+COMMANDS: Commands = {
+    "quickstart": ("quickstart", "quickstart", "see everything work on synthetic patients, in minutes"),
+    "predict": ("predict", "predict", "score axial T2 series, slice by slice, with heat maps"),
     "phantom": ("phantom", "phantom", "make a cohort of synthetic cervical patients as DICOM, with known answers"),
+    "index": ("index", "index", "list every series below a folder: axial T2 or refused, and why"),
+    "deidentify": ("deidentification", "deidentify", "copy MR images without identity, pixels and geometry untouched"),
+    "agree": ("adjudication", "agree", "measure how well raters agree, and list the slices to settle"),
+    "consensus": ("adjudication", "consensus", "merge agreed labels and rulings into one final label per slice"),
+    "split": ("cohorts", "split", "divide labelled patients into training, validation and testing"),
+    "check-split": ("leaks", "check_split", "check that no patient, series or picture is in two sections"),
+    "describe": ("description", "describe", "compare two cohorts: age, sex, mJOA, scanner, voxels, with tests"),
+    "trust": ("trust", "trust", "measure whether a network's heat maps can be believed, and say what failed"),
+    "benchmarks": ("benchmarks", "benchmarks", "measure what heat maps cost on this machine"),
+    "sweep": ("sweep", "sweep", "train the paper's seven heads under one protocol and compare them"),
+    "search": ("search", "search", "random search over learning rate and beta1"),
+    "cross-validate": ("cross_validation", "cross_validate", "train and test once per fold or left-out site"),
     "recalibrate": ("recalibrate", "recalibrate", "thresholds and calibration from a site's own labelled slices"),
     "report": ("report", "report", "turn predictions into report.json, figures and one HTML page"),
 }
 
 
-def overview() -> str:
-    """The text of ``python -m scripts --help``."""
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {line}" for name, (_, _, line) in COMMANDS.items()]
-    usage = "Usage: python -m scripts COMMAND [ARGUMENTS]; python -m scripts COMMAND --help explains one command."
+def overview(commands: Commands, package: str) -> str:
+    """The text of ``python -m PACKAGE --help``."""
+    width = max(map(len, commands))
+    lines = [f"  {name:{width}}  {line}" for name, (_, _, line) in commands.items()]
+    usage = f"Usage: python -m {package} COMMAND [ARGUMENTS]; python -m {package} COMMAND --help explains one command."
     return "\n".join([usage, "", *lines])
 
 
@@ -76,22 +91,29 @@ def typed(function: Callable[..., Any]) -> Callable[..., Any]:
     return fire.decorators.SetParseFn(str)(fire.decorators.SetParseFns(**named)(function))
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run one command; returns the exit status (0 done, 1 done in part, 2 refused)."""
+def main(arguments: Sequence[str], commands: Commands = COMMANDS, package: str = "scripts") -> int:
+    """Run one command of a package; returns the exit status (0 done, 1 done in part, 2 refused)."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        say(overview())
+        say(overview(commands, package))
         return 0
     name, rest = arguments[0], list(arguments[1:])
     try:
-        if name not in COMMANDS:
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
+        if name not in commands:
+            near = difflib.get_close_matches(name, commands, n=1)
             raise InputError(
-                f"unknown command {name!r}" + (f"; did you mean {near[0]}?" if near else "") + f"\n{overview()}"
+                f"unknown command {name!r}"
+                + (f"; did you mean {near[0]}?" if near else "")
+                + f"\n{overview(commands, package)}"
             )
-        module, attribute, _ = COMMANDS[name]
-        function = getattr(importlib.import_module(f".{module}", __package__), attribute)
+        module, attribute, _ = commands[name]
+        function = getattr(importlib.import_module(f".{module}", package), attribute)
+        if "--help" in rest or "-h" in rest:
+            title = f"python -m {package} {name}"
+            text = fire.helptext.HelpText(function, fire.trace.FireTrace(function, name=title))
+            say(text.replace(repr(title), title))
+            return 0
         check_flags(function, rest)
-        status = fire.Fire(typed(function), command=rest, name=f"python -m scripts {name}", serialize=lambda _: None)
+        status = fire.Fire(typed(function), command=rest, name=f"python -m {package} {name}", serialize=lambda _: None)
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -1,8 +1,8 @@
 """datalist.json: which slice belongs to which patient, label and section.
 
-The file looks like MONAI's decathlon datalists: lists under ``training``, ``validation`` and ``testing``, here of slices,
-plus the facts it was made with. MONAI's own loader turns every string that names a file into a path, so we read it
-ourselves and join ``image`` only.
+The file looks like MONAI's decathlon datalists: lists under ``training``, ``validation`` and ``testing``, here of
+slices, plus the facts it was made with. MONAI's own loader turns every string that names a file into a path, so we read
+it ourselves and join ``image`` only.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ def write(path: Path, sections: Mapping[str, list[dict[str, Any]]], seed: int, *
 def load(path: str | Path, section: str) -> list[dict[str, Any]]:
     """Load one section; every ``image`` becomes an absolute path below the datalist's folder.
 
+    Each entry also says whether the cohort is a ``phantom``.
+
     Args:
         path: a datalist.json.
         section: ``training``, ``validation`` or ``testing``.
@@ -96,7 +98,8 @@ def load(path: str | Path, section: str) -> list[dict[str, Any]]:
             f"{len(missing)} of {len(found)} images in section {section!r} of {path} do not exist, first {missing[0]}; "
             "restore them or make the datalist anew"
         )
-    return [{**entry, "image": found[str(entry["image"])]} for entry in entries]
+    phantom = bool(content.get("phantom", False))
+    return [{**entry, "image": found[str(entry["image"])], "phantom": phantom} for entry in entries]
 
 
 def facts(path: str | Path) -> dict[str, Any]:

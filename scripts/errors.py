@@ -1,4 +1,6 @@
-"""The one exception that commands turn into a message instead of a traceback."""
+"""The one exception that is shown as a message instead of a traceback."""
+
+from __future__ import annotations
 
 
 class InputError(ValueError):
@@ -7,3 +9,10 @@ class InputError(ValueError):
     The message says what was expected, what came, which file or key, and what to do next. Commands print it and exit
     with status 2; anything else that escapes a command is a bug and keeps its traceback.
     """
+
+
+def root_message(error: BaseException) -> str:
+    """Give the message of the exception that began it all; MONAI's transforms and configs wrap it in their own."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+# what shrinks a shipped config to seconds; never another config
+SMALL: dict[str, Any] = {
+    "architecture": "resnet18",
+    "weights": None,
+    "head": [16],
+    "image_size": 64,
+    "crop_fraction": 0.5,
+    "batch_size": 8,
+    "num_workers": 0,
+    "amp": False,
+}
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +40,50 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real images: neither $CORD_REAL_DATA nor {folder} is a folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small phantom cohort: 10 patients, 6 slices each, all vendors' encodings at 128 pixels."""
+    from scripts.phantom import make_cohort
+
+    folder = tmp_path_factory.mktemp("cohort") / "phantom"
+    make_cohort(folder, patients=10, seed=3, slices=6, matrix=128, workers=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def axial_series(cohort: Path) -> Path:
+    """Folder of one axial T2 series of the cohort."""
+    entry = json.loads((cohort / "datalist.json").read_text())["training"][0]
+    return (cohort / entry["image"]).parent
+
+
+@pytest.fixture(scope="session")
+def chain() -> Callable[..., Any]:
+    """Build the deterministic preprocessing of inference.json for some image size."""
+    from monai.bundle import ConfigParser
+
+    def build(image_size: int = 64, crop_fraction: float = 1.0) -> Any:
+        parser = ConfigParser()
+        parser.read_config(str(ROOT / "configs" / "inference.json"))
+        parser["image_size"], parser["crop_fraction"] = image_size, crop_fraction
+        return parser.get_parsed_content("preprocessing")
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a small random network, with the settings of ``SMALL``."""
+    import torch
+
+    from scripts import checkpoints
+    from scripts.networks import CordCompressionNet
+
+    torch.manual_seed(2)  # one of those whose heat map is not all zero
+    network = CordCompressionNet(SMALL["head"], architecture=SMALL["architecture"])
+    settings = checkpoints.describe(**{name: SMALL.get(name, "imagenet") for name in checkpoints.SETTINGS})
+    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    checkpoints.save(path, network, settings, trained_on={"phantom": True})
+    return path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -416,11 +415,11 @@ def test_a_hundred_thousand_slices_take_less_than_a_minute_and_two_gigabytes(tmp
     """In processor time of one thread, so that other work on the machine does not count."""
     run = simulated_runs.write(tmp_path / "run", 3000, 1, phantom=True)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "scripts", "report", str(run), "--out", str(tmp_path / "out")]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=600)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    _, process.returncode, used = os.wait4(process.pid, 0)
+    assert process.returncode == 0
     content = json.loads((tmp_path / "out" / "report.json").read_text())
     assert content["pooled"]["auc"]["n_slices"] > 100_000
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 60
-    assert after.ru_maxrss < 2 * 1024**2  # KiB
+    assert used.ru_utime + used.ru_stime < 60
+    assert used.ru_maxrss < 2 * 1024**2  # KiB

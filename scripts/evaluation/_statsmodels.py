@@ -7,7 +7,9 @@ from ..errors import InputError
 if find_spec("statsmodels") is None:
     raise InputError("these statistics need statsmodels; install it with `pip install -e '.[study]'`")
 
-from statsmodels.genmod.families import Binomial as Binomial
-from statsmodels.genmod.generalized_linear_model import GLM as GLM
-from statsmodels.stats.multitest import multipletests as multipletests
-from statsmodels.tools.sm_exceptions import PerfectSeparationWarning as PerfectSeparationWarning
+from statsmodels.genmod.families import Binomial
+from statsmodels.genmod.generalized_linear_model import GLM
+from statsmodels.stats.multitest import multipletests
+from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
+
+__all__ = ["GLM", "Binomial", "PerfectSeparationWarning", "multipletests"]

@@ -1,0 +1,1 @@
+"""Packs, exports and verifies what travels; nothing in here ships."""

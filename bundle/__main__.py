@@ -1,0 +1,20 @@
+"""The command table of the packer: ``python -m bundle COMMAND --help``."""
+
+from __future__ import annotations
+
+import sys
+
+from scripts.__main__ import Commands, main
+
+# name: (module, function of that module, one line for the overview)
+COMMANDS: Commands = {
+    "assemble": ("assemble", "assemble", "copy what travels into one checked folder, and zip it"),
+    "export": ("export", "export", "write the network as TorchScript, ONNX and torch.export, and compare them"),
+    "verify": ("verify", "verify", "run the model zoo's checks on a packed bundle"),
+    "deploy": ("deploy_folder", "deploy", "write the MONAI Deploy application's folder"),
+    "environment": ("environments", "environment", "install what MONAI Label or MONAI Deploy runs in"),
+    "label": ("label", "label", "serve a packed bundle to 3D Slicer and OHIF through MONAI Label"),
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], COMMANDS, "bundle"))

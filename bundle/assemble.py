@@ -1,0 +1,182 @@
+"""Pack what travels: an allow-list, the settings of the weights written into the configs, and checks."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from scripts import checkpoints
+from scripts.console import say
+from scripts.errors import InputError
+from scripts.files import read_json, write_json, write_text
+from scripts.runner import ROOT
+
+from .checks import LARGEST_WEIGHTS_BYTES, check
+
+NAME = "cervical_cord_compression"
+# what travels; patterns are relative to the root
+TRAVELS = (
+    "LICENSE",
+    "configs/*.json",
+    "configs/heads/*.json",
+    "configs/logging.conf",
+    "docs/README.md",
+    "docs/data_license.txt",
+    "docs/figures/*.png",
+    "scripts/**/*.py",
+)
+# MONAI Label shows the description beside the model
+PHANTOM_NOTE = " These weights were trained on a synthetic phantom: they know no real patient."
+# configs that a client runs on their own, and so carry the settings of the weights
+SELF_CONTAINED = ("train.json", "inference.json")
+
+
+def assemble(
+    out: str = "build",
+    weights: str = "",
+    url: str = "",
+    local: bool = False,
+    operating_points: str = "",
+    operating_point: str = "youden",
+    force: bool = False,
+) -> None:
+    """Copy what travels to OUT/cervical_cord_compression, check it, and zip it beside.
+
+    With weights, the packed configs describe their network (architecture, head, image size, crop, profile), so that
+    a client cannot preprocess in another way than training did. Weights over 25 MB do not go into the folder but
+    into its large_files.yml, as the model zoo asks; without the URL they are refused.
+
+    Args:
+        out: folder that gets the packed folder and the zip.
+        weights: a checkpoint written by configs/train.json; without, the folder has no weights.
+        url: where the weights can be downloaded once published; written to large_files.yml with their hash.
+        local: pack for clients on this machine: the weights go into the folder whatever their size, without a URL.
+        operating_points: the operating_points.json of a run; its threshold becomes the one that clients use.
+        operating_point: which of its points, e.g. youden or sensitivity_95.
+        force: replace an earlier packed folder.
+    """
+    target = Path(out).absolute() / NAME
+    archive = target.with_suffix(".zip")
+    if target.exists() and not force:
+        raise InputError(f"{target} exists; choose another --out, or replace it with --force")
+    content = checkpoints.read(weights) if weights else None
+    if content is not None:
+        require_settings(content, weights)
+    threshold = threshold_of(operating_points, operating_point) if operating_points else None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=target.parent) as folder:
+        packed = Path(folder) / NAME
+        for path in travelling():
+            copy = packed / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        if content is not None:
+            describe_weights(packed, content, local)
+            place_weights(packed, Path(weights), url, local)
+        if threshold is not None:
+            write_threshold(packed, threshold, f"operating point {operating_point}")
+        problems = check(packed, local)
+        if problems:
+            raise InputError("the packed bundle is not right:\n  " + "\n  ".join(problems))
+        if target.exists():
+            shutil.rmtree(target)
+        packed.rename(target)
+    compress(target, archive)
+    n_bytes = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    say(f"packed {target} ({n_bytes / 1e6:.1f} MB) and {archive}; checked")
+    if content is None:
+        say("it has no weights: give --weights FILE once you have trained some")
+
+
+def travelling() -> Iterator[Path]:
+    """Give the files that travel."""
+    for pattern in TRAVELS:
+        yield from sorted(path for path in ROOT.glob(pattern) if path.is_file())
+
+
+def require_settings(content: Mapping[str, Any], weights: str) -> None:
+    """Refuse weights that do not say which network they belong to."""
+    missing = [name for name in checkpoints.SETTINGS if name not in content]
+    if missing:
+        raise InputError(
+            f"{weights} does not say its {', '.join(missing)}; expected a checkpoint of configs/train.json"
+        )
+
+
+def describe_weights(packed: Path, content: Mapping[str, Any], local: bool) -> None:
+    """Write the settings of the weights into the configs, and the size of the input into the metadata.
+
+    A ``local`` bundle trains on from its own weights (MONAI Label does) and so asks for none of ImageNet's.
+    """
+    for name in SELF_CONTAINED:
+        config = read_json(packed / "configs" / name)
+        config.update({setting: content[setting] for setting in checkpoints.SETTINGS})
+        if local and "weights" in config:
+            config["weights"] = None
+        write_json(packed / "configs" / name, config)
+    metadata = read_json(packed / "configs" / "metadata.json")
+    metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] = [content["image_size"]] * 2
+    if content.get("trained_on", {}).get("phantom"):
+        metadata["description"] += PHANTOM_NOTE
+    write_json(packed / "configs" / "metadata.json", metadata)
+
+
+def place_weights(packed: Path, weights: Path, url: str, local: bool) -> None:
+    """Copy the weights to models/model.pt where that is allowed, else name their address in large_files.yml."""
+    size = weights.stat().st_size
+    if local or size <= LARGEST_WEIGHTS_BYTES:
+        (packed / "models").mkdir()
+        shutil.copyfile(weights, packed / "models" / "model.pt")
+        return
+    if urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).netloc:
+        raise InputError(
+            f"{weights} has {size / 1e6:.0f} MB and the model zoo takes {LARGEST_WEIGHTS_BYTES / 1e6:.0f}; publish the "
+            f"file and give its address with --url (got {url!r}), or pack for this machine alone with --local"
+        )
+    entry = {"path": "models/model.pt", "url": url, "hash_val": checkpoints.sha256(weights), "hash_type": "sha256"}
+    write_text(packed / "large_files.yml", yaml.safe_dump({"large_files": [entry]}, sort_keys=False))
+
+
+def threshold_of(path: str, name: str) -> float:
+    """Read one operating point, kept as a raw logit, and give it as a probability.
+
+    Raises:
+        InputError: the file or the point is missing, or the point was not attained.
+    """
+    content = read_json(Path(path))
+    points = content.get("points") if isinstance(content, Mapping) else None
+    if not isinstance(points, Mapping) or name not in points:
+        raise InputError(f"{path} has no operating point {name!r}; it has {', '.join(points or {}) or 'none'}")
+    logit = points[name].get("logit")
+    if logit is None:
+        raise InputError(f"operating point {name!r} of {path} has no threshold: {points[name].get('status')}")
+    return 1 / (1 + math.exp(-float(logit)))
+
+
+def write_threshold(packed: Path, threshold: float, source: str) -> None:
+    """Write the threshold where all clients read it, and say in the metadata where it came from."""
+    inference = read_json(packed / "configs" / "inference.json")
+    inference["displayable_configs"]["threshold"] = threshold
+    inference["threshold_source"] = source
+    write_json(packed / "configs" / "inference.json", inference)
+    metadata = read_json(packed / "configs" / "metadata.json")
+    metadata["threshold"] = {"probability": threshold, "source": source}
+    write_json(packed / "configs" / "metadata.json", metadata)
+
+
+def compress(folder: Path, archive: Path) -> None:
+    """Zip a folder; the same content gives the same bytes."""
+    archive.unlink(missing_ok=True)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as content:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            entry = zipfile.ZipInfo(str(path.relative_to(folder.parent)), date_time=(1980, 1, 1, 0, 0, 0))
+            entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
+            content.writestr(entry, path.read_bytes())

@@ -1,0 +1,1 @@
+"""The MONAI Deploy application; ``python -m bundle deploy`` puts it into a folder with ``scripts`` beside it."""

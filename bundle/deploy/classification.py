@@ -1,0 +1,182 @@
+"""Applying the bundle to a volume: its own transforms and inferer, taken from the exported model, not rewritten."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.deploy.core import Operator
+from monai.deploy.operators.monai_bundle_inference_operator import DISALLOW_LOAD_SAVE, filter_compose, get_bundle_config
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.pixels.processing import apply_rescale
+
+from scripts.dicom import Stack
+from scripts.errors import InputError
+from scripts.readers import metadata_of
+from scripts.results import slice_rows, summarise
+
+Pixels = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One series with its result, as the predict command gives it.
+
+    Attributes:
+        summary: the series, as in summary.json.
+        rows: the slices, most caudal first, as in slices.csv.
+        heatmap: ``(columns, rows, slices)`` in [0, 1].
+    """
+
+    summary: dict[str, Any]
+    rows: list[dict[str, Any]]
+    heatmap: Pixels
+
+
+@dataclass(frozen=True)
+class Result(Scored):
+    """A scored series with the images it came from.
+
+    Attributes:
+        series: the SDK's series.
+        sources: the slices' datasets, in the order of ``rows``.
+        pixels: ``(columns, rows, slices)``.
+    """
+
+    series: Any
+    sources: list[Dataset]
+    pixels: Pixels
+
+
+def find_model(path: str | Path) -> Path:
+    """Find the exported model: a file, a bundle's folder, or the container's ``models/<name>/<file>``.
+
+    Raises:
+        InputError: there is none, or several.
+    """
+    path = Path(path)
+    if path.is_file() and path.suffix == ".ts":
+        return path
+    inside = path / "models" / "model.ts"
+    if inside.is_file():
+        return inside
+    found = sorted(path.rglob("*.ts")) if path.is_dir() else []
+    if len(found) != 1:
+        raise InputError(
+            f"expected one TorchScript model (.ts) with -m, found {len(found)} at {path}; write one with "
+            "`python -m bundle export`"
+        )
+    return found[0]
+
+
+class SeriesClassifier:
+    """The bundle in an exported model.
+
+    Args:
+        path: see `find_model`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        model = find_model(path)
+        self.device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        try:
+            self.network = torch.jit.load(str(model), map_location=self.device).eval()
+            parser = get_bundle_config(str(model), ["inference"])
+            parser.parse()
+            metadata, weights = parser["_meta_"], parser["_meta_#weights"]
+            threshold = float(parser["displayable_configs#threshold"])
+        except (RuntimeError, OSError, KeyError) as error:
+            raise InputError(
+                f"{model} is no model.ts written by `python -m bundle export`, or was renamed: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+        self.preprocessing = filter_compose(parser.get_parsed_content("preprocessing"), DISALLOW_LOAD_SAVE)
+        self.postprocessing = filter_compose(parser.get_parsed_content("postprocessing"), DISALLOW_LOAD_SAVE)
+        self.inferer = parser.get_parsed_content("inferer")
+        self.about = {
+            "model_name": metadata["name"],
+            "model_version": metadata["version"],
+            **weights,
+            "research_use_only": True,
+            "threshold": threshold,
+            "threshold_source": parser.get("threshold_source", ""),
+        }
+
+    def __call__(self, pixels: Pixels, stack: Stack) -> Scored:
+        """Score a volume.
+
+        Args:
+            pixels: ``(columns, rows, slices)`` in the order of ``stack.slices``.
+            stack: where the slices lie and whose they are.
+        """
+        data = self.preprocessing({"image": MetaTensor(torch.from_numpy(pixels), meta=metadata_of(stack))})
+        with torch.no_grad():
+            data["pred"] = self.inferer(data["image"][None].to(self.device), self.network)[0]
+        data = self.postprocessing(data)
+        identity = {"patient_id": stack.patient_id, "study_uid": stack.study_uid, "series_uid": stack.series_uid}
+        logits, threshold = data["logits"].double().tolist(), self.about["threshold"]
+        rows = slice_rows(identity, data["image"], logits, data["problems"], threshold)
+        summary = {**identity, **self.about, **summarise(rows), "warnings": "; ".join(stack.warnings)}
+        return Scored(summary, rows, data["heatmap"].as_tensor()[0].cpu().numpy())
+
+
+def ordered(series: Any, stack: Stack, image: Any) -> tuple[list[Dataset], Pixels]:
+    """Bring the SDK's slices into the stack's order, by SOPInstanceUID.
+
+    Returns:
+        the datasets, and the pixels ``(columns, rows, slices)``; the SDK has ``(slices, rows, columns)``.
+
+    Raises:
+        InputError: the SDK's volume does not hold the pixels of the files.
+    """
+    datasets = [instance.get_native_sop_instance() for instance in series.get_sop_instances()]
+    position = {str(dataset.SOPInstanceUID): number for number, dataset in enumerate(datasets)}
+    order = [position[one.sop_uid] for one in stack.slices]
+    sources = [datasets[number] for number in order]
+    volume = np.asarray(image.asnumpy(), dtype=np.float32)[order]
+    for pixels, dataset in zip(volume, sources, strict=True):
+        # the operator gives all slices the integer type of the first
+        if not np.array_equal(pixels, apply_rescale(dataset.pixel_array, dataset).astype(np.float32)):
+            raise InputError(
+                f"MONAI Deploy's volume operator changed the pixels of {dataset.SOPInstanceUID}; use the predict "
+                "command"
+            )
+    return sources, np.ascontiguousarray(volume.transpose(2, 1, 0))
+
+
+class ClassifierOperator(Operator):
+    """Selected series with their images in, scored series out.
+
+    Args:
+        fragment: the application.
+        args: for the base class.
+        classifier: the bundle.
+        kwargs: for the base class.
+    """
+
+    def __init__(self, fragment: Any, *args: Any, classifier: SeriesClassifier, **kwargs: Any) -> None:
+        self.classifier = classifier
+        super().__init__(fragment, *args, **kwargs)
+
+    def setup(self, spec: Any) -> None:
+        """Name the ports."""
+        spec.input("study_selected_series_list")
+        spec.output("results")
+
+    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
+        """Score every selected series."""
+        results = []
+        for study in op_input.receive("study_selected_series_list"):
+            for selected in study.selected_series:
+                stack: Stack = selected.metadata()["stack"]
+                sources, pixels = ordered(selected.series, stack, selected.image)
+                scored = self.classifier(pixels, stack)
+                results.append(Result(**vars(scored), series=selected.series, sources=sources, pixels=pixels))
+                logging.info("series %s: %d slices compressed", stack.series_uid, scored.summary["n_compressed"])
+        op_output.emit(results, "results")

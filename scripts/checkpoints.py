@@ -1,0 +1,99 @@
+"""Checkpoints that know what they are: weights beside the settings without which they mean nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .datasets import SliceDataset
+from .errors import InputError
+from .files import replacing
+
+# settings that change what the weights mean
+SETTINGS = ("architecture", "head", "image_size", "crop_fraction", "profile")
+
+
+def describe(
+    architecture: str, head: list[int], image_size: int, crop_fraction: float, profile: str, **more: Any
+) -> dict[str, Any]:
+    """Collect the settings a checkpoint carries, as a config's ``checkpoint_settings``."""
+    settings = {"architecture": architecture, "head": [int(width) for width in head], "image_size": int(image_size)}
+    return {**settings, "crop_fraction": float(crop_fraction), "profile": profile, **more}
+
+
+def save(path: Path, network: nn.Module, settings: Mapping[str, Any], **states: Any) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        path: the file.
+        network: its state dict becomes ``model``.
+        settings: `describe`'s, and what the network was trained on.
+        states: anything else made of tensors and plain values, e.g. the optimizer's state.
+    """
+    with replacing(Path(path)) as temporary:
+        torch.save({"model": network.state_dict(), **settings, **states}, temporary)
+
+
+def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Read a checkpoint safely and compare what it was made for with what is wanted.
+
+    Args:
+        path: a file written by `save`.
+        settings: `describe`'s; every one of ``SETTINGS`` must be equal. None compares nothing.
+
+    Raises:
+        InputError: the file is missing, not a checkpoint, or made with other settings.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no checkpoint at {path}; train one with configs/train.json, or name another file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a file that is no checkpoint
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} is no checkpoint that can be loaded safely (weights only): {reason}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        raise InputError(f"{path} holds no 'model'; expected a checkpoint written by configs/train.json")
+    for name in SETTINGS if settings is not None else ():
+        if name not in content:
+            raise InputError(f"{path} does not say its {name}; expected a checkpoint written by configs/train.json")
+        if content[name] != settings[name]:  # type: ignore[index]
+            raise InputError(
+                f"{path} was trained with {name} {content[name]}, but the config says {settings[name]}; "  # type: ignore[index]
+                f"run with --{name} {str(content[name])!r}, or use the config it was trained with"
+            )
+    return content
+
+
+def sha256(path: str | Path) -> str:
+    """Hash a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def load_network(path: str | Path, network: nn.Module, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Load weights into a network and say what they are.
+
+    Returns:
+        ``weights_sha256``, ``trained_on_phantom`` and ``epoch``, for the results made with them.
+
+    Raises:
+        InputError: see `read`; also where the weights do not fit the network.
+    """
+    content = read(path, settings)
+    network.load_state_dict(content["model"])
+    trained_on = content.get("trained_on", {})
+    return {
+        "weights_sha256": sha256(path),
+        "trained_on_phantom": bool(trained_on.get("phantom", False)),
+        "epoch": content.get("epoch"),
+    }
+
+
+def about_run(settings: Mapping[str, Any], dataset: SliceDataset, seed: int) -> dict[str, Any]:
+    """Add to a run's settings what its network is trained on."""
+    return {**settings, "trained_on": dataset.facts(), "seed": seed}

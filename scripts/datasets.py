@@ -1,0 +1,243 @@
+"""Slices for training and evaluation: decoded once, kept as one 8-bit channel, augmented from a seed of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import DistributedSampler, MetaTensor
+from monai.transforms import Compose, LoadImage, Orientation
+from monai.utils import convert_to_tensor
+from nibabel.orientations import aff2axcodes
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from .console import progress, say
+from .distributed import rank, world_size
+from .errors import InputError, root_message
+from .losses import counted_pos_weight
+from .transforms import from_uint8, to_network_input, to_uint8
+
+Levels = NDArray[np.uint8]
+
+
+def one_thread(_: int) -> None:
+    """Keep a loader worker to one thread; more would fight over the cores."""
+    torch.set_num_threads(1)
+
+
+def identities(image: MetaTensor) -> list[tuple[str, str]]:
+    """Give ``(sop_uid, frame)`` of every slice of a loaded image ``(1, H, W, D)``; empty texts where it has none."""
+    slices, affine = image.meta.get("slices"), image.meta.get("original_affine")
+    # slices of a stack that was not axial have been cut anew, and are none of the files' slices
+    if not slices or affine is None or aff2axcodes(np.asarray(affine))[2] != "S":
+        return [("", "")] * int(image.shape[-1])
+    return [(str(entry["sop_uid"]), str(entry["frame"])) for entry in json.loads(slices)]
+
+
+def mask_labels(path: str) -> list[int]:
+    """Reduce a label volume to one label per axial slice, 1 where any voxel is set, the most caudal slice first."""
+    mask = Orientation(axcodes="PLS", labels=None)(LoadImage(ensure_channel_first=True)(path))
+    return [int(flag) for flag in (mask.as_tensor() > 0).any(0).any(0).any(0)]
+
+
+class ImageFiles(Dataset[tuple[int, Levels | str]]):
+    """Load each image once and give the 8-bit slices that are wanted of it, or the reason why it cannot be used."""
+
+    def __init__(self, images: Sequence[str], wanted: Sequence[list[dict[str, Any]]], transform: Callable[..., Any]):
+        self.images, self.wanted, self.transform = images, wanted, transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, number: int) -> tuple[int, Levels | str]:
+        try:
+            volume = self.transform({"image": self.images[number]})["image"]
+            positions = [self.position(volume, entry) for entry in self.wanted[number]]
+            # arrays, because every tensor sent between processes would hold a file descriptor
+            return number, to_uint8(volume.as_tensor()[..., positions]).permute(3, 0, 1, 2).contiguous().numpy()
+        except Exception as error:  # whatever a broken file provokes, the other files are still good
+            return number, root_message(error)
+
+    def position(self, volume: MetaTensor, entry: dict[str, Any]) -> int:
+        """Find the slice an entry means: by its SOPInstanceUID and frame, else by its index."""
+        known = identities(volume)
+        if entry.get("sop_uid"):
+            wanted = (str(entry["sop_uid"]), str(entry.get("frame", "")))
+            if wanted not in known:
+                raise InputError(
+                    f"{entry['image']} holds no slice with SOPInstanceUID {' frame '.join(filter(None, wanted))}"
+                )
+            return known.index(wanted)
+        index = int(entry.get("slice_index") or 0)
+        if not 0 <= index < len(known):
+            raise InputError(f"{entry['image']} has {len(known)} axial slices, the datalist wants slice {index}")
+        return index
+
+
+class SliceDataset(Dataset[dict[str, Any]]):
+    """Labelled slices of a datalist, or of ``{"image", "label"}`` volume pairs as MONAI Label gives them.
+
+    The deterministic ``transform`` runs once per file and ends in 8 bits; its result is kept as uint8 ``(1, S, S)``
+    without metadata (6588 slices of 299 x 299 take 0.6 GB). A file that cannot be read is reported and left out.
+
+    Args:
+        data: entries of a datalist (`scripts.datalists.load`), or of MONAI Label.
+        transform: deterministic chain, from ``{"image": path}`` to ``(1, S, S, D)`` of values k / 255.
+        random_transform: augmentation of ``{"image": (1, S, S)}``; used only for indices that carry a seed.
+        num_workers: processes that read the files.
+
+    Raises:
+        InputError: no file could be read.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[dict[str, Any]],
+        transform: Callable[..., Any],
+        random_transform: Compose | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        self.data, self.transform, self.random_transform = data, transform, random_transform
+        self.num_workers = int(num_workers)
+        self.failures: list[dict[str, str]] = []
+        self._entries: list[dict[str, Any]] | None = None
+        self._levels = torch.empty(0, dtype=torch.uint8)
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """The slices that could be read, in the order of ``data``; reads the files the first time."""
+        if self._entries is None:
+            self._read()
+        assert self._entries is not None
+        return self._entries
+
+    @property
+    def labels(self) -> list[int]:
+        """Label of every slice."""
+        return [int(entry["label"]) for entry in self.entries]
+
+    def pos_weight(self) -> float:
+        """Give the weight of compressed slices counted from these, see `counted_pos_weight`."""
+        return counted_pos_weight(self.labels)
+
+    def require_both_classes(self) -> SliceDataset:
+        """Refuse to train on one class; gives the dataset itself, so that a config can wrap it.
+
+        Raises:
+            InputError: all labels are equal.
+        """
+        counted_pos_weight(self.labels)
+        return self
+
+    def facts(self) -> dict[str, Any]:
+        """Say what these slices are: counts, and whether any comes from the phantom."""
+        return {
+            "patients": len({entry.get("patient_id", entry["image"]) for entry in self.entries}),
+            "slices": len(self.entries),
+            "compressed_slices": sum(self.labels),
+            "unreadable": len(self.failures),
+            "phantom": any(entry.get("phantom", False) for entry in self.entries),
+        }
+
+    def _expanded(self) -> list[dict[str, Any]]:
+        """Turn volume pairs into slices; a label volume that cannot be read is a failure of that pair only."""
+        slices: list[dict[str, Any]] = []
+        for entry in self.data:
+            if not isinstance(entry["label"], str):
+                slices.append(dict(entry))
+                continue
+            try:
+                labels = mask_labels(entry["label"])
+            except Exception as error:  # any broken label file
+                self.failures.append({"image": entry["image"], "reason": f"{entry['label']}: {root_message(error)}"})
+                continue
+            slices += [{**entry, "label": label, "slice_index": index} for index, label in enumerate(labels)]
+        return slices
+
+    def _read(self) -> None:
+        slices = self._expanded()
+        groups: dict[str, list[int]] = {}
+        for number, entry in enumerate(slices):
+            groups.setdefault(str(entry["image"]), []).append(number)
+        files = ImageFiles(list(groups), [[slices[n] for n in numbers] for numbers in groups.values()], self.transform)
+        loader = DataLoader(files, batch_size=None, num_workers=self.num_workers, worker_init_fn=one_thread)
+        levels: Levels | None = None
+        kept = np.zeros(len(slices), dtype=bool)
+        for number, result in progress(loader, "reading images", "file", total=len(files)):
+            image, members = files.images[number], groups[files.images[number]]
+            if isinstance(result, str):
+                self.failures.append({"image": image, "reason": result})
+                say(f"left out {image}: {result}")
+                continue
+            if levels is None:
+                levels = np.empty((len(slices), *result.shape[1:]), dtype=np.uint8)
+            levels[members], kept[members] = result, True
+        if levels is None:
+            reason = f"; the first: {self.failures[0]['image']}: {self.failures[0]['reason']}" if self.failures else ""
+            raise InputError(f"none of the {len(groups)} images could be read{reason}")
+        self._entries = [entry for entry, good in zip(slices, kept, strict=True) if good]
+        self._levels = torch.from_numpy(levels if kept.all() else levels[kept])
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int | tuple[int, int, int]) -> dict[str, Any]:
+        """Give ``image`` (1, S, S) float32 in [0, 1], ``label`` (1,) and ``index``.
+
+        Args:
+            index: a plain index, or ``(seed, epoch, index)`` from `SeededSampler`, which is also augmented.
+        """
+        seed: list[int] = []
+        if not isinstance(index, int):
+            *seed, index = index
+        entry = self.entries[index]
+        image = from_uint8(self._levels[index])
+        if seed and self.random_transform is not None:
+            state = np.random.SeedSequence([*seed, index]).generate_state(1)[0]
+            self.random_transform.set_random_state(seed=int(state))
+            # a plain tensor again: metadata would slow down every operation of the network
+            image = convert_to_tensor(self.random_transform({"image": image})["image"], track_meta=False)
+        return {"image": image, "label": torch.tensor([float(entry["label"])]), "index": index}
+
+
+class SeededSampler(DistributedSampler):
+    """Shuffle by seed and epoch, and send both along with every index.
+
+    The random state of a sample travels with its index, so that augmentation depends neither on the number of workers
+    nor on whether a run was interrupted. MONAI's engines set the epoch, in one process as in many.
+
+    Args:
+        dataset: the dataset.
+        seed: seed of the run.
+        shuffle: whether to shuffle.
+        even_divisible: in several processes, whether all get the same number by repeating a few slices.
+    """
+
+    def __init__(self, dataset: Dataset[Any], seed: int = 0, shuffle: bool = True, even_divisible: bool = True) -> None:
+        super().__init__(dataset, even_divisible, world_size(), rank(), shuffle=shuffle, seed=seed)
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        """Yield ``(seed, epoch, index)``."""
+        return ((self.seed, self.epoch, int(index)) for index in super().__iter__())
+
+
+class PrepareSlices:
+    """Move a batch to the device and make it what the network takes; the engines' ``prepare_batch``.
+
+    Args:
+        profile: normalisation, see `scripts.transforms.to_network_input`.
+    """
+
+    def __init__(self, profile: str) -> None:
+        self.profile = profile
+
+    def __call__(
+        self, batch: dict[str, torch.Tensor], device: torch.device, non_blocking: bool = False, **_: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give images ``(N, 3, S, S)`` and labels ``(N, 1)``."""
+        image = batch["image"].to(device, non_blocking=non_blocking)
+        return to_network_input(image, self.profile), batch["label"].to(device, non_blocking=non_blocking)

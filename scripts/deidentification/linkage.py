@@ -1,0 +1,92 @@
+"""The linkage table: the secret key and who became whom. It alone leads back, so it is private and lies elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import hmac
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import InputError
+from ..tables import read_table
+
+COLUMNS = ("kind", "original", "replacement")
+KEY_BYTES = 32
+STANDARD_UIDS = "1.2.840.10008."
+SHIFT_DAYS = (400, 4000)
+
+
+@dataclass
+class Linkage:
+    """Replaces identifiers by a keyed hash, always in the same way, and remembers what it replaced.
+
+    Attributes:
+        key: the secret, in hexadecimal.
+        known: replacement of each (kind, original); kinds are ``patient`` and ``uid``.
+    """
+
+    key: str
+    known: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> Linkage:
+        """Read a table, or start one with a new key where there is none.
+
+        Raises:
+            InputError: the file is no linkage table, or others may read it.
+        """
+        if not path.exists():
+            return cls(secrets.token_hex(KEY_BYTES))
+        if path.stat().st_mode & 0o077:
+            raise InputError(
+                f"{path} can be read by others; run chmod 600 on it, for it holds the key to all identities"
+            )
+        rows = read_table(path, COLUMNS)
+        keys = [row["replacement"] for row in rows if row["kind"] == "key"]
+        if len(keys) != 1 or len(keys[0]) != 2 * KEY_BYTES:
+            raise InputError(f"{path} holds {len(keys)} keys; expected a table that deidentify wrote, with one")
+        known = {(row["kind"], row["original"]): row["replacement"] for row in rows if row["kind"] != "key"}
+        return cls(keys[0], known)
+
+    def write(self, path: Path) -> None:
+        """Write the table for its owner alone, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".linkage")  # mode 600 from the start
+        try:
+            with os.fdopen(handle, "w", newline="", encoding="utf-8") as stream:
+                writer = csv.writer(stream)
+                writer.writerow(COLUMNS)
+                writer.writerow(("key", "", self.key))
+                writer.writerows((*names, self.known[names]) for names in sorted(self.known))
+            Path(name).replace(path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    def digest(self, kind: str, original: str) -> bytes:
+        """Give the keyed hash of an identifier (HMAC-SHA256)."""
+        return hmac.new(bytes.fromhex(self.key), f"{kind}\0{original}".encode(), hashlib.sha256).digest()
+
+    def patient(self, original: str) -> str:
+        """Give a patient's pseudonym, e.g. ``P-4QWT6ZKD2A``."""
+        letters = base64.b32encode(self.digest("patient", original))[:10].decode()
+        return self.known.setdefault(("patient", original), f"P-{letters}")
+
+    def uid(self, original: str) -> str:
+        """Give the UID that stands for another one everywhere; UIDs of the standard itself stay.
+
+        Source: PS3.5 B.2, UIDs derived from a UUID.
+        """
+        if not original or original.startswith(STANDARD_UIDS):
+            return original
+        number = int.from_bytes(self.digest("uid", original)[:16], "big")
+        return self.known.setdefault(("uid", original), f"2.25.{number}")
+
+    def shift_days(self, patient: str) -> int:
+        """Give how many days a patient's dates move back; intervals within the patient stay."""
+        low, high = SHIFT_DAYS
+        return low + int.from_bytes(self.digest("shift", patient)[:8], "big") % (high - low)

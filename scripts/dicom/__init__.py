@@ -1,0 +1,26 @@
+"""DICOM headers to geometric stacks of slices, ordered and judged; needs pydicom (2.4 or 3) and numpy only.
+
+    stacks, unreadable = scan("disk", workers=2)      # every file accounted for: in a stack, or in unreadable
+    for stack in stacks:
+        decision, reason = judge(stack)               # "accept" | "refuse", from tags and geometry
+    stack = one_stack("series_folder")                # file, list of files, or folder with one stack; else InputError
+    stack.slices[0].path                              # most caudal first for axial stacks
+
+``Stack`` holds ``slices`` (``path, frame, sop_uid, position_mm, origin_mm, slope, intercept``) along its ``normal``,
+and what they share (``Facts``: ``series_uid``, ``rows``, ``te_ms`` and more). ``stack.defects`` make it unusable as a
+volume (``judge`` refuses it, ``one_stack`` raises), ``stack.warnings`` do not. Nothing depends on file names or order.
+
+Modules, in the order data flows: ``elements`` (bytes of one file), ``pixels`` (are they all there), ``frames`` (a file
+to its frames), ``weightings``, ``geometry`` and ``stacks`` (frames to stacks), ``judgements``, ``sources`` (paths).
+"""
+
+from .elements import UnreadableError as UnreadableError
+from .frames import Facts as Facts
+from .judgements import Judgement as Judgement
+from .judgements import body_part_warning as body_part_warning
+from .judgements import judge as judge
+from .sources import files_below as files_below
+from .sources import one_stack as one_stack
+from .sources import scan as scan
+from .stacks import Slice as Slice
+from .stacks import Stack as Stack

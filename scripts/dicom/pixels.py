@@ -1,0 +1,90 @@
+"""Whether a file's pixels are all there, told from lengths and markers without decoding them."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+from .elements import Header, Pixels, number
+
+UNDEFINED = 0xFFFFFFFF
+NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+RLE = "1.2.840.10008.1.2.5"
+
+
+def pixel_problem(path: str, header: Header, n_frames: int) -> str:
+    """Say what is wrong with a file's pixels, from lengths and markers alone; empty if nothing is."""
+    if header.pixels is None:
+        return "no PixelData (a header alone, or a truncated file)"
+    if not header.transfer_syntax:
+        return "TransferSyntaxUID is missing"
+    if header.pixels.keyword != "PixelData":
+        return f"{header.pixels.keyword} instead of PixelData"
+    whole = {name: number(header.fields.get(name)) for name in ("Rows", "Columns", "BitsAllocated", "BitsStored")}
+    for name, value in whole.items():
+        if value is None or value < 1:
+            return f"{name} is missing or no positive number"
+    allocated, stored = int(whole["BitsAllocated"] or 0), int(whole["BitsStored"] or 0)
+    high = number(header.fields.get("HighBit"))
+    if allocated not in (8, 16) or stored > allocated or (high is not None and high != stored - 1):
+        return f"{stored} bits stored in {allocated} with the high bit {high} are not supported"
+    if number(header.fields.get("PixelRepresentation")) not in (0, 1):
+        return "PixelRepresentation is neither 0 nor 1"
+    samples = number(header.fields.get("SamplesPerPixel"))
+    if samples is None or samples < 1:
+        return "SamplesPerPixel is missing or no positive number"
+    size = Path(path).stat().st_size
+    if header.transfer_syntax in NATIVE:
+        n_bytes = int(whole["Rows"] or 0) * int(whole["Columns"] or 0) * int(samples) * n_frames * allocated // 8
+        return native_problem(header.pixels, n_bytes, size)
+    return encapsulated_problem(path, header, n_frames, int(samples) * allocated // 8, size)
+
+
+def native_problem(pixels: Pixels, n_bytes: int, size: int) -> str:
+    """Check uncompressed pixels: exactly ``n_bytes`` (one more to make them even), all within the file."""
+    if pixels.length not in (n_bytes, n_bytes + n_bytes % 2):
+        return f"PixelData has {pixels.length} bytes where rows, columns and bits ask for {n_bytes}"
+    if pixels.offset + pixels.length > size:
+        return f"truncated: {max(size - pixels.offset, 0)} of {pixels.length} bytes of PixelData"
+    return ""
+
+
+def encapsulated_problem(path: str, header: Header, n_frames: int, n_segments: int, size: int) -> str:
+    """Walk the fragments of compressed pixels without decoding them."""
+    assert header.pixels is not None
+    if header.pixels.length != UNDEFINED:
+        return "compressed PixelData is not encapsulated"
+    starts: list[tuple[int, bytes]] = []
+    with Path(path).open("rb") as stream:
+        stream.seek(header.pixels.offset)
+        while True:
+            group, element, length = struct.unpack("<HHL", stream.read(8).ljust(8, b"\0"))
+            here = stream.tell()
+            if (group, element) == (0xFFFE, 0xE0DD):
+                break
+            if (group, element) != (0xFFFE, 0xE000) or here + length > size:
+                return f"truncated: compressed PixelData ends within fragment {len(starts)}"
+            starts.append((length, stream.read(min(length, 64))))
+            stream.seek(here + length, os.SEEK_SET)
+    fragments = starts[1:]  # the first item is the offset table
+    if len(fragments) < n_frames:
+        return f"{len(fragments)} compressed fragments for {n_frames} frames"
+    if header.transfer_syntax == RLE:
+        if len(fragments) != n_frames:
+            return f"{len(fragments)} RLE fragments for {n_frames} frames"
+        return next(filter(None, (rle_problem(length, start, n_segments) for length, start in fragments)), "")
+    if not fragments[0][1].startswith((b"\xff\xd8\xff", b"\xff\x4f\xff\x51")):
+        return "compressed PixelData starts with neither a JPEG nor a JPEG 2000 marker"
+    return ""
+
+
+def rle_problem(length: int, start: bytes, n_segments: int) -> str:
+    """Check the header of one RLE frame: one segment per byte plane, offsets that ascend within the fragment."""
+    if len(start) < 64:
+        return "truncated: an RLE frame shorter than its header"
+    count, *offsets = struct.unpack("<16L", start)
+    used = offsets[:count]
+    if count != n_segments or used[0] != 64 or sorted(set(used)) != used or used[-1] >= length:
+        return f"RLE header with {count} segments at {used[:4]} where {n_segments} are expected"
+    return ""

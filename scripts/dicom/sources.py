@@ -1,0 +1,160 @@
+"""From folders, files and lists of files to stacks."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import InputError
+from .elements import UnreadableError
+from .frames import Facts, Frame, read_frames
+from .stacks import Stack, assemble
+
+CHUNK = 64
+Paths = str | Path | Sequence[str | Path]
+Read = tuple[list[Frame], list[tuple[str, str]]]
+
+
+def files_below(paths: Paths) -> list[str]:
+    """List files: a file is itself, a folder all files below it at any depth, in one order.
+
+    Raises:
+        InputError: a path does not exist.
+    """
+    found: list[str] = []
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        if Path(path).is_dir():
+            for folder, _, names in os.walk(path):
+                found += [os.path.join(folder, name) for name in names]  # noqa: PTH118
+        elif Path(path).is_file():
+            found.append(str(path))
+        else:
+            raise InputError(f"{path} does not exist; expected a DICOM file or a folder that holds some")
+    return sorted(dict.fromkeys(found))
+
+
+def read(paths: Sequence[str]) -> Read:
+    """Read some files; slices of one series share one ``Facts``."""
+    known: dict[object, Facts] = {}
+    frames: list[Frame] = []
+    unreadable = []
+    for path in paths:
+        try:
+            frames += read_frames(path, known)
+        except UnreadableError as error:
+            unreadable.append((path, str(error)))
+    return frames, unreadable
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence pydicom's warnings, which quote values; what is wrong with a file we report ourselves."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def read_quietly(paths: Sequence[str]) -> Read:
+    """Read some files without pydicom's warnings."""
+    with quiet():
+        return read(paths)
+
+
+def share(frame: Frame, known: dict[Facts, Facts]) -> Frame:
+    """Let a frame share its facts with those that have the same, which keeps memory flat."""
+    facts = known.setdefault(frame.facts, frame.facts)
+    return frame if facts is frame.facts else replace(frame, facts=facts)
+
+
+def scan(
+    paths: Paths,
+    workers: int | None = None,
+    watch: Callable[[Iterable[Read], int], Iterable[Read]] = lambda chunks, _: chunks,
+) -> tuple[list[Stack], list[tuple[str, str]]]:
+    """Read the headers of all files and group them into stacks.
+
+    Args:
+        paths: a folder (any nesting, any file names), a file, or a list of either.
+        workers: processes, this one included; None takes one per core where there are many files.
+        watch: wraps the iteration over chunks of ``CHUNK`` files, given their number, e.g. to show progress.
+
+    Returns:
+        Stacks, in an order that does not depend on file names; and each unreadable file with its reason.
+
+    Raises:
+        InputError: a path does not exist.
+    """
+    files = files_below(paths)
+    chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
+    if workers is None:
+        workers = (os.cpu_count() or 1) if len(chunks) > 8 else 1
+    known: dict[Facts, Facts] = {}
+    frames: list[Frame] = []
+    unreadable: list[tuple[str, str]] = []
+    for found, failed in watch(read_chunks(chunks, workers), len(chunks)):
+        frames += [share(frame, known) for frame in found]
+        unreadable += failed
+    return assemble(frames), sorted(unreadable)
+
+
+def read_chunks(chunks: Sequence[Sequence[str]], workers: int) -> Iterator[Read]:
+    """Read chunks of files here, and in ``workers - 1`` other processes.
+
+    This process takes chunks from the end and the others from the start, so that it does not wait while they start up.
+    """
+    if workers < 2:
+        yield from map(read_quietly, chunks)
+        return
+    with ProcessPoolExecutor(workers - 1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(read_quietly, chunk) for chunk in chunks]
+        for future, chunk in zip(reversed(futures), reversed(chunks), strict=True):
+            yield read_quietly(chunk) if future.cancel() else future.result()
+
+
+def one_stack(paths: Paths) -> Stack:
+    """Read the one stack that a file, a list of files in any order, or a folder holds.
+
+    Nothing is judged here: a sagittal T1 is a stack too. Files that are no DICOM image are passed over in a folder,
+    and refused where they are named.
+
+    Raises:
+        InputError: there is no stack, there are several, or the one there is cannot be used as a volume.
+    """
+    frames, unreadable = read(files_below(paths))
+    what = str(paths) if isinstance(paths, str | Path) else f"the list of {len(paths)} files"
+    if unreadable and not (frames and isinstance(paths, str | Path) and Path(paths).is_dir()):
+        path, reason = unreadable[0]
+        others = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
+        raise InputError(f"{path} cannot be read: {reason}{others}")
+    stacks = assemble(frames)
+    images = [stack for stack in stacks if stack.plane] or stacks
+    if not images:
+        raise InputError(f"{what} holds no DICOM image")
+    if len(images) > 1:
+        listed = "".join(f"\n  {summary(stack)}" for stack in images)
+        raise InputError(f"{what} holds {len(images)} stacks where one is expected; give the files of one:{listed}")
+    if images[0].defects:
+        raise InputError(f"{what} cannot be used as a volume: {'; '.join(images[0].defects)}")
+    return images[0]
+
+
+def summary(stack: Stack) -> str:
+    """Describe a stack in one line, enough to pick it from several."""
+    te = "" if stack.te_ms is None else f", TE {stack.te_ms:g} ms"
+    first = stack.slices[0]
+    name = stack.description or "no description"
+    kind = f"{stack.plane or 'no geometry'}, {len(stack.slices)} slices{te}"
+    return f"{kind}: {name} (series {stack.series_uid}, {first.path})"

@@ -1,0 +1,65 @@
+"""Which slices the network can be asked about at all; the others get a reason instead of a score.
+
+The limits are wide on purpose: inside them a cervical cord can be seen, whatever the scanner. A cord 7 mm deep must
+span four pixels, and the field of view must hold the canal and its surroundings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from monai.data import MetaTensor
+from nibabel.orientations import io_orientation
+from numpy.typing import NDArray
+
+LIMITS: Mapping[str, Any] = {
+    "mm_per_pixel": (0.1, 1.75),
+    "field_of_view_mm": (50.0, 400.0),
+    "largest_saturated_percent": 5.0,
+}
+
+
+def in_plane(image: MetaTensor) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Give the original spacing in mm, shape (2,), and size in pixels, shape (2,), of the axial plane."""
+    affine = np.asarray(image.meta.get("original_affine", image.affine.cpu()), dtype=float)
+    shape = np.asarray(image.meta.get("spatial_shape", image.shape[1:]), dtype=int)[:3]
+    axes = [axis for axis, (anatomical, _) in enumerate(io_orientation(affine)) if anatomical != 2]
+    return np.linalg.norm(affine[:3, axes], axis=0), shape[axes]
+
+
+def geometry_problem(image: MetaTensor, limits: Mapping[str, Any]) -> str:
+    """Say what is wrong with the pixel size or field of view; empty where nothing is."""
+    spacing_mm, size = in_plane(image)
+    low, high = limits["mm_per_pixel"]
+    if spacing_mm.min() < low or spacing_mm.max() > high:
+        return f"pixels of {spacing_mm[0]:.3g} x {spacing_mm[1]:.3g} mm, expected {low:g} to {high:g} mm"
+    low, high = limits["field_of_view_mm"]
+    extent_mm = float((spacing_mm * size).max())
+    if not low <= extent_mm <= high:
+        return f"field of view of {extent_mm:.0f} mm, expected {low:g} to {high:g} mm"
+    return ""
+
+
+def picture_problem(levels: NDArray[np.floating[Any]], limits: Mapping[str, Any]) -> str:
+    """Say what is wrong with a slice in [0, 1], shape (H, W), after its percentiles were clipped; empty if nothing."""
+    if levels.max() == levels.min():
+        return "blank slice"
+    saturated = 100 * float((levels >= 1).mean())
+    if saturated > limits["largest_saturated_percent"]:
+        return f"saturated: {saturated:.0f} % of the pixels are at the top of the range"
+    return ""
+
+
+def slice_problems(image: MetaTensor, limits: Mapping[str, Any] = LIMITS) -> list[str]:
+    """Say of each slice why it cannot be evaluated; empty texts for those that can.
+
+    Args:
+        image: preprocessed series ``(1, H, W, D)`` in [0, 1], with the metadata of the original.
+        limits: see ``LIMITS``; keys left out keep their defaults.
+    """
+    limits = {**LIMITS, **limits}
+    geometry = geometry_problem(image, limits)
+    volume = image.as_tensor()[0].cpu().numpy()
+    return [geometry or picture_problem(volume[..., index], limits) for index in range(volume.shape[-1])]

@@ -1,0 +1,19 @@
+"""Ignite handlers; each is a thin adapter between an engine and functions that know nothing of engines."""
+
+from .heatmaps import GradCAM, WriteHeatmaps
+from .predictions import WritePredictions
+from .series import WriteSeries
+from .training import BestCheckpoint, EarlyStop, History, LastCheckpoint, Resume, SeedIterations
+
+__all__ = [
+    "BestCheckpoint",
+    "EarlyStop",
+    "GradCAM",
+    "History",
+    "LastCheckpoint",
+    "Resume",
+    "SeedIterations",
+    "WriteHeatmaps",
+    "WritePredictions",
+    "WriteSeries",
+]

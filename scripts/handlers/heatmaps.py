@@ -1,0 +1,175 @@
+"""Grad-CAM of everything a 2-D evaluator sees, and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import IterationEvents
+from monai.utils import evenly_divisible_all_gather
+from torch import nn
+
+from ..console import say
+from ..datasets import SliceDataset
+from ..distributed import is_on, rank, unwrapped
+from ..errors import InputError
+from ..explanations import save_raw, write_panels, write_sheets
+from ..heatmaps import enlarge, signed_activation, split_features
+
+
+class GradCAM:
+    """Add the Grad-CAM map of each slice to the evaluator's output, at the cost of one pass through what follows.
+
+    A forward hook keeps the layer's activation of the evaluator's own forward pass, so nothing is computed twice. A
+    TorchScript copy runs no hooks: there, the layers up to the map's are run once more.
+
+    Args:
+        network: a `CordCompressionNet`, on any device; a TorchScript copy or a distributed wrapper of one will do.
+        layer: child of ``network.features``; earlier layers give finer maps at a higher cost.
+        target: which logit is explained, or several.
+        sign: 1 for what spoke for the class, -1 for what spoke against it, 0 for both in one map (negative: against).
+        key: where in the output the maps go, not normalised: ``(N, H, W)``, or ``(N, T, H, W)`` for several targets.
+        resize: whether maps are enlarged to the input's size; else they stay at the layer's.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        layer: str = "layer4",
+        target: int | Sequence[int] = 0,
+        sign: int = 1,
+        key: str = "heatmap",
+        resize: bool = True,
+    ) -> None:
+        if sign not in (1, 0, -1):
+            raise InputError(f"sign must be 1 (for), -1 (against) or 0 (both), got {sign}")
+        self.network, self.layer, self.sign, self.key, self.resize = unwrapped(network), layer, sign, key, resize
+        self.several = not isinstance(target, int)
+        self.targets = (target,) if isinstance(target, int) else tuple(target)
+        self.scripted = isinstance(self.network, torch.jit.ScriptModule)
+        split_features(self.network, layer)  # a wrong name is told at once
+        self._activation: torch.Tensor | None = None
+        self._hook: Any = None
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a supervised evaluator."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self)
+        for event in (Events.COMPLETED, Events.EXCEPTION_RAISED):
+            engine.add_event_handler(event, self.finish)
+
+    def start(self, engine: Engine) -> None:
+        """Place the hook."""
+        self.finish(engine)
+        if not self.scripted:
+            module = split_features(self.network, self.layer)[0][-1]
+            self._hook = module.register_forward_hook(lambda _, __, output: setattr(self, "_activation", output))
+
+    def activation(self, image: torch.Tensor) -> torch.Tensor:
+        """Give what the layer made of this batch."""
+        if self._activation is not None:
+            kept, self._activation = self._activation, None
+            return kept
+        with torch.no_grad():
+            for module in split_features(self.network, self.layer)[0]:
+                image = module(image)
+        return image
+
+    def __call__(self, engine: Engine) -> None:
+        """Compute the maps of this batch."""
+        image = engine.state.output["image"]
+        _, maps = signed_activation(self.network, self.activation(image).float(), self.layer, self.targets)
+        if self.sign:
+            maps = torch.relu(self.sign * maps)
+        if self.resize:
+            size = (int(image.shape[-2]), int(image.shape[-1]))
+            maps = enlarge(maps.flatten(0, 1), size).reshape(*maps.shape[:2], *size)
+        engine.state.output[self.key] = maps if self.several else maps[:, 0]
+
+    def finish(self, engine: Engine, error: BaseException | None = None) -> None:
+        """Remove the hook."""
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+        if error is not None:
+            raise error
+
+
+class WriteHeatmaps:
+    """Write the maps of an evaluation: raw as heatmaps.npz, panels.png as in the paper, a sheet for every patient.
+
+    Needs ``GradCAM(sign=0, resize=False)`` before it: maps stay small until they are drawn.
+
+    Args:
+        dataset: the evaluated slices.
+        output_dir: folder of the files.
+        section: section of the datalist; names other than ``testing`` are added to the file names.
+        threshold: probability from which a slice is called compressed.
+        facts: what the results were made with, see `scripts.checkpoints.load_network`.
+        key: where in the output the maps are.
+        panels: slices of each kind (true positive, false negative, false positive) in panels.png.
+        choose: ``random`` slices of each kind, or those of the highest ``confidence``.
+        seed: seed of the random choice.
+        sheets: whether to draw every patient's slices.
+    """
+
+    def __init__(
+        self,
+        dataset: SliceDataset,
+        output_dir: str,
+        section: str,
+        threshold: float,
+        facts: dict[str, Any],
+        key: str = "heatmap",
+        panels: int = 6,
+        choose: str = "random",
+        seed: int = 0,
+        sheets: bool = True,
+    ) -> None:
+        if choose not in ("random", "confidence"):
+            raise InputError(f"choose must be random or confidence, got {choose!r}")
+        self.dataset, self.output_dir, self.key = dataset, Path(output_dir), key
+        self.suffix = "" if section == "testing" else f"_{section}"
+        self.threshold, self.facts = float(threshold), facts
+        self.panels, self.choose, self.seed, self.sheets = int(panels), choose, int(seed), sheets
+        self._rows: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator whose batches carry ``index`` and which does not decollate."""
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self._rows.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def collect(self, engine: Engine) -> None:
+        """Keep index, logit and map of a batch."""
+        index = torch.as_tensor(engine.state.batch["index"]).double().reshape(-1, 1)
+        logit = engine.state.output["pred"].double().cpu().reshape(-1, 1)
+        self._rows.append((torch.cat([index, logit], dim=1), engine.state.output[self.key].float().cpu()))
+
+    def __call__(self, engine: Engine) -> None:
+        """Write."""
+        table, maps = (torch.cat(parts) for parts in zip(*self._rows, strict=True))
+        if is_on():
+            table, maps = (evenly_divisible_all_gather(one.to(engine.state.device)).cpu() for one in (table, maps))
+        if rank():
+            return
+        # several processes may have seen a slice twice
+        order = {int(index): number for number, index in enumerate(table[:, 0].tolist())}
+        numbers = [order[index] for index in sorted(order)]
+        indices, logits = sorted(order), table[numbers, 1].numpy()
+        raw = maps[numbers].numpy()
+        entries = [self.dataset.entries[index] for index in indices]
+        pictures = [self.dataset[index]["image"][0].numpy() for index in indices]
+        name = self.output_dir / f"heatmaps{self.suffix}.npz"
+        save_raw(entries, logits, raw, name)
+        about = {**self.facts, "threshold": self.threshold}
+        panels = self.output_dir / f"panels{self.suffix}.png"
+        write_panels(entries, pictures, logits, raw, about, self.panels, self.choose, self.seed, panels)
+        say(f"panels: {panels}")
+        if self.sheets:
+            folder = self.output_dir / f"heatmaps{self.suffix}"
+            write_sheets(entries, pictures, logits, raw, about, folder)
+            say(f"heat maps of every slice: {folder} (raw: {name})")

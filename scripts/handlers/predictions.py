@@ -1,0 +1,98 @@
+"""Collect predictions of labelled slices and write them with the paper's four figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.utils import evenly_divisible_all_gather
+
+from ..console import say
+from ..datasets import SliceDataset
+from ..distributed import is_on, rank
+from ..figures import roc
+from ..files import write_csv, write_json
+from ..metrics import slice_metrics
+
+COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "label", "logit", "probability")
+
+
+def predictions_name(section: str) -> str:
+    """Name the predictions file of a section: ``predictions.csv`` is the held-out one."""
+    return "predictions.csv" if section == "testing" else f"predictions_{section}.csv"
+
+
+class WritePredictions:
+    """Write predictions.csv, metrics.json, failures.csv and roc.png when an evaluation ends.
+
+    Args:
+        dataset: the evaluated slices.
+        output_dir: folder of the files.
+        section: section of the datalist; names other than ``testing`` are added to the file names.
+        threshold: probability from which a slice is called compressed.
+        facts: what the results were made with (weights hash, version …); copied into metrics.json.
+    """
+
+    def __init__(
+        self, dataset: SliceDataset, output_dir: str, section: str, threshold: float, facts: dict[str, Any]
+    ) -> None:
+        self.dataset, self.output_dir, self.section = dataset, Path(output_dir), section
+        self.threshold, self.facts = float(threshold), facts
+        self._rows: list[torch.Tensor] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator whose batches carry ``index`` and which does not decollate."""
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self._rows.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def collect(self, engine: Engine) -> None:
+        """Keep index and logit of a batch."""
+        index = torch.as_tensor(engine.state.batch["index"]).double().reshape(-1, 1)
+        self._rows.append(torch.cat([index, engine.state.output["pred"].double().cpu().reshape(-1, 1)], dim=1))
+
+    def __call__(self, engine: Engine) -> None:
+        """Write."""
+        rows = torch.cat(self._rows)
+        if is_on():
+            rows = evenly_divisible_all_gather(rows.to(engine.state.device)).cpu()
+        if rank():
+            return
+        logits = {int(index): float(logit) for index, logit in rows.tolist()}
+        entries = self.dataset.entries
+        table = [
+            {**{name: entries[i].get(name, "") for name in COLUMNS[:6]}, "logit": logit, "probability": sigmoid(logit)}
+            for i, logit in sorted(logits.items())
+        ]
+        suffix = "" if self.section == "testing" else f"_{self.section}"
+        write_csv(self.output_dir / predictions_name(self.section), COLUMNS, table)
+        labels, scores = [row["label"] for row in table], [row["logit"] for row in table]
+        metrics = slice_metrics(labels, scores, self.threshold)
+        facts = self.dataset.facts()
+        write_json(
+            self.output_dir / f"metrics{suffix}.json",
+            {
+                **metrics,
+                "n_patients": facts["patients"],
+                "n_unreadable": facts["unreadable"],
+                "section": self.section,
+                "phantom": facts["phantom"],
+                **self.facts,
+            },
+        )
+        write_csv(self.output_dir / f"failures{suffix}.csv", ("image", "reason"), self.dataset.failures)
+        kind = "phantom slices" if facts["phantom"] else "slices"
+        about = f"{metrics['n_slices']} {kind} of {facts['patients']} patients ({self.section})"
+        shown = {name: metrics[name] for name in ("auc", "sensitivity", "specificity", "f1")}
+        figures = ", ".join(f"{name} {'undefined' if v is None else f'{v:.3f}'}" for name, v in shown.items())
+        say(f"{about}: {figures} at threshold {self.threshold:g}")
+        say(f"predictions: {self.output_dir / predictions_name(self.section)}")
+        if metrics["auc"] is not None:
+            say(f"ROC curve: {roc(labels, scores, metrics, about, self.output_dir / f'roc{suffix}.png')}")
+
+
+def sigmoid(logit: float) -> float:
+    """Turn a logit into a probability."""
+    return float(torch.sigmoid(torch.tensor(logit, dtype=torch.float64)))

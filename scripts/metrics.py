@@ -1,0 +1,44 @@
+"""Slice-level metrics on plain arrays; the statistics with intervals live in `scripts.evaluation`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
+
+
+def slice_metrics(labels: ArrayLike, logits: ArrayLike, threshold: float) -> dict[str, Any]:
+    """Compute the four figures of the paper over all slices; what is undefined is None, never 0 or 1.
+
+    Args:
+        labels: 0 or 1 of each slice, shape (S,).
+        logits: logit of each slice, shape (S,).
+        threshold: probability from which a slice is called compressed.
+
+    Returns:
+        ``auc``, ``sensitivity``, ``specificity``, ``f1``, ``accuracy``, ``prevalence``, ``threshold`` and ``n_slices``.
+    """
+    truth = np.asarray(labels).astype(int)
+    scores = np.asarray(logits, dtype=float)
+    called = (1 / (1 + np.exp(-scores)) >= threshold).astype(int)
+    (tn, fp), (fn, tp) = confusion_matrix(truth, called, labels=[0, 1])
+    both = 0 < truth.sum() < truth.size
+    return {
+        "auc": float(roc_auc_score(truth, scores)) if both else None,
+        "sensitivity": float(tp / (tp + fn)) if tp + fn else None,
+        "specificity": float(tn / (tn + fp)) if tn + fp else None,
+        "f1": float(f1_score(truth, called)) if tp + fn + fp else None,
+        "accuracy": float((tp + tn) / truth.size) if truth.size else None,
+        "prevalence": float(truth.mean()) if truth.size else None,
+        "threshold": threshold,
+        "n_slices": int(truth.size),
+    }
+
+
+def auc(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """Compute the pooled AUC for ``ignite.metrics.EpochMetric``; NaN where there is one class only."""
+    value = slice_metrics(labels.ravel().cpu(), logits.ravel().cpu(), 0.5)["auc"]
+    return float("nan") if value is None else float(value)

@@ -1,0 +1,97 @@
+"""Sizes of the cervical spine by level, and what differs between people.
+
+Cord and canal diameters C2...T2: Valošek et al., Imaging Neuroscience 2:1-15 (2024), doi:10.1162/imag_a_00075, n = 203
+healthy adults. C1, the vertebral bodies and the spread between patients are our choice; the canal is narrowed, because
+a cohort with suspected myelopathy has narrow canals. Sherman et al., AJNR 11:369 (1990) found larger cords.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+LEVELS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2")
+CORD_AP_MM = (7.9, 7.76, 7.59, 7.62, 7.47, 7.07, 6.56, 6.29, 6.06)
+CORD_RL_MM = (11.5, 11.73, 12.14, 12.93, 13.03, 12.44, 10.94, 9.41, 8.69)
+CANAL_AP_MM = (17.2, 14.5, 13.06, 12.80, 12.78, 12.58, 12.76, 12.90, 12.69)
+CANAL_RL_MM = (25.0, 22.24, 20.84, 20.97, 21.17, 20.68, 19.74, 18.0, 16.08)
+BODY_AP_MM = (10.8, 14.5, 15.0, 15.2, 15.5, 16.0, 16.3, 16.5, 17.0)  # C1: the dens
+BODY_RL_MM = (10.6, 17.0, 18.5, 19.5, 20.5, 22.5, 26.0, 29.0, 29.0)
+DISC_HALF_HEIGHT_MM = 2.6
+DISCS = ("C2/C3", "C3/C4", "C4/C5", "C5/C6", "C6/C7", "C7/T1", "T1/T2")
+
+
+def at_level(table: tuple[float, ...], level: float) -> float:
+    """Interpolate a table of the levels; level -1 is mid C1, 0 mid C2, 1 mid C3, ..."""
+    return float(np.interp(level + 1, np.arange(len(table)), table))
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """One person's spine and neck; lengths in mm, scales against the tables above."""
+
+    pitch_mm: float  # height of a vertebra and its disc
+    cord: float
+    cord_flatness: float  # + wider and thinner
+    cord_x_mm: float
+    cord_y_mm: float
+    cord_turn_deg: float
+    canal: float
+    canal_width: float
+    body: float
+    neck_half_width_mm: float
+    neck_half_depth_mm: float
+    fat_behind_mm: float
+    fat_beside_mm: float
+    fatty: float  # fat in the muscles, 0...1
+    disc_dark: tuple[float, ...]
+    asymmetry: tuple[tuple[float, ...], ...]  # right, left, midline: five standard normal values each
+    lordosis_per_mm: float
+    scoliosis_per_mm: float
+    drift: float
+
+    def level(self, z_mm: float) -> float:
+        """Level at height ``z_mm`` above the C2/C3 disc: 0 mid C2, 1 mid C3, ..."""
+        return float(np.clip(0.5 - z_mm / self.pitch_mm, -1.4, 6.95))
+
+    def disc_share(self, z_mm: float) -> float:
+        """How much of a slice at height ``z_mm`` is disc, 0...1; there is none above C2."""
+        if z_mm > 0.5 * self.pitch_mm:
+            return 0.0
+        from_disc_mm = ((-z_mm / self.pitch_mm + 0.5) % 1.0 - 0.5) * self.pitch_mm
+        return float(np.exp(-0.5 * (from_disc_mm / DISC_HALF_HEIGHT_MM) ** 4))
+
+    def level_name(self, z_mm: float) -> str:
+        """Name of the vertebra or disc at height ``z_mm``, e.g. ``C4`` or ``C4/C5``."""
+        level = self.level(z_mm)
+        if self.disc_share(z_mm) > 0.5:
+            return DISCS[min(max(round(level - 0.5), 0), len(DISCS) - 1)]
+        return LEVELS[min(max(round(level), -1), len(LEVELS) - 2) + 1]
+
+
+def sample_anatomy(rng: np.random.Generator, age: float, female: bool, body_mass_index: float) -> Anatomy:
+    """Draw a person; age darkens the discs, body mass thickens the fat."""
+    size = rng.normal(-0.3 if female else 0.3, 0.95)
+    obesity = (body_mass_index - 26) / 5
+    return Anatomy(
+        pitch_mm=rng.normal(16.6, 1.0) + 0.3 * size,
+        cord=1 + 0.055 * size + 0.03 * rng.normal(),
+        cord_flatness=float(np.clip(rng.normal(0.01, 0.06), -0.12, 0.14)),
+        cord_x_mm=rng.normal(0, 0.5),
+        cord_y_mm=rng.normal(-0.3, 0.5),
+        cord_turn_deg=rng.normal(0, 2.0),
+        canal=float(np.clip(0.90 + 0.04 * size + 0.085 * rng.normal(), 0.73, 1.12)),
+        canal_width=float(np.clip(0.97 + 0.05 * rng.normal(), 0.85, 1.1)),
+        body=1 + 0.06 * size + 0.04 * rng.normal(),
+        neck_half_width_mm=float(np.clip(rng.normal(61 + 2.5 * size, 4.5), 50, 76)),
+        neck_half_depth_mm=float(np.clip(rng.normal(60 + size, 3), 54, 69)),
+        fat_behind_mm=float(np.clip(rng.lognormal(np.log(9) + 0.2 * obesity, 0.4), 4, 28)),
+        fat_beside_mm=float(np.clip(rng.normal(4.5 + 0.8 * obesity, 1.3), 2, 10)),
+        fatty=float(np.clip(rng.beta(2, 4.5) + 0.003 * (age - 55), 0.02, 0.9)),
+        disc_dark=tuple(np.clip(rng.normal(0.7 + 0.01 * (age - 55), 0.25, 7), 0, 1).tolist()),
+        asymmetry=tuple(map(tuple, rng.normal(0, 1, (3, 5)).tolist())),
+        lordosis_per_mm=rng.normal(0, 0.0016),
+        scoliosis_per_mm=rng.normal(0, 0.0008),
+        drift=rng.normal(0, 0.06),
+    )

@@ -1,0 +1,184 @@
+"""A cohort of synthetic patients on disk: DICOM, labels, attributes and truth, in the layout of a real cohort."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import joblib
+
+from ..console import progress
+from ..datalists import SECTIONS, write
+from ..errors import InputError
+from ..files import read_json, write_csv
+from ..splits import split_patients
+from .labels import READERS, SliceTruth
+from .patients import VERSION, Settings
+from .scanners import STYLES
+from .writing import Options, Record, write_patient
+
+LABEL_COLUMNS = ("patient_id", "series_uid", "sop_uid", "rater", "reading", "role", "status", "label", "grade", "kind")
+PATIENT_COLUMNS = ("patient_id", "site", "region", "age", "sex", "weight", "height", "mjoa")
+KEY_COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "image", "twin_image")
+TRUTH_COLUMNS = (*KEY_COLUMNS, *SliceTruth.__dataclass_fields__, *READERS)
+
+
+def make_cohort(
+    out: str | Path,
+    patients: int = 40,
+    seed: int = 0,
+    style: str = "tse",
+    workers: int = 0,
+    twins: bool = False,
+    slices: int | None = None,
+    matrix: int | None = None,
+    distractors: bool = True,
+    rle: bool = False,
+    reuse: bool = False,
+    force: bool = False,
+) -> Path:
+    """Make a cohort of synthetic cervical patients.
+
+    The folder appears whole or not at all: it is made under another name beside ``out`` and renamed at the end. The
+    same arguments give the same bytes in every file, for any number of workers; patient i is the same in cohorts of
+    any size.
+
+    Args:
+        out: the cohort's folder; new, empty, or (with ``reuse`` or ``force``) a phantom cohort.
+        patients: number of patients; 8 are enough to try things, 40 to learn from.
+        seed: any whole number from 0.
+        style: ``tse`` (T2 turbo spin echo) or ``gre`` (T2*-weighted gradient echo, a domain shift).
+        workers: processes, 0 for one per CPU.
+        twins: also write the lesion-free twin of each axial series under ``twins/``, in files of the same names.
+        slices: keep only this many neighbouring axial slices about the most compressed one; None for the whole neck.
+        matrix: pixels along a side instead of the scanner's own 256 to 384 (zero-filled series have twice as many).
+        distractors: also write each study's sagittal T2, axial T1 and axial fat-suppressed T2.
+        rle: compress the axial series losslessly (RLE; slow to write).
+        reuse: return an existing cohort with the same arguments instead of refusing.
+        force: replace an existing phantom cohort.
+
+    Returns:
+        path of ``datalist.json``.
+
+    Raises:
+        InputError: an argument out of range, or ``out`` holds something else.
+    """
+    out = Path(out).absolute()
+    settings = Settings(seed=seed, style=style, slices=slices, matrix=matrix)
+    options = Options(twins=twins, distractors=distractors, rle=rle)
+    check(settings, patients, workers)
+    recipe = {"version": VERSION, "patients": patients, **asdict(settings), **asdict(options)}
+    if not vacant(out, recipe, reuse, force):
+        return out / "datalist.json"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise InputError(f"{out.parent} cannot be written ({error.strerror}); choose another --out") from error
+    try:
+        folder.chmod(0o755)
+        records = list(render_patients(folder, settings, options, patients, workers))
+        write_tables(folder, records, settings, recipe)
+        if force and out.exists():
+            shutil.rmtree(out)
+        try:
+            folder.rename(out)
+        except OSError as error:
+            if not (reuse and recipe_of(out) == recipe):  # else another process made the same cohort meanwhile
+                raise InputError(f"the cohort is ready but {out} cannot be replaced ({error.strerror})") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return out / "datalist.json"
+
+
+def check(settings: Settings, patients: int, workers: int) -> None:
+    """Refuse arguments out of range."""
+    if settings.style not in STYLES:
+        raise InputError(f"style must be {' or '.join(STYLES)}, got {settings.style!r}")
+    limits: tuple[tuple[str, int | None, int, int], ...] = (
+        ("patients", patients, 1, 9999),
+        ("seed", settings.seed, 0, 2**31 - 1),
+        ("workers", workers, 0, 1024),
+        ("slices", settings.slices, 1, 45),
+        ("matrix", settings.matrix, 64, 512),
+    )
+    for name, value, low, high in limits:
+        if value is not None and not (isinstance(value, int) and low <= value <= high):
+            raise InputError(f"{name} must be a whole number from {low} to {high}, got {value}")
+
+
+def recipe_of(folder: Path) -> dict[str, Any] | None:
+    """What the phantom cohort in a folder was made with; None where there is none."""
+    path = folder / "datalist.json"
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    recipe = content.get("phantom_recipe") if isinstance(content, Mapping) else None
+    return dict(recipe) if recipe else None
+
+
+def vacant(out: Path, recipe: Mapping[str, Any], reuse: bool, force: bool) -> bool:
+    """Tell whether a cohort must be made at ``out``; False where the same one may be reused.
+
+    Raises:
+        InputError: something is there that must not be replaced.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return True
+    found = recipe_of(out) if out.is_dir() else None
+    if found is None:
+        raise InputError(f"{out} exists and is no phantom cohort; choose a new or empty folder for --out")
+    if force:
+        return True
+    if reuse and found == recipe:
+        return False
+    differences = [
+        f"{name} {found.get(name)}, not {value}" for name, value in recipe.items() if found.get(name) != value
+    ]
+    what = f"another phantom cohort ({'; '.join(differences)})" if differences else "this phantom cohort already"
+    raise InputError(f"{out} holds {what}; choose another --out, or replace it with --force")
+
+
+def render_patients(
+    folder: Path, settings: Settings, options: Options, patients: int, workers: int
+) -> Iterator[Record]:
+    """Write every patient's images, several at a time; gives the records in the patients' order."""
+    workers = min(workers or joblib.cpu_count(), patients)
+    # loky starts clean processes without running the caller's main module again
+    pool = joblib.Parallel(n_jobs=workers, return_as="generator")
+    tasks = (joblib.delayed(write_patient)(folder, settings, options, index) for index in range(patients))
+    yield from progress(pool(tasks), "making the phantom cohort", "patient", patients)
+
+
+def split(records: list[Record], seed: int) -> dict[str, str]:
+    """Divide the patients within each site, as in a real cohort; a small one so that every section has both labels."""
+    sites = {r.patient["patient_id"]: r.patient["site"] for r in records}
+    labels = {r.patient["patient_id"]: {entry["label"] for entry in r.entries} for r in records}
+    together = dict.fromkeys(sites, "")
+    candidates = [
+        split_patients({name: f"{site} {max(labels[name])}" for name, site in sites.items()}, seed),
+        split_patients(sites, seed),
+        *(split_patients(together, seed + attempt) for attempt in range(50)),
+    ]
+
+    def labels_found(section_of: Mapping[str, str]) -> int:
+        return len({(section, label) for name, section in section_of.items() for label in labels[name]})
+
+    return max(candidates, key=labels_found)  # the first of the best
+
+
+def write_tables(folder: Path, records: list[Record], settings: Settings, recipe: Mapping[str, Any]) -> None:
+    """Write patients.csv, labels.csv, truth.csv and datalist.json."""
+    write_csv(folder / "patients.csv", PATIENT_COLUMNS, [r.patient for r in records])
+    write_csv(folder / "labels.csv", LABEL_COLUMNS, [row for r in records for row in r.labels])
+    write_csv(folder / "truth.csv", TRUTH_COLUMNS, [row for r in records for row in r.truth])
+    section_of = split(records, settings.seed)
+    sections: dict[str, list[dict[str, Any]]] = {name: [] for name in SECTIONS}
+    for r in records:
+        sections[section_of[r.patient["patient_id"]]] += r.entries
+    facts = {"phantom": True, "style": settings.style, "phantom_recipe": dict(recipe)}
+    write(folder / "datalist.json", sections, settings.seed, **facts)

@@ -1,0 +1,65 @@
+"""The command ``python -m scripts phantom``."""
+
+from __future__ import annotations
+
+from ..console import say
+from ..datalists import SECTIONS, facts
+from .cohort import make_cohort
+from .contact_sheets import draw_contact_sheet
+
+
+def phantom(
+    out: str,
+    patients: int = 40,
+    seed: int = 0,
+    style: str = "tse",
+    workers: int = 0,
+    twins: bool = False,
+    slices: int = 0,
+    matrix: int = 0,
+    distractors: bool = True,
+    rle: bool = False,
+    contact_sheet: bool = False,
+    reuse: bool = False,
+    force: bool = False,
+) -> None:
+    """Make a cohort of synthetic cervical patients as DICOM, with known answers.
+
+    About 2 s of one CPU and 10 MB a patient. The same arguments give the same bytes, whatever the number of workers.
+
+    Args:
+        out: folder of the cohort; new or empty.
+        patients: number of patients; 8 are enough to try things, 40 to learn from.
+        seed: any whole number from 0; another seed gives other patients.
+        style: tse (T2 turbo spin echo) or gre (T2*-weighted gradient echo, a domain shift).
+        workers: processes; 0 for one per CPU.
+        twins: also write each series without its lesions, under twins/ (the truth for heat maps).
+        slices: keep only this many axial slices about the most compressed one; 0 for the whole neck.
+        matrix: pixels along a side; 0 for the scanner's own (GE's series, zero-filled, have twice as many).
+        distractors: also write the sagittal T2, axial T1 and fat-suppressed axial T2 of each study.
+        rle: compress the axial series losslessly; slow to write.
+        contact_sheet: also draw the cohort as contact_sheet.png.
+        reuse: keep an existing cohort that was made with the same arguments.
+        force: replace an existing phantom cohort.
+    """
+    path = make_cohort(
+        out,
+        patients=patients,
+        seed=seed,
+        style=style,
+        workers=workers,
+        twins=twins,
+        slices=slices or None,
+        matrix=matrix or None,
+        distractors=distractors,
+        rle=rle,
+        reuse=reuse,
+        force=force,
+    )
+    counts = facts(path)["counts"]
+    for section in SECTIONS:
+        n = counts[section]
+        say(f"{section}: {n['patients']} patients, {n['slices']} slices, {n['compressed_slices']} compressed")
+    say(f"wrote {path}")
+    if contact_sheet:
+        say(f"wrote {draw_contact_sheet(path.parent)}")

@@ -1,0 +1,127 @@
+"""One patient's files, and the rows they add to the cohort's tables."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from .acquisition import zero_fill
+from .dicom import WrittenSlice, encoding_of, write_series
+from .distractors import distractors
+from .fields import Array
+from .labels import READERS, SliceTruth, read
+from .patients import Patient, Settings
+from .pictures import render, render_masks
+from .sampling import sample_patient
+from .series import axial_geometry, axial_t2
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is written besides the axial T2 series and its masks."""
+
+    twins: bool = False
+    distractors: bool = True
+    rle: bool = False
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one patient adds to the tables."""
+
+    patient: dict[str, Any]
+    entries: list[dict[str, Any]]  # of the datalist
+    labels: list[dict[str, Any]]
+    truth: list[dict[str, Any]]
+
+
+def write_patient(folder: Path, settings: Settings, options: Options, index: int) -> Record:
+    """Draw, render and write one patient below ``folder``; on one thread, so that sums do not depend on the pool."""
+    with threadpool_limits(limits=1):
+        patient, truth = sample_patient(settings, index)
+        volume, twin = render(patient, settings.style, with_twin=options.twins)
+        files, twin_files = write_axial(folder, patient, volume, twin, options)
+        write_masks(folder / "masks" / f"{patient.patient_id}.nii.gz", patient)
+        if options.distractors:
+            write_distractors(folder / "dicom" / patient.patient_id, patient)
+    return record(folder, patient, truth, files, twin_files)
+
+
+def write_axial(
+    folder: Path, patient: Patient, volume: Array, twin: Array | None, options: Options
+) -> tuple[list[WrittenSlice], list[WrittenSlice]]:
+    """Write the axial T2 series, and its twin with the same encoding under ``twins``."""
+    size = patient.scan.written_matrix
+    geometry = axial_geometry(patient, size)
+    encoding = encoding_of(volume, patient)
+    written: list[list[WrittenSlice]] = []
+    for images, root, is_twin in ((volume, "dicom", False), (twin, "twins", True)):
+        if images is None:
+            written.append([])
+            continue
+        protocol = axial_t2(patient, is_twin)
+        target = folder / root / patient.patient_id / f"S{protocol.number:04d}"
+        filled = np.stack([zero_fill(image, size) for image in images])
+        written.append(write_series(filled, patient, protocol, geometry, target, encoding, options.rle))
+    return written[0], written[1]
+
+
+def write_masks(path: Path, patient: Patient) -> None:
+    """Write the masks of cord and canal in the axial series' grid: array (columns, rows, slices), caudal first."""
+    masks = render_masks(patient, patient.scan.written_matrix)
+    image = nibabel.Nifti1Image(masks.transpose(2, 1, 0), axial_geometry(patient, patient.scan.written_matrix).affine())
+    image.header.set_xyzt_units("mm")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(image, path)
+
+
+def write_distractors(folder: Path, patient: Patient) -> None:
+    """Write the study's other series: one folder each, or all in one as some archives export them."""
+    mixed = patient.scan.vendor.signed
+    for series in distractors(patient):
+        target = folder / ("S0000" if mixed else f"S{series.protocol.number:04d}")
+        write_series(series.volume, patient, series.protocol, series.geometry, target)
+
+
+def record(
+    folder: Path, patient: Patient, truth: list[SliceTruth], files: list[WrittenSlice], twin_files: list[WrittenSlice]
+) -> Record:
+    """Collect a patient's rows for the tables; images are named relative to the cohort's folder."""
+    readings = [read(patient, truth, reader) for reader in range(len(READERS))]
+    entries, labels, rows = [], [], []
+    for number, (slice_truth, file) in enumerate(zip(truth, files, strict=True)):
+        key = {"patient_id": patient.patient_id, "series_uid": file.series_uid, "sop_uid": file.sop_uid}
+        image = file.path.relative_to(folder).as_posix()
+        twin_image = twin_files[number].path.relative_to(folder).as_posix() if twin_files else ""
+        place = {"frame": "", "slice_index": slice_truth.slice_index}
+        entries.append({**key, **place, "image": image, "label": slice_truth.label, "site": patient.site.name})
+        read_labels = {reader: readings[i][number][0] for i, reader in enumerate(READERS)}
+        values = {name: rounded(value) for name, value in asdict(slice_truth).items()}
+        rows.append({**key, "frame": "", "image": image, "twin_image": twin_image, **values, **read_labels})
+        common = {**key, "reading": 1, "status": "evaluable"}
+        exact = {"label": slice_truth.label, "grade": slice_truth.grade, "kind": slice_truth.kind}
+        labels.append({**common, "rater": "truth", "role": "reference", **exact})
+        for i, reader in enumerate(READERS):
+            label, grade = readings[i][number]
+            labels.append({**common, "rater": reader, "role": "reader", "label": label, "grade": grade})
+    attributes = {
+        "patient_id": patient.patient_id,
+        "site": patient.site.name,
+        "region": patient.site.region,
+        "age": patient.age,
+        "sex": patient.sex,
+        "weight": patient.weight_kg,
+        "height": patient.height_m,
+        "mjoa": patient.mjoa,
+    }
+    return Record(attributes, entries, labels, rows)
+
+
+def rounded(value: Any) -> Any:
+    """Four decimals are more than a slice can hold."""
+    return round(value, 4) + 0.0 if isinstance(value, float) else value

@@ -1,0 +1,178 @@
+"""The reader of every client: DICOM in any shape, NIfTI, and what else ITK knows."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import itk
+import numpy as np
+from monai.data import ITKReader, NibabelReader
+from monai.utils import MetaKeys, SpaceKeys
+from numpy.typing import NDArray
+
+from .dicom import Stack, one_stack
+from .errors import InputError
+
+NIFTI = (".nii", ".nii.gz")
+OTHER_VOLUMES = (".nrrd", ".nhdr", ".mha", ".mhd")
+ZIP_LIMIT_BYTES = 8 * 2**30
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def is_volume_file(path: str | Path) -> bool:
+    """Tell whether a name is that of a NIfTI, NRRD or MetaImage volume; everything else is taken for DICOM."""
+    return str(path).lower().endswith((*NIFTI, *OTHER_VOLUMES))
+
+
+def unpack(archive: Path, folder: str) -> None:
+    """Unpack a zip, unless it would fill the disk.
+
+    Raises:
+        InputError: it is damaged or unpacks to more than 8 GiB.
+    """
+    try:
+        with zipfile.ZipFile(archive) as content:
+            size = sum(member.file_size for member in content.infolist())
+            if size > ZIP_LIMIT_BYTES:
+                raise InputError(
+                    f"{archive} unpacks to {size / 2**30:.0f} GiB, more than the {ZIP_LIMIT_BYTES >> 30} allowed"
+                )
+            content.extractall(folder)  # refuses absolute paths and '..' itself
+    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
+        raise InputError(f"{archive} cannot be unpacked: {error}") from error
+
+
+def decode(stack: Stack) -> NDArray[np.float32]:
+    """Decode the pixels of a stack, each file once, with ITK.
+
+    Returns:
+        ``(columns, rows, slices)`` float32 with rescale slope and intercept applied, in the order of ``stack.slices``.
+
+    Raises:
+        InputError: a file cannot be decoded, or holds other pixels than its header says.
+    """
+    files: dict[str, NDArray[np.float32]] = {}
+    wanted = (stack.rows, stack.columns)
+    volume = np.empty((stack.columns, stack.rows, len(stack.slices)), np.float32)
+    for number, one in enumerate(stack.slices):
+        if one.path not in files:
+            if one.frame == "":
+                files.clear()  # single frames are needed once
+            try:
+                files[one.path] = itk.array_from_image(itk.imread(one.path, pixel_type=itk.F))
+            except RuntimeError as error:
+                reason = str(error).strip().splitlines()[-1]
+                raise InputError(f"the pixels of {one.path} cannot be decoded: {reason}") from error
+        pixels = files[one.path]
+        frame = pixels[int(one.frame) - 1 if one.frame else 0] if pixels.ndim == 3 else pixels
+        if frame.shape != wanted:
+            raise InputError(f"{one.path} decodes to {frame.shape} pixels, its header says {wanted}")
+        if not np.isfinite(frame).all():
+            raise InputError(f"{one.path} holds pixel values that are no numbers")
+        volume[..., number] = frame.T
+    return volume
+
+
+def affine_of(stack: Stack) -> NDArray[np.float64]:
+    """Give the matrix from (column, row, slice) to millimetres in LPS, from the headers' full precision.
+
+    Raises:
+        InputError: the headers do not say where the pixels lie.
+    """
+    if stack.row_spacing_mm is None or stack.column_spacing_mm is None or not stack.normal:
+        raise InputError(f"{stack.folder} does not say where its pixels lie (PixelSpacing, ImageOrientationPatient)")
+    affine = np.eye(4)
+    affine[:3, 0] = np.multiply(stack.row_direction, stack.column_spacing_mm)
+    affine[:3, 1] = np.multiply(stack.column_direction, stack.row_spacing_mm)
+    first, last = (np.asarray(stack.slices[n].origin_mm) for n in (0, -1))
+    if len(stack.slices) > 1:
+        affine[:3, 2] = (last - first) / (len(stack.slices) - 1)
+    else:
+        affine[:3, 2] = np.multiply(stack.normal, stack.thickness_mm or 1.0)
+    affine[:3, 3] = first
+    return affine
+
+
+def metadata_of(stack: Stack) -> dict[str, Any]:
+    """Give the metadata of a stack's pixels ``(columns, rows, slices)``: where they lie (RAS) and whose they are."""
+    affine = LPS_TO_RAS @ affine_of(stack)
+    thickness_mm = stack.thickness_mm or stack.spacing_mm or 1.0
+    identity = [
+        {"sop_uid": one.sop_uid, "frame": one.frame, "position_mm": one.position_mm, "thickness_mm": thickness_mm}
+        for one in stack.slices
+    ]
+    return {
+        MetaKeys.ORIGINAL_AFFINE: affine,
+        MetaKeys.AFFINE: affine.copy(),
+        MetaKeys.SPACE: SpaceKeys.RAS,
+        MetaKeys.SPATIAL_SHAPE: np.asarray((stack.columns, stack.rows, len(stack.slices))),
+        MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan"),
+        "series_uid": stack.series_uid,
+        "slices": json.dumps(identity),
+    }
+
+
+class SeriesReader(ITKReader):
+    """Read one image series as ``(columns, rows, slices)`` float32 with its full affine.
+
+    Takes a DICOM file, a list of files in any order, a folder or a zip that holds exactly one stack, or a NIfTI, NRRD
+    or MetaImage file. DICOM slices come most caudal first (along the slice normal, never by file name) and bring their
+    identity: ``meta["slices"]`` is a JSON list of ``{"sop_uid", "frame", "position_mm", "thickness_mm"}``.
+
+    Reading happens in ``get_data``: MONAI's ``LoadImage`` tries other readers when ``read`` fails, and those would
+    return the first of several series in silence.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(pixel_type=itk.F)
+
+    def read(self, data: Sequence[Any] | Any, **_: Any) -> list[str]:
+        """Remember what to read."""
+        return [str(path) for path in (data if isinstance(data, Sequence) and not isinstance(data, str) else [data])]
+
+    def get_data(self, img: list[str]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Read it.
+
+        Raises:
+            InputError: the image is missing or damaged, or there are several stacks.
+        """
+        first = Path(img[0])
+        if not first.exists():
+            raise InputError(f"{first} does not exist")
+        if len(img) == 1 and is_volume_file(first):
+            return self.volume(first)
+        if len(img) == 1 and first.suffix.lower() == ".zip":
+            with tempfile.TemporaryDirectory() as folder:
+                unpack(first, folder)
+                volumes = [path for path in Path(folder).rglob("*") if is_volume_file(path)]
+                return self.volume(volumes[0]) if len(volumes) == 1 else self.dicom(folder)
+        return self.dicom(img[0] if len(img) == 1 else img)
+
+    def dicom(self, paths: str | list[str]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Read one DICOM stack."""
+        stack = one_stack(paths)
+        return decode(stack), metadata_of(stack)
+
+    def volume(self, path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Read a NIfTI, NRRD or MetaImage volume."""
+        try:
+            if str(path).lower().endswith(NIFTI):
+                reader = NibabelReader()
+                pixels, meta = reader.get_data(reader.read(str(path)))
+            else:
+                pixels, meta = super().get_data(super().read(str(path)))
+        except Exception as error:  # nibabel and ITK raise many kinds for a damaged file
+            raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        if pixels.ndim != 3:
+            raise InputError(f"{path} has shape {pixels.shape}; expected one volume of three axes")
+        pixels = np.ascontiguousarray(pixels, dtype=np.float32)
+        if not np.isfinite(pixels).all():
+            raise InputError(f"{path} holds voxel values that are no numbers")
+        if len(np.unique(pixels)) <= 2:
+            raise InputError(f"{path} holds at most two different values: a mask, not an image")
+        return pixels, meta

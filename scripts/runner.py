@@ -1,0 +1,151 @@
+"""What must happen before a config runs under ``python -m monai.bundle``."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from .errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The bundle's folder."""
+
+# arguments of `python -m monai.bundle run` itself
+RUNNER_ARGUMENTS = (
+    *("run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"),
+    *("workflow_name", "workflow", "help"),
+)
+
+
+def under_monai_bundle() -> bool:
+    """Tell whether this process was started as ``python -m monai.bundle``."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return spec is not None and str(spec.name).startswith("monai.bundle")
+
+
+def show_input_errors(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the message alone where an `InputError` began it; anything else keeps its traceback."""
+    first = first_error(error)
+    if isinstance(first, InputError):
+        sys.stderr.write(f"error: {first}\n")
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+def config_files(arguments: Sequence[str]) -> list[str]:
+    """Find the values of ``--config_file`` on a command line; a list may be written as ``"['a', 'b']"``."""
+    files: list[str] = []
+    for position, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name == "--config_file":
+            value = value or (arguments[position + 1] if position + 1 < len(arguments) else "")
+            files += [part.strip(" '\"") for part in value.strip("[]()").split(",") if part.strip(" '\"")]
+    return files
+
+
+def check_overrides(arguments: Sequence[str], files: Sequence[str]) -> None:
+    """Refuse an override of a key that no config has; MONAI would add it and change nothing.
+
+    Args:
+        arguments: the command line after the program's name.
+        files: config files whose keys are known.
+
+    Raises:
+        InputError: an unknown key, with the nearest known one.
+    """
+    parser = ConfigParser()
+    parser.read_config(list(files))
+    for argument in arguments:
+        name = argument.partition("=")[0].removeprefix("--")
+        if not argument.startswith("--") or name in RUNNER_ARGUMENTS:
+            continue
+        try:
+            parser[name.replace("::", "#")]
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            near = difflib.get_close_matches(name.split("#")[0], [str(key) for key in parser.config], n=1)
+            hint = f"; did you mean --{near[0]}?" if near else ""
+            raise InputError(f"unknown config key --{name}: none of {', '.join(files)} has it{hint}") from error
+
+
+def require_writable(folder: str) -> None:
+    """Make a folder, or say why it cannot be written.
+
+    Raises:
+        InputError: it cannot be made or written.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made ({error.strerror}); give another --output_dir") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{folder} cannot be written; give another --output_dir")
+
+
+def prepare(folders: Sequence[str]) -> None:
+    """Check the command line and the folders a run writes to; the first thing a config's ``initialize`` does.
+
+    Raises:
+        InputError: an unknown config key, or a folder that cannot be written.
+    """
+    # MONAI tells everyone who loads an image that an optional GPU decoder is absent
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+    if under_monai_bundle():
+        sys.excepthook = show_input_errors
+        files = config_files(sys.argv[1:])
+        if files and "--args_file" not in " ".join(sys.argv):
+            check_overrides(sys.argv[2:], files)
+    for folder in folders:
+        require_writable(folder)
+
+
+def run_config(files: Sequence[str], run_id: str = "run", **overrides: Any) -> ConfigParser:
+    """Run configs of the bundle from Python, as ``python -m monai.bundle run`` would.
+
+    Args:
+        files: names below ``configs/``; later ones overlay earlier ones.
+        run_id: which expression to run.
+        overrides: config keys to values; ``__`` in a key stands for ``#``.
+
+    Returns:
+        The parser, whose ``get_parsed_content`` gives the objects that ran.
+
+    Raises:
+        InputError: something the user gave cannot be used.
+    """
+    changes = {name.replace("__", "#"): value for name, value in overrides.items()}
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    workflow = ConfigWorkflow(
+        config_file=[str(ROOT / "configs" / name) for name in files],
+        logging_file=str(ROOT / "configs" / "logging.conf"),
+        run_id=run_id,
+        bundle_root=str(ROOT),
+        **changes,
+    )
+    try:
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    except Exception as error:
+        root_error = first_error(error)
+        if isinstance(root_error, InputError):
+            raise root_error from error
+        raise
+    return workflow.parser
+
+
+def first_error(error: BaseException) -> BaseException:
+    """Follow the causes of an exception to the `InputError` that began it, or to the very first."""
+    while error.__cause__ is not None and not isinstance(error, InputError):
+        error = error.__cause__
+    return error

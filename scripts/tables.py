@@ -1,0 +1,133 @@
+"""Tables that people made in spreadsheets: read strictly, with the line of whatever is wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import InputError
+
+UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+EXCEL_DATE = re.compile(
+    r"\d{1,2}[-/ .]\d{1,2}[-/ .]\d{2,4}( .*)?|\d{4}-\d{2}-\d{2}( .*)?"  # 01.02.2024, 2024-02-01 00:00:00
+    r"|\d{1,2}[-. /]+[A-Za-z]{3,4}\.?|[A-Za-z]{3}[- ]\d{2}"  # 01-Feb, Feb-01
+)
+EXCEL_NUMBER = re.compile(r"\d[.,]?\d*E\+?\d+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table; ``where`` names file and line for messages."""
+
+    where: str
+    cells: dict[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        """Give a cell, empty where the table lacks the column."""
+        return self.cells.get(column, "")
+
+    def uid(self, column: str) -> str:
+        """Give a DICOM UID.
+
+        Raises:
+            InputError: the cell holds none, perhaps because a spreadsheet turned it into a number.
+        """
+        value = self[column]
+        if len(value) > 64 or not UID.fullmatch(value):
+            raise InputError(f"{self.where}: {column} {value!r} is no UID (digits and dots){spreadsheet_hint(value)}")
+        return value
+
+    def number(self, column: str, low: float, high: float) -> float | None:
+        """Give a number between two bounds, None where the cell is empty.
+
+        Raises:
+            InputError: the cell holds something else.
+        """
+        value = self[column]
+        if not value:
+            return None
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not low <= number <= high:
+            hint = spreadsheet_hint(value) or ("; use a decimal point" if "," in value else "")
+            raise InputError(f"{self.where}: {column} must be a number from {low:g} to {high:g}, got {value!r}{hint}")
+        return number
+
+
+def spreadsheet_hint(value: str) -> str:
+    """Say so where a cell looks like what a spreadsheet makes of an identifier."""
+    if EXCEL_DATE.fullmatch(value):
+        return "; a spreadsheet turned it into a date: format the column as Text, enter it again and save as CSV"
+    if EXCEL_NUMBER.fullmatch(value):
+        return "; a spreadsheet turned it into a number: format the column as Text, enter it again and save as CSV"
+    return ""
+
+
+def read_table(path: str | Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
+    """Read a CSV with a header line; unknown columns are allowed and kept.
+
+    Args:
+        path: UTF-8, separated by commas.
+        required: columns that must be there.
+        optional: columns that may be there; a near miss such as ``Grade`` is an error and not ignored.
+
+    Raises:
+        InputError: missing, empty, not UTF-8, not separated by commas, a missing column, or a line with surplus cells.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}; expected a CSV with {', '.join(required)}"
+        ) from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(
+            f"{path}, line {line} is not UTF-8 (probably Latin-1); save the table as 'CSV UTF-8 (comma delimited)'"
+        ) from error
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows = []
+    try:
+        header = [name.strip() for name in next(lines, [])]
+        check_header(path, header, required, optional)
+        for cells in lines:
+            if not any(cell.strip() for cell in cells):
+                continue
+            where = f"{path}, line {lines.line_num}"
+            if len(cells) != len(header):
+                raise InputError(f"{where} has {len(cells)} cells where the header has {len(header)}")
+            rows.append(Row(where, dict(zip(header, (cell.strip() for cell in cells), strict=True))))
+    except csv.Error as error:
+        raise InputError(f"{path}, line {lines.line_num} is no valid CSV: {error}") from error
+    if not rows:
+        raise InputError(f"{path} holds no rows below its header")
+    return rows
+
+
+def check_header(path: Path, header: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> None:
+    """Refuse a header that lacks or misspells columns."""
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+        mark = "semicolons" if ";" in header[0] else "tabs"
+        raise InputError(f"{path}, line 1: cells are separated by {mark}; save the table with commas between its cells")
+    missing = [column for column in required if column not in header]
+    if missing:
+        raise InputError(
+            f"{path}, line 1: no column {', '.join(missing)}; the header is {', '.join(header) or 'empty'}"
+        )
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise InputError(f"{path}, line 1: column {', '.join(twice)} is there twice")
+    known = {name.lower(): name for name in (*required, *optional)}
+    for name in header:
+        meant = known.get(name.lower().replace(" ", "_"))
+        if meant and name != meant:
+            raise InputError(f"{path}, line 1: column {name!r} should be spelt {meant!r}")

@@ -1,0 +1,133 @@
+"""Slices of a phantom cohort, their lesion-free twins, and where the two differ."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.bundle import ConfigParser
+from numpy.typing import NDArray
+
+from ..console import progress
+from ..datalists import key, load
+from ..errors import InputError
+from ..files import read_json
+from ..phantom import make_cohort
+from ..runner import ROOT
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Slices and what is known of them.
+
+    Attributes:
+        images: ``(S, H, W)`` in [0, 1].
+        twins: the same slices without lesions.
+        truth: where they differ, ``(S, H, W)``.
+        labels: 1 compressed, 0 not, shape (S,).
+        patients: shape (S,).
+        middle: centre of the cord as row and column in pixels, shape (S, 2).
+        side: side of a lateral lesion, ``left`` or ``right`` of the patient, else empty; shape (S,).
+    """
+
+    images: Floats
+    twins: Floats
+    truth: NDArray[np.bool_]
+    labels: NDArray[np.int64]
+    patients: NDArray[np.str_]
+    middle: NDArray[np.float64]
+    side: NDArray[np.str_]
+
+    def where(self, chosen: NDArray[Any]) -> Sample:
+        """Keep some of the slices."""
+        return Sample(**{name: getattr(self, name)[chosen] for name in self.__dataclass_fields__})
+
+
+def cohort_with_twins(cohort: Path, out: Path) -> Path:
+    """Make the phantom cohort again, with twins; the same patients in the same sections.
+
+    Raises:
+        InputError: ``cohort`` is no phantom cohort of this version.
+    """
+    content = read_json(cohort / "datalist.json") if (cohort / "datalist.json").is_file() else {}
+    recipe: Mapping[str, Any] = content.get("phantom_recipe") or {}
+    if not recipe:
+        raise InputError(f"{cohort} is no phantom cohort; the truth of heat maps is known on the phantom alone")
+    if recipe.get("twins"):
+        return cohort
+    names = ("patients", "seed", "style", "slices", "matrix")
+    made = make_cohort(
+        out, twins=True, distractors=False, reuse=True, **{name: recipe[name] for name in names if name in recipe}
+    ).parent
+    before, after = ({key(row) for row in load(one / "datalist.json", "testing")} for one in (cohort, made))
+    if before != after:
+        raise InputError(f"{cohort} was made by another version of the phantom; run quickstart again in a new folder")
+    return made
+
+
+def preprocessing(settings: Mapping[str, Any]) -> Any:
+    """Give the preprocessing of inference.json for a checkpoint."""
+    parser = ConfigParser()
+    parser.read_config(str(ROOT / "configs" / "inference.json"))
+    for name in ("image_size", "crop_fraction"):
+        parser[name] = settings[name]
+    return parser.get_parsed_content("preprocessing")
+
+
+def read_sample(
+    cohort: Path, section: str, settings: Mapping[str, Any], count: int, seed: int, difference: float
+) -> Sample:
+    """Read slices of one section, half of them compressed where there are enough.
+
+    Args:
+        cohort: a phantom cohort with twins.
+        section: section of its datalist.
+        settings: the checkpoint's, for the preprocessing.
+        count: most slices to read.
+        seed: seed of their choice.
+        difference: how much a pixel in [0, 1] must differ from its twin to belong to the truth.
+    """
+    chain = preprocessing(settings)
+    with (cohort / "truth.csv").open(newline="", encoding="utf-8") as stream:
+        known = {key(row): row for row in csv.DictReader(stream)}
+    entries = load(cohort / "datalist.json", section)
+    rng = np.random.default_rng(seed)
+    chosen: list[dict[str, Any]] = []
+    for label in (1, 0):
+        members = [entry for entry in entries if entry["label"] == label]
+        chosen += [members[index] for index in rng.permutation(len(members))[: count // 2]]
+    centres: dict[str, NDArray[np.float64]] = {}
+    rows: list[tuple[Any, ...]] = []
+    for entry in progress(chosen, f"reading {section} slices and their twins", "slice", len(chosen)):
+        row = known[key(entry)]
+        image, twin = (
+            chain({"image": str(path)})["image"].as_tensor()[0, ..., 0].numpy()
+            for path in (entry["image"], cohort / row["twin_image"])
+        )
+        patient = str(entry["patient_id"])
+        if patient not in centres:
+            centres[patient] = cord_centres(cohort / "masks" / f"{patient}.nii.gz", settings)
+        side = row["side"] if row["lesion"] == "lateral" and row["side"] in ("left", "right") else ""
+        truth = np.abs(image - twin) > difference
+        rows.append((image, twin, truth, entry["label"], patient, centres[patient][int(entry["slice_index"])], side))
+    columns = list(zip(*rows, strict=True))
+    return Sample(*(np.stack(column) if np.ndim(column[0]) else np.array(column) for column in columns))
+
+
+def cord_centres(path: Path, settings: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Give row and column of the cord's centre in every preprocessed slice, shape (slices, 2)."""
+    geometric = preprocessing(settings).transforms[:-1]  # without the grey levels
+    data: Any = {"image": str(path)}
+    for transform in geometric:
+        data = transform(data)
+    cord = data["image"].as_tensor()[0].numpy() > 1.5  # between canal and cord
+    rows, columns = np.mgrid[: cord.shape[0], : cord.shape[1]]
+    return np.array(
+        [(rows[one].mean(), columns[one].mean()) if one.any() else (np.nan, np.nan) for one in np.moveaxis(cord, -1, 0)]
+    )

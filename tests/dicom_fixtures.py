@@ -1,0 +1,141 @@
+"""Small DICOM series for tests: 32 x 32 pixels, any tag overridable."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+
+ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+SIZE = 32
+PER_FRAME = (
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "EchoTime", "RepetitionTime",
+    "ScanningSequence", "SequenceVariant", "ScanOptions", "EchoNumbers",
+)  # fmt: skip
+
+
+def uid(*parts: object) -> str:
+    """Give the UID that belongs to some names."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()
+    return f"2.25.{int(digest[:24], 16)}"
+
+
+def pixels(seed: int, frames: int = 1) -> np.ndarray:
+    """Give 12-bit noise, shape (frames, 32, 32)."""
+    return np.random.default_rng(seed).integers(0, 4096, (frames, SIZE, SIZE)).astype("<u2")
+
+
+def axial_t2(patient: str, series: str, index: int, spacing_mm: float = 3.0) -> Dataset:
+    """Give slice ``index`` of an axial T2 TSE series, counted from caudal."""
+    ds = Dataset()
+    ds.SOPClassUID = MRImageStorage
+    ds.SOPInstanceUID = uid(patient, series, index)
+    ds.StudyInstanceUID = uid(patient)
+    ds.SeriesInstanceUID = uid(patient, series)
+    ds.FrameOfReferenceUID = uid(patient, "frame")
+    ds.Modality = "MR"
+    ds.Manufacturer = "SIEMENS"
+    ds.ManufacturerModelName = "Skyra"
+    ds.MagneticFieldStrength = "3"
+    ds.PatientID = patient
+    ds.PatientName = f"Name^{patient}"
+    ds.PatientPosition = "HFS"
+    ds.SeriesDescription = f"series {series}"
+    ds.BodyPartExamined = "CSPINE"
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
+    ds.ScanningSequence = "SE"
+    ds.SequenceVariant = ["SK", "SP"]
+    ds.ScanOptions = ""
+    ds.MRAcquisitionType = "2D"
+    ds.RepetitionTime = "4000"
+    ds.EchoTime = "100"
+    ds.EchoNumbers = "1"
+    ds.SliceThickness = "3"
+    ds.InstanceNumber = str(index + 1)
+    ds.AcquisitionNumber = "1"
+    ds.ImagePositionPatient = [-8.0, -8.0, index * spacing_mm]
+    ds.ImageOrientationPatient = list(AXIAL)
+    ds.PixelSpacing = [0.5, 0.5]
+    ds.SamplesPerPixel = 1
+    ds.PhotometricInterpretation = "MONOCHROME2"
+    ds.Rows = SIZE
+    ds.Columns = SIZE
+    ds.BitsAllocated = 16
+    ds.BitsStored = 12
+    ds.HighBit = 11
+    ds.PixelRepresentation = 0
+    seed = int(hashlib.sha256(f"{patient}/{series}/{index}".encode()).hexdigest()[:8], 16)
+    ds.PixelData = pixels(seed).tobytes()
+    return ds
+
+
+def write(ds: Dataset, path: Path, transfer_syntax: str = ExplicitVRLittleEndian) -> Path:
+    """Write one file with its meta information, big endian included."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    meta.TransferSyntaxUID = transfer_syntax
+    ds.file_meta = meta
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+def write_series(folder: Path, patient: str = "P1", series: str = "T2", n: int = 5, **changes: Any) -> list[Path]:
+    """Write a series into files without extension, in an order that says nothing; None deletes a tag.
+
+    A callable change gets the index of the slice.
+    """
+    paths = []
+    for index in range(n):
+        ds = axial_t2(patient, series, index)
+        for keyword, value in changes.items():
+            if value is None:
+                delattr(ds, keyword)
+            else:
+                setattr(ds, keyword, value(index) if callable(value) else value)
+        paths.append(write(ds, folder / hashlib.sha256(f"{series}/{index}".encode()).hexdigest()[:10]))
+    return paths
+
+
+def item(**values: Any) -> Sequence:
+    """Give a sequence of one item."""
+    ds = Dataset()
+    for keyword, value in values.items():
+        setattr(ds, keyword, value)
+    return Sequence([ds])
+
+
+def enhanced_t2(patient: str = "P1", series: str = "E", n: int = 5) -> Dataset:
+    """Give an enhanced multi-frame axial T2, frames from cranial to caudal."""
+    ds = axial_t2(patient, series, 0)
+    for keyword in PER_FRAME:
+        delattr(ds, keyword)
+    ds.SOPClassUID = ENHANCED_MR
+    ds.NumberOfFrames = n
+    ds.EchoPulseSequence = "SPIN"
+    ds.EchoPlanarPulseSequence = "NO"
+    shared = Dataset()
+    shared.MRTimingAndRelatedParametersSequence = item(RepetitionTime=4000.0)
+    shared.MREchoSequence = item(EffectiveEchoTime=100.0)
+    shared.MRModifierSequence = item(InversionRecovery="NO", SpectrallySelectedSuppression="NONE")
+    shared.PixelMeasuresSequence = item(PixelSpacing=[0.5, 0.5], SliceThickness=3.0)
+    shared.PlaneOrientationSequence = item(ImageOrientationPatient=list(AXIAL))
+    ds.SharedFunctionalGroupsSequence = Sequence([shared])
+    frames = []
+    for index in range(n):
+        frame = Dataset()
+        frame.PlanePositionSequence = item(ImagePositionPatient=[-8.0, -8.0, -3.0 * index])
+        frame.PixelValueTransformationSequence = item(RescaleSlope=1.0 + index, RescaleIntercept=0.0)
+        frames.append(frame)
+    ds.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    ds.PixelData = pixels(7, n).tobytes()
+    return ds

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Installs what the tests need besides Python packages, where it is missing: dciodvfy, which checks DICOM files, and
+# Chromium, which checks HTML reports. Debian and Ubuntu.
+set -eu
+missing=""
+command -v dciodvfy >/dev/null || missing="$missing dicom3tools"
+command -v chromium >/dev/null || command -v chromium-browser >/dev/null || missing="$missing chromium"
+[ -n "$missing" ] || exit 0
+as_root=""
+[ "$(id -u)" = 0 ] || as_root="sudo"
+$as_root apt-get update -qq
+# shellcheck disable=SC2086
+$as_root apt-get install -y --no-install-recommends $missing
