@@ -15,6 +15,8 @@ import pytest
 import simulated_runs
 from conftest import ROOT
 from PIL import Image
+from scipy.special import expit
+from scipy.stats import t
 from sklearn.metrics import roc_auc_score
 
 from scripts.__main__ import main
@@ -199,6 +201,33 @@ def test_the_page_says_phantom_and_needs_nothing_but_itself(study):
     assert page.count("data:image/png;base64,") == 12
 
 
+def has_proc():
+    probe = ["Rscript", "-e", "quit(status = !requireNamespace('pROC', quietly = TRUE))"]
+    return shutil.which("Rscript") is not None and subprocess.run(probe, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not has_proc(), reason="R with the package pROC is not installed")
+def test_pooled_and_patient_level_auc_equal_those_of_r(content, counted, tmp_path):
+    """An independent route: pROC's areas, and DeLong's variance where each patient has one row."""
+    counted.to_csv(tmp_path / "slices.csv", index=False)
+    script = """
+        suppressMessages(library(pROC)); d <- read.csv(commandArgs(TRUE)[1])
+        p <- merge(aggregate(label ~ patient_id, d, max), aggregate(logit ~ patient_id, d, max))
+        area <- function(x) roc(x$label, x$logit, levels = c(0, 1), direction = "<")
+        cat(format(c(auc(area(d)), auc(area(p)), var(area(p))), digits = 15))"""
+    (tmp_path / "areas.R").write_text(script)
+    command = ["Rscript", tmp_path / "areas.R", tmp_path / "slices.csv"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    pooled, patients, variance = (float(number) for number in shown.split())
+    assert content["pooled"]["auc"]["value"] == pytest.approx(pooled, abs=1e-9)
+    rule = content["patient_level"]["rules"]["max"]["auc"]
+    assert rule["value"] == pytest.approx(patients, abs=1e-9)
+    free = content["patient_level"]["n_compression_free_patients"]
+    half = t.ppf(0.975, min(free, 60 - free) - 1) * np.sqrt(variance) / (patients * (1 - patients))
+    ends = expit(np.array([-half, half]) + np.log(patients / (1 - patients)))
+    assert [rule["low"], rule["high"]] == pytest.approx(ends, abs=1e-6)
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 def test_chromium_shows_every_figure_of_the_page(study, tmp_path):
     probe = """<script>addEventListener("load", () => { document.body.dataset.shown = [...document.images]
@@ -207,7 +236,7 @@ def test_chromium_shows_every_figure_of_the_page(study, tmp_path):
     (tmp_path / "probe.html").write_text(page.replace("</body>", probe))
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
     command = ["chromium", *options, "--virtual-time-budget=5000", "--dump-dom", (tmp_path / "probe.html").as_uri()]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
     assert 'data-shown="12 of 12"' in shown
     headings = re.findall(r"<h2[^>]*>([^<]+)</h2>", shown)
     assert headings[:4] == ["What was asked", "The answer in short", "Data", "Results, internal cohort"]

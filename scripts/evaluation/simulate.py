@@ -214,7 +214,7 @@ def document(repetitions: int, null_repetitions: int, seed: int) -> str:
     settings = {
         f"{k} patients{', unlike' if unlike else ''}, {title}": type_one(population, k, unlike, null_repetitions, seed)
         for title, population in POPULATIONS.items()
-        for k, unlike in ((40, False), (88, False), (88, True))
+        for k, unlike in ((30, False), (88, False), (88, True))
     }
     return "\n".join([*lines, *table(settings, rejection_cell, "test"), ""])
 

@@ -60,6 +60,8 @@ def report(
         raise InputError("no run given; usage: python -m scripts report RUN --out DIR")
     if margin < 0:
         raise InputError(f"--margin must be 0 or above, got {margin}")
+    if seed < 0:
+        raise InputError(f"--seed must be 0 or above, got {seed}")
     folder = Path(out)
     inside = read_cohort("internal", Path(runs[0]), optional(cohort), optional(patients))
     outside = None
