@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from .datalists import facts
 from .datasets import SliceDataset
 from .errors import InputError
-from .files import replacing
+from .files import read_json, replacing
 
 # settings that change what the weights mean
 SETTINGS = ("architecture", "head", "image_size", "crop_fraction", "profile")
@@ -79,7 +81,7 @@ def load_network(path: str | Path, network: nn.Module, settings: Mapping[str, An
     """Load weights into a network and say what they are.
 
     Returns:
-        ``weights_sha256``, ``trained_on_phantom`` and ``epoch``, for the results made with them.
+        ``weights_sha256``, ``trained_on_phantom``, ``epoch`` and ``pos_weight``, for the results made with them.
 
     Raises:
         InputError: see `read`; also where the weights do not fit the network.
@@ -91,9 +93,29 @@ def load_network(path: str | Path, network: nn.Module, settings: Mapping[str, An
         "weights_sha256": sha256(path),
         "trained_on_phantom": bool(trained_on.get("phantom", False)),
         "epoch": content.get("epoch"),
+        "pos_weight": content.get("pos_weight"),
     }
 
 
-def about_run(settings: Mapping[str, Any], dataset: SliceDataset, seed: int) -> dict[str, Any]:
+def about_run(settings: Mapping[str, Any], dataset: SliceDataset, seed: int, pos_weight: float) -> dict[str, Any]:
     """Add to a run's settings what its network is trained on."""
-    return {**settings, "trained_on": dataset.facts(), "seed": seed}
+    return {**settings, "trained_on": dataset.facts(), "seed": seed, "pos_weight": pos_weight}
+
+
+def about_results(checkpoint: Mapping[str, Any], datalist: str, bundle_root: str, seed: int) -> dict[str, Any]:
+    """Collect what every result of an evaluation carries: the model, the slices, the seed and the software.
+
+    Args:
+        checkpoint: what `load_network` gave.
+        datalist: the datalist whose slices are evaluated.
+        bundle_root: folder of the bundle, for the model's version.
+        seed: seed of the evaluation.
+    """
+    metadata = read_json(Path(bundle_root) / "configs" / "metadata.json")
+    return {
+        **checkpoint,
+        "model_version": metadata["version"],
+        "datalist_sha256": facts(datalist)["datalist_sha256"],
+        "seed": seed,
+        "versions": {name: version(name) for name in ("monai", "numpy", "scikit-learn", "torch", "torchvision")},
+    }

@@ -18,7 +18,7 @@ import torch
 from conftest import ROOT, SMALL
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from scripts import checkpoints
+from scripts import checkpoints, datalists
 from scripts.errors import InputError
 from scripts.runner import run_config
 
@@ -102,6 +102,10 @@ def test_evaluation_writes_every_held_out_slice_once(cohort, evaluated):
     assert metrics["n_slices"] == len(held_out)
     assert metrics["phantom"] is True
     assert metrics["weights_sha256"] == checkpoints.sha256(evaluated / "models" / "model.pt")
+    assert metrics["datalist_sha256"] == datalists.facts(cohort / "datalist.json")["datalist_sha256"]
+    assert metrics["model_version"] == json.loads((ROOT / "configs" / "metadata.json").read_text())["version"]
+    assert metrics["pos_weight"] == 3.8
+    assert metrics["versions"]["torch"] == torch.__version__.split("+")[0]
     assert (evaluated / "roc.png").is_file()
 
 
