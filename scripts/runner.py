@@ -35,8 +35,10 @@ def under_monai_bundle() -> bool:
 def show_input_errors(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print the message alone where an `InputError` began it; anything else keeps its traceback."""
     first = first_error(error)
-    if isinstance(first, InputError):
-        sys.stderr.write(f"error: {first}\n")
+    unknown_run = isinstance(first, ValueError) and str(first).startswith("run ID")
+    if isinstance(first, InputError) or unknown_run:
+        hint = " The configs of this bundle have `run`, and train.json also `training`." if unknown_run else ""
+        sys.stderr.write(f"error: {first}{hint}\n")
     else:
         sys.__excepthook__(kind, error, trace)
 
