@@ -24,6 +24,7 @@ from scripts.console import say
 from scripts.errors import InputError
 from scripts.files import read_json, replacing, write_json
 from scripts.phantom import make_cohort
+from scripts.runner import prepare
 from scripts.series import SeriesDataset
 from scripts.transforms import to_network_input
 
@@ -52,6 +53,7 @@ def export(bundle: str = "build/cervical_cord_compression", weights: str = "", o
     if not (root / "configs" / "inference.json").is_file():
         raise InputError(f"{bundle} is no packed bundle; make one with `python -m bundle assemble`")
     folder = Path(out).resolve() if out else root.parent / "exports"
+    prepare([str(folder)])
     checkpoint = Path(weights) if weights else root / "models" / "model.pt"
     parser = ConfigParser(read_json(root / "configs" / "inference.json"))
     parser["bundle_root"], parser["device"] = str(root), torch.device("cpu")
@@ -129,6 +131,7 @@ def write_onnx(network: nn.Module, path: Path, slices: torch.Tensor) -> Run:
             output_names=["pred"],
             dynamic_axes={"image": {0: "batch"}, "pred": {0: "batch"}},
             use_trace=True,
+            verbose=False,
         )
     with replacing(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
