@@ -204,7 +204,8 @@ def test_every_export_agrees_with_the_network_on_slices(packed, axial_series, sm
     torch.jit.load(str(tmp_path / "model.ts"), _extra_files=extra)
     assert json.loads(extra["inference.json"]) == read_json(packed / "configs" / "inference.json")
     metadata = read_json(packed / "configs" / "metadata.json")
-    weights = {"weights_sha256": checkpoints.sha256(small_weights), "trained_on_phantom": True, "epoch": None}
+    known = {"trained_on_phantom": True, "epoch": None, "pos_weight": None}
+    weights = {"weights_sha256": checkpoints.sha256(small_weights), **known}
     assert json.loads(extra["metadata.json"]) == {**metadata, "weights": weights}
 
 
