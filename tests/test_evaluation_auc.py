@@ -87,7 +87,7 @@ def test_obuchowski_equals_delong_where_each_patient_has_one_slice():
     paired = comparisons.paired_auc(HELPED, KG_SCORE, PROTEIN, each(HELPED))
     plain = delong.delong_paired(HELPED, KG_SCORE, PROTEIN, each(HELPED))
     assert paired.standard_error == pytest.approx(plain.standard_error, rel=1e-12)
-    found, half = auc.pooled_auc(HELPED, KG_SCORE, each(HELPED)), 1.959963985 * 0.102821609
+    found, half = auc.obuchowski_auc(HELPED, KG_SCORE, each(HELPED)), 1.959963985 * 0.102821609
     assert [logit(found.high) - logit(found.value), logit(found.value) - logit(found.low)] == pytest.approx(
         [half / 1.959963985 * t.ppf(0.975, 11) / (found.value * (1 - found.value))] * 2, rel=1e-6
     )
@@ -151,7 +151,7 @@ def test_jackknife_equals_leaving_each_patient_out(cohort):
         keep = cohort.patients != patient
         left.append(logit(roc_auc_score(cohort.labels[keep], cohort.logits[keep])))
     value = roc_auc_score(cohort.labels, cohort.logits)
-    found = auc.jackknife_pooled_auc(cohort.labels, cohort.logits, cohort.patients)
+    found = auc.pooled_auc(cohort.labels, cohort.logits, cohort.patients)
     informative = min(len(set(cohort.patients[cohort.labels == x])) for x in (0, 1))
     half = t.ppf(0.975, informative - 1) * np.sqrt(39 / 40 * ((left - np.mean(left)) ** 2).sum())
     assert [found.low, found.high] == pytest.approx([expit(logit(value) - half), expit(logit(value) + half)], rel=1e-9)

@@ -21,7 +21,7 @@ from scipy.stats import norm
 from ..console import progress, say
 from ..files import write_text
 from .agreement import bland_altman, icc_a1, kappa
-from .auc import components, covariance, interval_of, jackknife_pooled_auc, pooled_auc
+from .auc import components, covariance, interval_of, obuchowski_auc, pooled_auc
 from .bootstrap import bootstrap_pooled_auc, win_matrix
 from .calibration import assess
 from .comparisons import paired_auc, paired_mean, paired_proportion, subgroup_mean, subgroup_pooled
@@ -45,8 +45,8 @@ def estimates(c: Cohort, resampled: bool, seed: int = 0) -> Iterator[tuple[str, 
     """
     y, s, p, n = c.labels, c.logits, c.patients, len(c.labels)
     parts = components(y, s, p)
+    yield "pooled AUC: jackknife over patients, logit, t (recommended)", pooled_auc(y, s, p)
     yield "pooled AUC: Obuchowski, logit, t", interval_of(parts, n)
-    yield "pooled AUC: jackknife over patients, logit, t", jackknife_pooled_auc(y, s, p)
     aucs, others = patient_aucs(y, s, p), patient_aucs(y, c.second, p)
     if resampled:
         yield "pooled AUC: percentile bootstrap (plain)", bootstrap_pooled_auc(y, s, p, seed=seed, repetitions=999)
@@ -76,7 +76,7 @@ def estimates(c: Cohort, resampled: bool, seed: int = 0) -> Iterator[tuple[str, 
     yield "Bland-Altman lower limit", agreement.lower_limit
     yield "Bland-Altman upper limit", agreement.upper_limit
     reference, rules = patient_scores(y, s, expit(s), p)
-    yield "patient-level AUC, largest logit", pooled_auc(reference, rules["max"], np.arange(len(reference)))
+    yield "patient-level AUC, largest logit", obuchowski_auc(reference, rules["max"], np.arange(len(reference)))
     inside = np.arange(int(p[-1]) + 1) % 2 == 0
     if resampled:
         k = int(p[-1]) + 1

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..evaluation.agreement import bland_altman, icc_a1
-from ..evaluation.auc import pooled_auc
+from ..evaluation.auc import obuchowski_auc, pooled_auc
 from ..evaluation.coding import Coding, code_patient
 from ..evaluation.estimates import NAN, Estimate, Floats, Ints, defined
 from ..evaluation.operating_points import youden
@@ -107,7 +107,7 @@ def patient_level(s: Scored, operating: Operating, validation: Predictions | Non
     content: dict[str, Any] = {"n_patients": len(reference), "n_compression_free_patients": free, "rules": {}}
     chosen = rules(scored(validation.slices), operating) if validation else None
     for name, score in scores.items():
-        rule: dict[str, Any] = {"auc": pooled_auc(reference, score, each)}
+        rule: dict[str, Any] = {"auc": obuchowski_auc(reference, score, each)}
         if free == 0:
             rule["auc"] = Estimate(NAN, NAN, NAN, len(reference), len(s.labels), "no patient is free of compression")
         point = youden(chosen[0], chosen[1][name], np.arange(len(chosen[0]))) if chosen else None

@@ -18,7 +18,7 @@ NAMES = {
     "mean_auc": "AUC per patient, mean",
     "median_auc": "AUC per patient, median",
     "average_precision": "average precision",
-    "auc_jackknife": "AUC pooled, interval by jackknife (covers best below 30 patients)",
+    "auc_obuchowski": "AUC pooled, interval by Obuchowski's variance",
     "auc_percentile_bootstrap": "AUC pooled, interval by percentile bootstrap (plain, too narrow in few patients)",
     "sensitivity": "sensitivity",
     "specificity": "specificity",

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score
 
-from ..evaluation.auc import jackknife_pooled_auc, pooled_auc
+from ..evaluation.auc import obuchowski_auc, pooled_auc
 from ..evaluation.bootstrap import bootstrap_pooled_auc
 from ..evaluation.calibration import Assessment, assess
 from ..evaluation.estimates import NAN, Comparison, Estimate, Floats, Ints, defined
@@ -60,7 +60,7 @@ def discrimination(s: Scored, operating: Operating, seed: int) -> dict[str, Any]
     note = "biased upwards in few slices; no interval is offered" if both else "all slices have the same label"
     pooled: dict[str, Any] = {
         "auc": pooled_auc(y, x, p),
-        "auc_jackknife": jackknife_pooled_auc(y, x, p),
+        "auc_obuchowski": obuchowski_auc(y, x, p),
         "auc_percentile_bootstrap": plain,
         "average_precision": Estimate(precision, NAN, NAN, len(s.ids), len(y), note),
         **rates(confusion(y, x, p, 0.0)),
