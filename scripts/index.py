@@ -45,7 +45,7 @@ def index(folder: str, out: str = "index.csv", workers: int = 2, decode: bool = 
     Args:
         folder: the folder to look through.
         out: the table to write; the other two are named after it.
-        workers: processes that read headers, this one included.
+        workers: processes that read headers, this one included, at most; below 4,096 files this one suffices.
         decode: also decode compressed slices of accepted stacks, so that damaged ones are refused.
         benchmark: also time a plain one-process pydicom loop over the same files, and print how much faster this is.
     """

@@ -85,7 +85,7 @@ def read_header(path: str | Path) -> Header:
         UnreadableError: the file cannot be opened or is not DICOM.
     """
     try:
-        with Path(path).open("rb", buffering=0) as stream:
+        with open(path, "rb", buffering=0) as stream:  # noqa: PTH123, half the time of pathlib's, once per file
             start = stream.read(FIRST_BYTES)
             header = parse(io.BytesIO(start), start) if len(start) < FIRST_BYTES else parse_long(stream, start)
     except OSError as error:
@@ -133,7 +133,7 @@ def parse(stream: BinaryIO, start: bytes) -> Header:
         return tag in PIXELS
 
     generator = data_element_generator(stream, implicit, little_endian, at_pixels, specific_tags=list(TAGS))
-    fields = {TAGS[element.tag]: element for element in generator if element.tag in TAGS}
+    fields = {TAGS[tag]: element for element in generator if (tag := int(element.tag)) in TAGS}
     if not syntax and offset == 0:  # as old as files without a preamble are, they cannot say
         syntax = EXPLICIT_BIG_ENDIAN if not little_endian else f"1.2.840.10008.1.2{'' if implicit else '.1'}"
     return Header(fields, syntax, little_endian, found[0] if found else None)

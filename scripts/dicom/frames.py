@@ -29,6 +29,7 @@ PER_SLICE = {
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 }  # fmt: skip
 FACT_KEYWORDS = tuple(keyword for keyword in KEYWORDS if keyword not in PER_SLICE)
+PLAIN = (bytes, str)
 # how the images of scripts.phantom say what they are, beside QualityControlImage
 PHANTOM_COMMENT = "Synthetic phantom"
 
@@ -173,7 +174,7 @@ def raw_value(element: Any) -> object:
     if element is None:
         return None
     value = element.value
-    return element.VR, value if isinstance(value, bytes | str | None) else repr(value)
+    return element.VR, value if value is None or isinstance(value, PLAIN) else repr(value)
 
 
 def facts_of(fields: Fields, header: Header, multi_frame: bool) -> Facts:

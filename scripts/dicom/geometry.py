@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -23,7 +24,8 @@ def alike(first: Sequence[float], second: Sequence[float]) -> bool:
     return all(dot > SAME_DIRECTION for dot in dots)
 
 
-def orthonormal(orientation: Sequence[float]) -> bool:
+@lru_cache(maxsize=1024)
+def orthonormal(orientation: tuple[float, ...]) -> bool:
     """Say whether six numbers are two perpendicular unit vectors."""
     if len(orientation) != 6:
         return False
@@ -34,16 +36,24 @@ def orthonormal(orientation: Sequence[float]) -> bool:
 
 
 def axes(frame: Frame) -> np.ndarray | None:
-    """Give row direction, column direction and normal, shape (3, 3); None unless they are orthonormal."""
-    if not orthonormal(frame.orientation):
+    """Give row direction, column direction and normal, shape (3, 3), read-only; None unless they are orthonormal."""
+    return axes_of(frame.orientation)
+
+
+@lru_cache(maxsize=1024)
+def axes_of(orientation: tuple[float, ...]) -> np.ndarray | None:
+    """Give the axes of an ImageOrientationPatient."""
+    if not orthonormal(orientation):
         return None
-    row, column = np.reshape(frame.orientation, (2, 3))
+    row, column = np.reshape(orientation, (2, 3))
     lengths = np.linalg.norm([row, column], axis=1)
     normal = np.cross(row, column)
     normal /= np.linalg.norm(normal)
     if normal[np.abs(normal).argmax()] < 0:
         normal = -normal
-    return np.stack([row / lengths[0], column / lengths[1], normal + 0.0])
+    directions = np.stack([row / lengths[0], column / lengths[1], normal + 0.0])
+    directions.flags.writeable = False
+    return directions
 
 
 def plane_of(frame: Frame) -> tuple[str, float | None]:

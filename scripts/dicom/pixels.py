@@ -34,7 +34,7 @@ def pixel_problem(path: str, header: Header, n_frames: int) -> str:
     samples = number(header.fields.get("SamplesPerPixel"))
     if samples is None or samples < 1:
         return "SamplesPerPixel is missing or no positive number"
-    size = Path(path).stat().st_size
+    size = os.stat(path).st_size  # noqa: PTH116, half the time of pathlib's, once per file
     if header.transfer_syntax in NATIVE:
         n_bytes = int(whole["Rows"] or 0) * int(whole["Columns"] or 0) * int(samples) * n_frames * allocated // 8
         return native_problem(header.pixels, n_bytes, size)

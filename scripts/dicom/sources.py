@@ -18,6 +18,8 @@ from .frames import Facts, Frame, read_frames
 from .stacks import Stack, assemble
 
 CHUNK = 64
+# a process that starts up takes the time of reading about a thousand headers
+FILES_PER_PROCESS = 4096
 Paths = str | Path | Sequence[str | Path]
 Read = tuple[list[Frame], list[tuple[str, str]]]
 
@@ -88,7 +90,7 @@ def scan(
 
     Args:
         paths: a folder (any nesting, any file names), a file, or a list of either.
-        workers: processes, this one included; None takes one per core where there are many files.
+        workers: processes at most, this one included; None allows one per core. Few files are read in this one alone.
         watch: wraps the iteration over chunks of ``CHUNK`` files, given their number, e.g. to show progress.
 
     Returns:
@@ -99,8 +101,7 @@ def scan(
     """
     files = files_below(paths)
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-    if workers is None:
-        workers = (os.cpu_count() or 1) if len(chunks) > 8 else 1
+    workers = min(os.cpu_count() or 1 if workers is None else workers, 1 + len(files) // FILES_PER_PROCESS)
     known: dict[Facts, Facts] = {}
     frames: list[Frame] = []
     unreadable: list[tuple[str, str]] = []

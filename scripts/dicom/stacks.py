@@ -118,17 +118,10 @@ def sort_key(frame: Frame) -> tuple[object, ...]:
 def by_geometry(frames: Sequence[Frame]) -> list[list[Frame]]:
     """Part frames that differ in grid, direction or kind of image."""
     by_kind: dict[tuple[object, ...], list[Frame]] = defaultdict(list)
+    kinds: dict[int, tuple[object, ...]] = {}
     for frame in frames:
-        facts = frame.facts
-        by_kind[
-            facts.sop_class_uid,
-            facts.modality,
-            (facts.rows, facts.columns, rounded(facts.row_spacing_mm), rounded(facts.column_spacing_mm)),
-            (facts.samples, facts.photometric, facts.lossy, only_compressed(facts)),
-            (facts.image_type, facts.sequence, facts.sequence_name, facts.b_value, facts.echo_number),
-            (rounded(facts.te_ms, 1), rounded(facts.ti_ms, 0), weighting(facts), fat_suppression(facts)),
-            (len(frame.origin_mm), orthonormal(frame.orientation)),
-        ].append(frame)
+        kind = kinds.get(id(frame.facts)) or kinds.setdefault(id(frame.facts), kind_of(frame.facts))
+        by_kind[(*kind, len(frame.origin_mm), orthonormal(frame.orientation))].append(frame)
     groups = []
     for kind in sorted(by_kind, key=repr):
         clusters: list[tuple[tuple[float, ...], list[Frame]]] = []
@@ -141,6 +134,18 @@ def by_geometry(frames: Sequence[Frame]) -> list[list[Frame]]:
                 clusters.append((frame.orientation, [frame]))
         groups += [sorted(members, key=sort_key) for _, members in clusters]
     return groups
+
+
+def kind_of(facts: Facts) -> tuple[object, ...]:
+    """Give what parts stacks."""
+    return (
+        facts.sop_class_uid,
+        facts.modality,
+        (facts.rows, facts.columns, rounded(facts.row_spacing_mm), rounded(facts.column_spacing_mm)),
+        (facts.samples, facts.photometric, facts.lossy, only_compressed(facts)),
+        (facts.image_type, facts.sequence, facts.sequence_name, facts.b_value, facts.echo_number),
+        (rounded(facts.te_ms, 1), rounded(facts.ti_ms, 0), weighting(facts), fat_suppression(facts)),
+    )
 
 
 def rounded(value: float | None, n_digits: int = 3) -> float | None:
@@ -233,6 +238,8 @@ def without_copies(frames: list[Frame], defects: list[str]) -> tuple[list[Frame]
         copies[frame.sop_uid or frame.path, frame.frame].append(frame)
     left_out: set[str] = set()
     for group in copies.values():
+        if len(group) == 1:
+            continue
         group.sort(key=lambda one: (bool(one.problem), repr(one.facts), one.path))
         first, *others = group
         left_out.update(one.path for one in others)
