@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import datalists
+from . import datalists, slice_tables
 from .console import say
 from .dicom import Stack, judge, scan
 from .errors import InputError
@@ -18,7 +18,7 @@ from .leaks import leaks, shown
 from .splits import fold_patients, leave_site_out, rounding, split_patients
 from .tables import spreadsheet_hint
 
-SCHEMES = ("holdout", "folds", "leave-site-out")
+SCHEMES = ("holdout", "folds", "leave-site-out", "external")
 SHOWN = 5
 
 
@@ -43,7 +43,7 @@ def split(
     folds: int = 5,
     force: bool = False,
 ) -> int:
-    """Divide labelled patients into training, validation and testing, and write datalist.json.
+    """Divide labelled patients into training, validation and testing, and write datalist.json and slices.csv.
 
     Patients are divided, never slices, and each site gives the same shares: by default 25 % of its patients to the
     holdout (testing), and of the rest 25 % to validation. Before anything is written, both sides of every division are
@@ -57,7 +57,8 @@ def split(
         patients: CSV with patient_id, site and what else is known of the patients.
         dicom: the folder with the images, any nesting; they are named in the datalist relative to its folder.
         out: the datalist to write, in the images' folder or above it; folds and sites add their name to it.
-        scheme: holdout, folds (grouped cross-validation), or leave-site-out (one datalist per site).
+        scheme: holdout, folds (grouped cross-validation), leave-site-out (one datalist per site), or external (nobody
+            is trained on: all are for testing).
         seed: seed of the division; the same seed gives the same division whatever the order of files and rows.
         holdout: share of each site's patients for testing.
         validation: share of each site's other patients for validation.
@@ -86,7 +87,11 @@ def split(
     notes += check_sites(sites, people, scheme, force)
     divisions = divide(sites, scheme, seed, holdout, validation, folds)
     check_leaks(entries, divisions, folder)
+    used = {datalists.key(one) for one in entries}
+    rows = slice_tables.rows_of(stacks, used)
+    slice_tables.write(folder / "slices.csv", rows)
     facts = {
+        "phantom": any(stack.phantom for stack in stacks if stack.series_uid in {uid for uid, _, _ in used}),
         "scheme": scheme,
         "holdout": holdout,
         "validation_share": validation,
@@ -204,7 +209,7 @@ def check_unlabelled(final: Sequence[Label], stacks: Iterable[Stack], force: boo
 def check_sites(sites: Mapping[str, str], people: Mapping[str, Patient], scheme: str, force: bool) -> list[str]:
     """Refuse sites whose only patient cannot be on both sides."""
     alone = [name for name, site in sites.items() if list(sites.values()).count(site) == 1]
-    if not alone or scheme == "leave-site-out":
+    if not alone or scheme in ("leave-site-out", "external"):
         return []
     where = f"{people[alone[0]].where}: site {sites[alone[0]]!r} has one patient ({alone[0]})"
     if not force:
@@ -247,6 +252,8 @@ def divide(
     if scheme == "leave-site-out":
         found = leave_site_out(sites, seed, validation)
         return {f"_{''.join(c if c.isalnum() else '-' for c in site)}": one for site, one in found.items()}
+    if scheme == "external":
+        return {"": dict.fromkeys(sites, "testing")}
     return {"": split_patients(sites, seed, holdout, validation)}
 
 

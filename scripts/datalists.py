@@ -21,7 +21,10 @@ SECTIONS = ("training", "validation", "testing")
 FIELDS = ("image", "label", "patient_id", "site", "series_uid", "sop_uid", "frame", "slice_index")
 
 
-def key(entry: Mapping[str, Any]) -> tuple[str, str, str]:
+Key = tuple[str, str, str]
+
+
+def key(entry: Mapping[str, Any]) -> Key:
     """Give what identifies a slice: ``(series_uid, sop_uid, frame)``; ``frame`` is empty for single-frame files."""
     return str(entry["series_uid"]), str(entry["sop_uid"]), str(entry.get("frame", ""))
 

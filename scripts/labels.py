@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .datalists import Key
 from .errors import InputError
 from .tables import Row, read_table, spreadsheet_hint
 
@@ -16,8 +17,6 @@ PATIENT_COLUMNS = ("region", "age", "sex", "weight", "height", "mjoa")
 ROLES = ("reference", "reader")
 EVALUABLE = "evaluable"
 HIGHEST_GRADE = 3
-
-Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True)

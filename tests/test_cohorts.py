@@ -30,6 +30,7 @@ from scripts.__main__ import main
 from scripts.cohorts import split
 from scripts.errors import InputError
 from scripts.leaks import check_split
+from scripts.phantom import make_cohort
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,45 @@ def test_folds_and_sites_get_a_datalist_each(cohort):
     south = json.loads((cohort / "datalist_South.json").read_text())
     assert {one["site"] for one in south["testing"]} == {"South"}
     assert {one["site"] for section in ("training", "validation") for one in south[section]} == {"North"}
+
+
+def test_the_scheme_external_trains_on_nobody(cohort):
+    content = run(cohort, scheme="external")
+    assert [content["counts"][name]["patients"] for name in datalists.SECTIONS] == [0, 0, N_PATIENTS]
+
+
+def test_slices_csv_says_where_each_slice_lies_and_keeps_what_others_added(cohort):
+    content = run(cohort)
+    rows = read_rows(cohort / "slices.csv")
+    used = {datalists.key(one): one for section in datalists.SECTIONS for one in content[section]}
+    assert {datalists.key(row) for row in rows} == set(used)
+    for row in rows:
+        header = dcmread(cohort / used[datalists.key(row)]["image"], stop_before_pixels=True)
+        assert float(row["position_mm"]) == pytest.approx(header.ImagePositionPatient[2], abs=1e-3)
+        assert float(row["thickness_mm"]) == header.SliceThickness
+        assert row["manufacturer"] == header.Manufacturer
+    rows[0]["level"], rows[0]["position_mm"] = "C5/C6", "17"
+    other = {**dict.fromkeys(rows[0], ""), "patient_id": "another", "series_uid": "1.2.3", "sop_uid": "1.2.4"}
+    write_rows(cohort / "slices.csv", [*rows, other])
+    run(cohort)
+    again = {datalists.key(row): row for row in read_rows(cohort / "slices.csv")}
+    assert again[datalists.key(rows[0])]["level"] == "C5/C6"
+    assert again[datalists.key(rows[0])]["position_mm"] != "17"
+    assert again["1.2.3", "1.2.4", ""]["patient_id"] == "another"
+
+
+def test_a_split_of_phantom_images_stays_a_phantom_cohort(cohort, tmp_path):
+    assert run(cohort)["phantom"] is False
+    folder = tmp_path / "phantom"
+    make_cohort(folder, patients=4, slices=3, matrix=64, distractors=False)
+    before = {datalists.key(row): row for row in read_rows(folder / "slices.csv")}
+    tables = {name: str(folder / f"{name}.csv") for name in ("labels", "patients")}
+    split(**tables, dicom=str(folder / "dicom"), out=str(folder / "datalist.json"), force=True)
+    assert all(one["phantom"] for one in datalists.load(folder / "datalist.json", "training"))
+    for key, row in {datalists.key(row): row for row in read_rows(folder / "slices.csv")}.items():
+        assert {name: row[name] for name in row if name != "position_mm"} == {
+            name: before[key][name] for name in row if name != "position_mm"
+        }
 
 
 def test_slices_that_are_not_evaluable_are_left_out_and_counted(cohort):

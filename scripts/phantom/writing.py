@@ -37,6 +37,7 @@ class Record:
     patient: dict[str, Any]
     entries: list[dict[str, Any]]  # of the datalist
     labels: list[dict[str, Any]]
+    slices: list[dict[str, Any]]
     truth: list[dict[str, Any]]
 
 
@@ -93,13 +94,21 @@ def record(
 ) -> Record:
     """Collect a patient's rows for the tables; images are named relative to the cohort's folder."""
     readings = [read(patient, truth, reader) for reader in range(len(READERS))]
-    entries, labels, rows = [], [], []
+    entries, labels, slices, rows = [], [], [], []
+    scan = patient.scan
+    machine = {"manufacturer": scan.vendor.manufacturer, "model": scan.model, "field_t": scan.field_strength_t}
     for number, (slice_truth, file) in enumerate(zip(truth, files, strict=True)):
         key = {"patient_id": patient.patient_id, "series_uid": file.series_uid, "sop_uid": file.sop_uid}
         image = file.path.relative_to(folder).as_posix()
         twin_image = twin_files[number].path.relative_to(folder).as_posix() if twin_files else ""
         place = {"frame": "", "slice_index": slice_truth.slice_index}
         entries.append({**key, **place, "image": image, "label": slice_truth.label, "site": patient.site.name})
+        where = {
+            "position_mm": round(slice_truth.z_mm, 3),
+            "thickness_mm": scan.thickness_mm,
+            "level": slice_truth.level,
+        }
+        slices.append({**key, **place, **where, **machine})
         read_labels = {reader: readings[i][number][0] for i, reader in enumerate(READERS)}
         values = {name: rounded(value) for name, value in asdict(slice_truth).items()}
         rows.append({**key, "frame": "", "image": image, "twin_image": twin_image, **values, **read_labels})
@@ -119,7 +128,7 @@ def record(
         "height": patient.height_m,
         "mjoa": patient.mjoa,
     }
-    return Record(attributes, entries, labels, rows)
+    return Record(attributes, entries, labels, slices, rows)
 
 
 def rounded(value: Any) -> Any:
