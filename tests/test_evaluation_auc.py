@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from scipy.special import expit, logit
 from scipy.stats import t
 from sklearn.metrics import roc_auc_score, roc_curve
@@ -271,3 +272,27 @@ def test_the_recommended_interval_covers(k, lowest):
         held += found.low <= truth <= found.high
     error = np.sqrt(lowest * (1 - lowest) / 300)
     assert lowest - 3 * error + 0.02 < held / 300 < 0.97 + 3 * error
+
+
+def test_the_simulation_lists_what_misses_its_goal_and_nothing_else():
+    def tally(percent, given=1000):
+        return simulate.Tally(held=int(percent * given / 100), given=given)
+
+    narrow, wide, right = tally(91), tally(98), tally(94)
+    columns = {
+        "15 patients, any": {"a": tally(60)},
+        "30 patients, any": {"a": narrow, "b": wide, "c": right},
+        "88 patients, any": {"a": right, "b": wide, "c": right},
+    }
+    assert simulate.missed(columns, simulate.coverage_goal, 1) == [
+        "- a: 91.0 (30 patients, any)",
+        "- b: 98.0 (88 patients, any)",
+    ]
+
+
+def test_the_committed_simulation_says_that_the_recommended_interval_holds_its_goal():
+    page = (ROOT / "docs" / "simulation.md").read_text(encoding="utf-8")
+    misses = page[page.index("## What misses") : page.index("## Coverage")]
+    assert page.count("(recommended)") == 2
+    assert "(recommended)" not in misses
+    assert "percentile bootstrap" in misses
