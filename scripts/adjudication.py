@@ -11,9 +11,10 @@ from typing import Any
 
 from .agreement import WEIGHTS, Agreement, agreement
 from .console import say
+from .datalists import Key
 from .errors import InputError
 from .files import write_csv
-from .labels import EVALUABLE, HIGHEST_GRADE, Key, Label, agreed, by_slice, natural, read_labels
+from .labels import EVALUABLE, HIGHEST_GRADE, Label, agreed, by_slice, natural, read_labels
 from .tables import Row, read_table
 
 SLICE = ("patient_id", "series_uid", "sop_uid", "frame")

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from . import datalists, slice_tables
 from .console import say
+from .datalists import Key
 from .dicom import Stack, judge, scan
 from .errors import InputError
 from .index import watch_headers
-from .labels import EVALUABLE, Key, Label, Patient, agreed, by_slice, read_labels, read_patients
+from .labels import EVALUABLE, Label, Patient, agreed, by_slice, read_labels, read_patients
 from .leaks import leaks, shown
 from .splits import fold_patients, leave_site_out, rounding, split_patients
 from .tables import spreadsheet_hint

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from .datalists import Key, key
 from .dicom import Stack
@@ -50,14 +49,17 @@ def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     columns = list(COLUMNS)
     if path.is_file():
         try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-            found = {key(row): row for row in table.to_dict("records")}
-        except (OSError, KeyError, ValueError) as error:
+            with path.open(newline="", encoding="utf-8-sig") as stream:
+                table = csv.DictReader(stream, strict=True)
+                found = {key(row): dict(row) for row in table}
+            if any(None in row for row in found.values()):
+                raise ValueError("a line has more cells than the head")
+        except (OSError, KeyError, ValueError, csv.Error) as error:
             raise InputError(
                 f"{path} is no table with the columns series_uid and sop_uid ({error}); move it away, and copy "
                 "the columns of your own into the new one"
             ) from error
-        columns += [name for name in table.columns if name not in COLUMNS]
+        columns += [name for name in table.fieldnames or () if name not in COLUMNS]
     for row in rows:
         found[key(row)] = {**found.get(key(row), {}), **row}
     write_csv(path, columns, [found[one] for one in sorted(found)])

@@ -127,6 +127,15 @@ def test_slices_csv_says_where_each_slice_lies_and_keeps_what_others_added(cohor
     assert again["1.2.3", "1.2.4", ""]["patient_id"] == "another"
 
 
+@pytest.mark.parametrize("text", ["name\nfoo\n", "series_uid,sop_uid\n1.2,1.3,surplus\n"])
+def test_a_slices_csv_that_is_something_else_is_not_overwritten(cohort, text):
+    (cohort / "slices.csv").write_text(text)
+    with pytest.raises(InputError, match=r"slices\.csv is no table with the columns series_uid and sop_uid"):
+        run(cohort)
+    assert (cohort / "slices.csv").read_text() == text
+    assert not (cohort / "datalist.json").exists()
+
+
 def test_a_split_of_phantom_images_stays_a_phantom_cohort(cohort, tmp_path):
     assert run(cohort)["phantom"] is False
     folder = tmp_path / "phantom"
