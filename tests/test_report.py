@@ -25,6 +25,7 @@ from scripts.errors import InputError
 from scripts.evaluation import calibration, operating_points, populations
 from scripts.recalibrate import recalibrate
 from scripts.report import operating, report
+from scripts.report.card import check_card, write_card
 
 LEAF = {"value", "low", "high", "n_patients", "n_slices"}
 
@@ -200,6 +201,43 @@ def test_the_page_says_phantom_and_needs_nothing_but_itself(study):
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", page)
     assert "url(" not in page
     assert page.count("data:image/png;base64,") == 12
+
+
+CARD = "# Card\n\n<!-- performance: begin -->\nof the last run\n<!-- performance: end -->\n\nafter\n"
+
+
+def test_the_model_card_takes_its_numbers_from_the_report(study, content):
+    card = study / "card.md"
+    card.write_text(CARD)
+    write_card(card, content)
+    text = card.read_text()
+    assert text.startswith("# Card\n\n<!-- performance: begin -->\n**Synthetic phantom, not patients.**")
+    assert text.endswith("<!-- performance: end -->\n\nafter\n")
+    assert "of the last run" not in text
+    rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("|")}
+    shown = content["pooled"]["auc"], content["external"]["pooled"]["auc"]
+    for leaf, cell in zip(shown, rows["AUC, all slices pooled"].strip("| ").split(" | ")[1:], strict=True):
+        assert cell == f"{leaf['value']:.3f} ({leaf['low']:.3f} to {leaf['high']:.3f})"
+    assert "Below 100" in text
+    assert "weights abababababab" in text
+    write_card(card, {**content, "phantom": False, "external": None})
+    assert "phantom" not in card.read_text().lower()
+    assert "| held-out patients |" in card.read_text()
+
+
+@pytest.mark.parametrize(
+    "text", ["# Card\n", CARD + CARD, "<!-- performance: end -->\n<!-- performance: begin -->\n", None]
+)
+def test_a_card_without_a_place_for_numbers_is_refused_before_any_work(study, tmp_path, text):
+    if text is not None:
+        (tmp_path / "card.md").write_text(text)
+    with pytest.raises(InputError, match=r"--card .*card\.md"):
+        report(str(study / "run"), out=str(tmp_path / "out"), card=str(tmp_path / "card.md"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_shipped_model_card_has_a_place_for_numbers():
+    assert "performance" in check_card(ROOT / "docs" / "README.md")
 
 
 def has_proc():

@@ -14,6 +14,7 @@ from ..console import say
 from ..errors import InputError
 from ..files import write_csv, write_json
 from . import codings, figures, operating, readers, subgroups
+from .card import check_card, write_card
 from .facts import MARK, check_phantom, describe, warnings_for
 from .inputs import Cohort, Predictions, read_cohort, read_predictions
 from .operating import Operating
@@ -35,6 +36,7 @@ def report(
     point: str = "paper_0.5",
     margin: float = 0.0,
     seed: int = 0,
+    card: str = "",
 ) -> None:
     """Turn predictions into evidence: report.json, figures and one HTML page, with patient-clustered intervals.
 
@@ -55,6 +57,7 @@ def report(
         point: operating point for coding, readers and mistakes.
         margin: largest difference of AUC that does not matter, for claims of equivalence; 0 makes none.
         seed: of everything that is resampled.
+        card: model card, e.g. docs/README.md, whose section on performance to write from this report.
     """
     if not runs:
         raise InputError("no run given; usage: python -m scripts report RUN --out DIR")
@@ -62,6 +65,8 @@ def report(
         raise InputError(f"--margin must be 0 or above, got {margin}")
     if seed < 0:
         raise InputError(f"--seed must be 0 or above, got {seed}")
+    if card:
+        check_card(Path(card))
     folder = Path(out)
     inside = read_cohort("internal", Path(runs[0]), optional(cohort), optional(patients))
     outside = None
@@ -94,6 +99,9 @@ def report(
     content["software"] = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
     write_json(folder / "report.json", content)
     write_page(folder, content)
+    if card:
+        write_card(Path(card), content)
+        say(f"wrote the section on performance of {card}")
     say(f"wrote {folder / 'report.html'} and {folder / 'report.json'}")
 
 

@@ -1,0 +1,84 @@
+"""The numbers of a report in a model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..files import write_text
+from .facts import PHANTOM as SYNTHETIC
+from .page import NAMES, interval, things
+
+BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
+PHANTOM = (
+    "**Synthetic phantom, not patients.** This bundle comes without clinical weights, so no performance is claimed for "
+    "patients. The numbers below prove the software, never the medicine."
+)
+POOLED = ("sensitivity", "specificity", "ppv", "npv", "f1")
+
+
+def check_card(path: Path) -> str:
+    """Read a model card that has a place for numbers.
+
+    Raises:
+        InputError: it has none, or several.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--card {path} cannot be read ({error}); expected a model card in Markdown") from error
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise InputError(
+            f"--card {path} needs one line {BEGIN} and below it one line {END}: the numbers go between them"
+        )
+    return text
+
+
+def write_card(path: Path, content: Mapping[str, Any]) -> None:
+    """Put the main numbers of a report between the marks of a model card, with their intervals.
+
+    Args:
+        path: the model card, a Markdown file with one line ``BEGIN`` and one line ``END``.
+        content: of report.json.
+    """
+    text = check_card(path)
+    head, tail = text[: text.index(BEGIN)], text[text.index(END) :]
+    write_text(path, f"{head}{BEGIN}\n{performance(content)}\n{tail}")
+
+
+def performance(content: Mapping[str, Any]) -> str:
+    """Give the section as Markdown: a table with one column per cohort, and where it comes from."""
+    who = "phantom patients" if content["phantom"] else "patients"
+    cohorts = {f"held-out {who}": content}
+    if content.get("external"):
+        cohorts[f"external {who}"] = content["external"]
+    rows: list[list[str]] = [["", *cohorts], ["---"] * (1 + len(cohorts))]
+    rows.append(["patients, slices", *(size(one["cohort"]) for one in cohorts.values())])
+    rows.append([NAMES["auc"], *(interval(one["pooled"]["auc"]) for one in cohorts.values())])
+    for name in ("mean_auc", "median_auc"):
+        rows.append([NAMES[name], *(interval(one["per_patient"][name]) for one in cohorts.values())])
+    for name in POOLED:
+        rows.append([NAMES[name], *(interval(one["pooled"][name]) for one in cohorts.values())])
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    facts = content["cohort"]["facts"]
+    sources = [
+        f"model version {facts.get('model_version', 'not recorded')}",
+        f"weights {str(facts.get('weights_sha256', 'not recorded'))[:12]}",
+        f"predictions {content['cohort']['predictions_sha256'][:12]}",
+    ]
+    preface = PHANTOM if content["phantom"] else ""
+    beware = " ".join(warning for warning in content["warnings"] if warning != SYNTHETIC)
+    note = (
+        "95 % intervals in brackets; slices of one patient are not taken as independent. Sensitivity and the lines "
+        "below it are at the paper's threshold, a raw sigmoid of 0.5. Written by `python -m scripts report --card` "
+        f"({', '.join(sources)})."
+    )
+    return "\n\n".join(filter(None, [preface, table, beware, note]))
+
+
+def size(cohort: Mapping[str, Any]) -> str:
+    """Say how many patients and slices a cohort has."""
+    slices = things(cohort["n_slices"], "slice")
+    return f"{things(cohort['n_patients'], 'patient')}, {slices}, {cohort['n_compressed_slices']:,} compressed"
