@@ -127,6 +127,8 @@ def run_config(files: Sequence[str], run_id: str = "run", **overrides: Any) -> C
     changes = {name.replace("__", "#"): value for name, value in overrides.items()}
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
+    # it warns of overlays in folders of their own, and names the logging file each time
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
     workflow = ConfigWorkflow(
         config_file=[str(ROOT / "configs" / name) for name in files],
         logging_file=str(ROOT / "configs" / "logging.conf"),

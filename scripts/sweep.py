@@ -9,11 +9,17 @@ from .errors import InputError
 from .experiments import COLUMNS, cohort_title, overlays, parse_overrides, run_experiment, write_table
 from .figures import bars
 from .files import read_json
-from .runner import ROOT
+from .runner import ROOT, run_config
 
 
 def sweep(
-    cohort: str, out: str, heads: str = "1,2,3,4,5,6,7", overlay: str = "", overrides: str = "", holdout: bool = False
+    cohort: str,
+    out: str,
+    heads: str = "1,2,3,4,5,6,7",
+    overlay: str = "",
+    overrides: str = "",
+    holdout: bool = False,
+    external: str = "",
 ) -> None:
     """Train the paper's heads under one protocol and compare them on the validation patients (its Table 3).
 
@@ -26,8 +32,12 @@ def sweep(
         heads: numbers of the heads, separated by commas.
         overlay: a config over train.json, e.g. configs/quickstart.json.
         overrides: config keys of train.json as JSON, e.g. '{"max_epochs": 5}'.
-        holdout: also carry the winner to the held-out patients, once the comparison is final.
+        holdout: also carry the winner to the held-out patients, once the comparison is final: OUT/winner, ready for
+            `python -m scripts report`.
+        external: with holdout, carry it to this cohort of other sites too: OUT/winner_external.
     """
+    if external and not holdout:
+        raise InputError("--external is for the winner alone; add --holdout true once the comparison is final")
     numbers = [part.strip() for part in heads.split(",") if part.strip()]
     unknown = [number for number in numbers if not (ROOT / "configs" / "heads" / f"model_{number}.json").is_file()]
     if unknown or not numbers:
@@ -46,9 +56,17 @@ def sweep(
     names = [f"{row['model']}: {row['hidden']}" for row in rows]
     say(f"figure: {bars(names, [row['val_loss'] for row in rows], 'validation loss', title, folder / 'sweep.png')}")
     say(f"lowest validation loss: head {winner['model']} ({winner['hidden']}), {winner['val_loss']:.4f}")
-    if holdout:
-        config = f"heads/model_{winner['model']}.json"
-        sections = ("validation", "testing")
-        run_experiment(folder / f"model_{winner['model']}", [*configs, config], cohort, sections, **changes)
-        metrics = folder / f"model_{winner['model']}" / "metrics.json"
-        say(f"the winner on the held-out patients: {metrics}")
+    if not holdout:
+        return
+    files = [*configs, f"heads/model_{winner['model']}.json", "evaluate.json"]
+    weights = str(folder / f"model_{winner['model']}" / "models")
+    journeys = [(cohort, "validation", "winner"), (cohort, "testing", "winner")]
+    for images, section, name in [*journeys, *([(external, "testing", "winner_external")] if external else [])]:
+        run_config(
+            files,
+            dataset_dir=images,
+            output_dir=str(folder / name),
+            ckpt_dir=weights,
+            validate__section=section,
+            **changes,
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -44,10 +45,14 @@ def test_a_sweep_compares_heads_by_validation_loss_and_carries_the_winner_to_the
     assert [(row["model"], int(row["head_parameters"])) for row in table] == [("1", 131_585), ("5", 197_377)]
     assert "synthetic phantom" in (tmp_path / "sweep.md").read_text()
     n_runs = len(trainings)
-    sweep.sweep(str(cohort), out=str(tmp_path), heads="1,5", overrides=OVERRIDES, holdout=True)
-    assert len(trainings) == n_runs + 1  # nothing again but the winner's holdout
+    sweep.sweep(str(cohort), out=str(tmp_path), heads="1,5", overrides=OVERRIDES, holdout=True, external=str(cohort))
+    assert len(trainings) == n_runs  # nothing is trained again
     winner = min(table, key=lambda row: float(row["val_loss"]))["model"]
-    assert [path.parent.name for path in tmp_path.glob("*/predictions.csv")] == [f"model_{winner}"]
+    weights = hashlib.sha256((tmp_path / f"model_{winner}" / "models" / "model.pt").read_bytes()).hexdigest()
+    for name in ("winner", "winner_external"):
+        assert json.loads((tmp_path / name / "metrics.json").read_text())["weights_sha256"] == weights
+    assert sorted(path.parent.name for path in tmp_path.glob("*/predictions.csv")) == ["winner", "winner_external"]
+    assert rows(tmp_path / "winner" / "predictions_validation.csv")
 
 
 def test_a_search_is_continued_where_it_stopped(cohort, tmp_path, trainings, monkeypatch):
@@ -90,6 +95,7 @@ def test_cross_validation_averages_folds(cohort, tmp_path):
     ("run", "message"),
     [
         (lambda c, o: sweep.sweep(c, out=o, heads="1,9"), "heads are 1 to 7"),
+        (lambda c, o: sweep.sweep(c, out=o, external=c), "--external is for the winner alone"),
         (lambda c, o: sweep.sweep(c, out=o, overrides="{max"), "must be a JSON object"),
         (lambda c, o: sweep.sweep(c, out=o, overrides='{"epochs": 3}'), "epochs, which configs/train.json does not"),
         (lambda c, o: sweep.sweep(c, out=o, overlay="none.json"), "overlay none.json does not exist"),
