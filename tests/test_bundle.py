@@ -126,7 +126,7 @@ def test_an_operating_point_that_is_not_there_is_refused(tmp_path, content, poin
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("version", "9.9.9", "pyproject.toml has version 0.1.0, metadata.json 9.9.9"),
+        ("version", "9.9.9", "pyproject.toml has version 0.2.0, metadata.json 9.9.9"),
         ("version", "9.9.9", "version 9.9.9 is not in metadata.json's changelog"),
         ("task", 3, "metadata.json, $.task: 3 is not of type 'string'"),
         ("authors", None, "'authors' is a required property"),
