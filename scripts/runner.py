@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import logging
 import os
 import sys
@@ -127,6 +128,7 @@ def run_config(files: Sequence[str], run_id: str = "run", **overrides: Any) -> C
     changes = {name.replace("__", "#"): value for name, value in overrides.items()}
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
+    gc.collect()  # networks of earlier runs, which trainers and handlers that refer to each other keep alive
     # it warns of overlays in folders of their own, and names the logging file each time
     logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
     workflow = ConfigWorkflow(

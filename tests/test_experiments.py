@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from conftest import SMALL
 from scripts import cross_validation, experiments, search, sweep
 from scripts.datalists import SECTIONS
 from scripts.errors import InputError
+from scripts.runner import run_config
 
 TINY = {**{name: value for name, value in SMALL.items() if name != "head"}, "max_epochs": 1, "min_epochs": 1}
 OVERRIDES = json.dumps(TINY)
@@ -53,6 +55,17 @@ def test_a_sweep_compares_heads_by_validation_loss_and_carries_the_winner_to_the
         assert json.loads((tmp_path / name / "metrics.json").read_text())["weights_sha256"] == weights
     assert sorted(path.parent.name for path in tmp_path.glob("*/predictions.csv")) == ["winner", "winner_external"]
     assert rows(tmp_path / "winner" / "predictions_validation.csv")
+
+
+def test_an_experiment_leaves_no_network_behind(cohort, tmp_path):
+    """Trainers and their handlers refer to each other; a search of a hundred trials would fill the memory."""
+    left = []
+    for number in range(2):
+        common = {"dataset_dir": str(cohort), "output_dir": str(tmp_path / str(number)), "head": [4]}
+        parser = run_config(["train.json"], run_id="train#trainer", **TINY, **common)
+        left.append(weakref.ref(parser.get_parsed_content("network")))
+        del parser
+    assert left[0]() is None
 
 
 def test_a_search_is_continued_where_it_stopped(cohort, tmp_path, trainings, monkeypatch):

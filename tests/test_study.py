@@ -20,10 +20,7 @@ LINES = re.search(r"^```\n(.*?)^```$", PAGE, re.M | re.S)[1].splitlines()
 # head, which the sweep varies, is not among them
 TINY = json.dumps({**{name: SMALL[name] for name in SMALL if name != "head"}, "max_epochs": 1, "min_epochs": 1})
 SHRUNK = {"--patients": "16", "--overrides": TINY, "--trials": "1"}
-ADDED = {
-    "phantom": ["--slices", "6", "--matrix", "64", "--distractors", "false"],
-    "sweep": ["--heads", "2,6"],
-}
+ADDED = {"phantom": ["--slices", "6", "--matrix", "64", "--distractors", "false"], "sweep": ["--heads", "2,6"]}
 
 
 def shrunk(line: str, folder) -> list[str]:
