@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import tempfile
 import zipfile
@@ -17,6 +16,7 @@ from scripts import checkpoints
 from scripts.console import say
 from scripts.errors import InputError
 from scripts.files import read_json, write_json, write_text
+from scripts.operating_points import Chosen, choose
 from scripts.runner import ROOT
 
 from .checks import LARGEST_WEIGHTS_BYTES, check
@@ -32,6 +32,7 @@ TRAVELS = (
     "docs/data_license.txt",
     "docs/figures/*.png",
     "scripts/**/*.py",
+    "scripts/report/page.html",
 )
 # MONAI Label shows the description beside the model
 PHANTOM_NOTE = " These weights were trained on a synthetic phantom: they know no real patient."
@@ -59,7 +60,7 @@ def assemble(
         weights: a checkpoint written by configs/train.json; without, the folder has no weights.
         url: where the weights can be downloaded once published; written to large_files.yml with their hash.
         local: pack for clients on this machine: the weights go into the folder whatever their size, without a URL.
-        operating_points: the operating_points.json of a run; its threshold becomes the one that clients use.
+        operating_points: the operating_points.json of a run; clients use its threshold and calibration.
         operating_point: which of its points, e.g. youden or sensitivity_95.
         force: replace an earlier packed folder.
     """
@@ -70,7 +71,8 @@ def assemble(
     content = checkpoints.read(weights) if weights else None
     if content is not None:
         require_settings(content, weights)
-    threshold = threshold_of(operating_points, operating_point) if operating_points else None
+    digest = checkpoints.sha256(weights) if weights else ""
+    chosen = choose(operating_points, operating_point, digest) if operating_points else None
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=target.parent) as folder:
         packed = Path(folder) / NAME
@@ -81,8 +83,8 @@ def assemble(
         if content is not None:
             describe_weights(packed, content, local)
             place_weights(packed, Path(weights), url, local)
-        if threshold is not None:
-            write_threshold(packed, threshold, f"operating point {operating_point}")
+        if chosen is not None:
+            write_operating_point(packed, chosen)
         problems = check(packed, local)
         if problems:
             raise InputError("the packed bundle is not right:\n  " + "\n  ".join(problems))
@@ -145,30 +147,16 @@ def place_weights(packed: Path, weights: Path, url: str, local: bool) -> None:
     write_text(packed / "large_files.yml", yaml.safe_dump({"large_files": [entry]}, sort_keys=False))
 
 
-def threshold_of(path: str, name: str) -> float:
-    """Read one operating point, kept as a raw logit, and give it as a probability.
-
-    Raises:
-        InputError: the file or the point is missing, or the point was not attained.
-    """
-    content = read_json(Path(path))
-    points = content.get("points") if isinstance(content, Mapping) else None
-    if not isinstance(points, Mapping) or name not in points:
-        raise InputError(f"{path} has no operating point {name!r}; it has {', '.join(points or {}) or 'none'}")
-    logit = points[name].get("logit")
-    if logit is None:
-        raise InputError(f"operating point {name!r} of {path} has no threshold: {points[name].get('status')}")
-    return 1 / (1 + math.exp(-float(logit)))
-
-
-def write_threshold(packed: Path, threshold: float, source: str) -> None:
-    """Write the threshold where all clients read it, and say in the metadata where it came from."""
+def write_operating_point(packed: Path, chosen: Chosen) -> None:
+    """Write threshold and calibration where all clients read them, and say in the metadata where they came from."""
     inference = read_json(packed / "configs" / "inference.json")
-    inference["displayable_configs"]["threshold"] = threshold
-    inference["threshold_source"] = source
+    inference["displayable_configs"]["threshold"] = chosen.threshold
+    inference["calibration"] |= {"slope": chosen.slope, "intercept": chosen.intercept}
+    inference["threshold_source"] = chosen.source
     write_json(packed / "configs" / "inference.json", inference)
     metadata = read_json(packed / "configs" / "metadata.json")
-    metadata["threshold"] = {"probability": threshold, "source": source}
+    calibration = {"slope": chosen.slope, "intercept": chosen.intercept}
+    metadata["threshold"] = {"probability": chosen.threshold, **calibration, "source": chosen.source}
     write_json(packed / "configs" / "metadata.json", metadata)
 
 

@@ -108,9 +108,15 @@ def check_keys(packed: Path) -> list[str]:
 
 def check_threshold(packed: Path, metadata: dict[str, Any]) -> list[str]:
     """Compare the threshold that clients use with the one the metadata explain."""
-    used = read_json(packed / "configs" / "inference.json")["displayable_configs"]["threshold"]
-    stated = metadata.get("threshold", {}).get("probability", used)
-    return [] if used == stated else [f"inference.json has threshold {used}, metadata.json {stated}"]
+    inference = read_json(packed / "configs" / "inference.json")
+    used = {name: inference["calibration"][name] for name in ("slope", "intercept")}
+    used["probability"] = inference["displayable_configs"]["threshold"]
+    stated = {**used, **metadata.get("threshold", {})}
+    return [
+        f"inference.json has the {'threshold' if name == 'probability' else name} {value}, metadata.json {stated[name]}"
+        for name, value in used.items()
+        if value != stated[name]
+    ]
 
 
 def check_instances(packed: Path) -> list[str]:

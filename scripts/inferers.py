@@ -67,8 +67,11 @@ class SeriesInferer(Inferer):
         sign: int = 1,
         test_time_average: bool = False,
         hotspots: bool = False,
+        slope: float = 1.0,
+        intercept: float = 0.0,
     ) -> None:
         super().__init__()
+        self.slope, self.intercept = float(slope), float(intercept)
         self.profile, self.batch_size = profile, int(batch_size)
         self.heatmap, self.layer, self.sign = heatmap, layer, int(sign)
         self.test_time_average, self.hotspots = test_time_average, hotspots
@@ -113,7 +116,8 @@ class SeriesInferer(Inferer):
             logits = torch.stack([one for one, _ in seen]).mean(0)
         if self.hotspots:
             raw = map_back([heat for _, heat in seen], views)
-        probability = torch.sigmoid(logits if self.sign > 0 else -logits)[:, :, None]
+        calibrated = self.intercept + self.slope * logits
+        probability = torch.sigmoid(calibrated if self.sign > 0 else -calibrated)[:, :, None]
         return torch.stack([logits[:, :, None].expand(-1, *size), normalise(raw) * probability, raw], dim=1)
 
     def view(self, slices: torch.Tensor, network: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:

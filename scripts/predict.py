@@ -19,6 +19,7 @@ from .console import say
 from .dicom_results import require_highdicom
 from .errors import InputError
 from .handlers.series import write_tables
+from .operating_points import choose
 from .runner import ROOT, run_config
 
 LISTED = 20
@@ -37,6 +38,8 @@ def predict(
     out: str,
     weights: str = "",
     threshold: float | None = None,
+    operating_points: str = "",
+    operating_point: str = "youden",
     batch_size: int = 16,
     force: bool = False,
     resume: bool = False,
@@ -60,6 +63,9 @@ def predict(
         out: folder of the results.
         weights: a checkpoint; default models/model.pt. It says itself which network it belongs to.
         threshold: probability from which a slice is called compressed; default is that of configs/inference.json.
+        operating_points: operating_points.json of these weights, from `report` or `recalibrate`; probabilities are then
+            calibrated, and the threshold is that of one of its points.
+        operating_point: which of its points, e.g. youden or sensitivity_95.
         batch_size: slices that go through the network at once.
         force: score series that are not axial T2, too.
         resume: leave series that have results of the same weights and settings as they are.
@@ -77,6 +83,8 @@ def predict(
     """
     if threshold is not None and not 0 < threshold < 1:
         raise InputError(f"threshold is a probability between 0 and 1, got {threshold}")
+    if threshold is not None and operating_points:
+        raise InputError("--threshold and --operating_points both set the threshold; give one of them")
     for name, value in (("batch_size", batch_size), ("workers", workers)):
         if value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
@@ -107,6 +115,14 @@ def predict(
     }
     if threshold is not None:
         overrides |= {"displayable_configs__threshold": threshold, "threshold_source": "given with --threshold"}
+    if operating_points:
+        chosen = choose(operating_points, operating_point, checkpoints.sha256(path))
+        overrides |= {
+            "displayable_configs__threshold": chosen.threshold,
+            "threshold_source": chosen.source,
+            "calibration__slope": chosen.slope,
+            "calibration__intercept": chosen.intercept,
+        }
     if test_time_average or hotspots:
         say("18 views of each slice: expect 18 times the cost of one")
     return report(Path(out), run_shards(overrides, workers))

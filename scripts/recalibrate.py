@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from .console import say
 from .errors import InputError
 from .evaluation.calibration import Calibration, assess
-from .files import write_json
+from .files import read_json, write_json
 from .report import operating
 from .report.facts import VERY_FEW
 from .report.inputs import KEY, Predictions, check_predictions, digest, read_facts, read_predictions, read_table
@@ -33,7 +34,7 @@ def recalibrate(predictions: str, out: str, labels: str = "", current: str = "")
     source = Path(predictions)
     scored = join(source, Path(labels)) if source.is_dir() else read_predictions(source)
     home = source if source.is_dir() else source.parent
-    facts = read_facts(home, home)
+    facts = read_facts(home, home) | (facts_of_predict(source) if source.is_dir() else {})
     path = Path(out) if out.endswith(".json") else Path(out) / operating.FILE
     before = operating.load(Path(current)) if current else operating.default(facts)
     content = operating.choose(scored, facts)
@@ -53,6 +54,21 @@ def recalibrate(predictions: str, out: str, labels: str = "", current: str = "")
     for name, point in after.points.items():
         say(f"{name}: {point.note or format(point.logit, '.3f')}")
     say(f"wrote {path}")
+
+
+def facts_of_predict(folder: Path) -> dict[str, Any]:
+    """Collect what predict says of the weights in its summaries, so that nobody uses the result with others.
+
+    Raises:
+        InputError: the series were scored with different weights, or phantom and patients are mixed.
+    """
+    found: dict[str, Any] = {}
+    for path in sorted(folder.glob("*/summary.json")):
+        summary = read_json(path)
+        for name in ("weights_sha256", "trained_on_phantom", "model_version", "phantom"):
+            if found.setdefault(name, summary.get(name)) != summary.get(name):
+                raise InputError(f"{folder}: the series differ in {name}, see {path}; score all of them in one run")
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def describe(scored: Predictions, line: Calibration) -> str:

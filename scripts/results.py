@@ -15,6 +15,7 @@ from .datasets import identities
 from .errors import InputError
 from .evaluation.coding import runs
 from .files import read_json
+from .operating_points import probability
 
 SLICE_COLUMNS = (
     *("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "logit", "probability"),
@@ -58,7 +59,13 @@ def places(image: MetaTensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def slice_rows(
-    entry: Mapping[str, Any], image: MetaTensor, logits: Sequence[float], problems: Sequence[str], threshold: float
+    entry: Mapping[str, Any],
+    image: MetaTensor,
+    logits: Sequence[float],
+    problems: Sequence[str],
+    threshold: float,
+    slope: float = 1.0,
+    intercept: float = 0.0,
 ) -> list[dict[str, Any]]:
     """Make the rows of slices.csv.
 
@@ -68,6 +75,8 @@ def slice_rows(
         logits: of each slice, shape (D,).
         problems: why a slice cannot be evaluated; its logit stays empty then.
         threshold: probability from which a slice is called compressed.
+        slope: of the calibration, see `scripts.operating_points.probability`.
+        intercept: of the calibration.
     """
     positions, thickness = places(image)
     rows = []
@@ -84,8 +93,8 @@ def slice_rows(
             "thickness_mm": round(float(thickness[index]), 4),
         }
         if not problem:
-            probability = float(1 / (1 + np.exp(-np.float64(logit))))
-            row |= {"logit": float(logit), "probability": probability, "compressed": int(probability >= threshold)}
+            chance = probability(float(logit), slope, intercept)
+            row |= {"logit": float(logit), "probability": chance, "compressed": int(chance >= threshold)}
         rows.append(row)
     return rows
 

@@ -19,6 +19,7 @@ from .datasets import identities
 from .dicom import Stack, judge, scan
 from .errors import InputError, root_message
 from .evaluability import slice_problems
+from .operating_points import probability
 from .readers import is_volume_file
 
 PHANTOM_WEIGHTS = (
@@ -201,13 +202,22 @@ class SliceScoresd(MapTransform):
         threshold: probability from which a slice is called compressed.
         image: key of the preprocessed image, whose metadata identify the slices.
         limits: limits of what can be evaluated, see `scripts.evaluability.LIMITS`.
+        slope: of the calibration, see `scripts.operating_points.probability`.
+        intercept: of the calibration.
     """
 
     def __init__(
-        self, keys: Any = "pred", threshold: float = 0.5, image: str = "image", limits: Mapping[str, Any] | None = None
+        self,
+        keys: Any = "pred",
+        threshold: float = 0.5,
+        image: str = "image",
+        limits: Mapping[str, Any] | None = None,
+        slope: float = 1.0,
+        intercept: float = 0.0,
     ) -> None:
         super().__init__(keys)
         self.threshold, self.image, self.limits = float(threshold), image, dict(limits or {})
+        self.slope, self.intercept = float(slope), float(intercept)
 
     def __call__(self, data: Any) -> dict[Any, Any]:
         """Split."""
@@ -233,15 +243,15 @@ class SliceScoresd(MapTransform):
         """Say what was found in plain values."""
         slices: list[dict[str, Any]] = []
         for index, ((sop_uid, frame), logit, problem) in enumerate(zip(identity, logits, problems, strict=True)):
-            probability = None if problem else float(torch.sigmoid(logit.double()))
+            chance = None if problem else probability(float(logit), self.slope, self.intercept)
             slices.append(
                 {
                     "slice_index": index,
                     "sop_uid": sop_uid,
                     "frame": frame,
                     "logit": None if problem else float(logit),
-                    "probability": probability,
-                    "compressed": probability is not None and probability >= self.threshold,
+                    "probability": chance,
+                    "compressed": chance is not None and chance >= self.threshold,
                     "status": f"not evaluable: {problem}" if problem else "scored",
                 }
             )

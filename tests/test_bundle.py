@@ -30,13 +30,21 @@ from scripts.errors import InputError
 from scripts.files import read_json, write_json
 
 
+def operating_points(**facts) -> dict:
+    return {
+        "points": {"youden": {"logit": -1.25}, "sensitivity_95": {"logit": None, "status": "unattained"}},
+        "calibration": {"slope": 2.0, "intercept": 0.5},
+        "baseline": {"slope": 1.0, "intercept": -1.335},
+        "chosen_on": {"n_patients": 12, "n_slices": 402},
+        "facts": facts,
+    }
+
+
 @pytest.fixture(scope="module")
 def packed(small_weights, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("build")
     points = out / "operating_points.json"
-    write_json(
-        points, {"points": {"youden": {"logit": -1.25}, "sensitivity_95": {"logit": None, "status": "unattained"}}}
-    )
+    write_json(points, operating_points(weights_sha256=checkpoints.sha256(small_weights), phantom=True))
     assemble(out=str(out), weights=str(small_weights), local=True, operating_points=str(points))
     return out / NAME
 
@@ -50,7 +58,7 @@ def test_only_what_the_allow_list_names_travels(packed):
     top = {path.name for path in packed.iterdir()}
     assert top == {"LICENSE", "configs", "docs", "scripts", "models"}
     suffixes = {path.suffix for path in (packed / "scripts").rglob("*") if path.is_file()}
-    assert suffixes == {".py"}
+    assert suffixes == {".py", ".html"}
     assert checks.check_files(packed, local=True) == []
 
 
@@ -68,9 +76,12 @@ def test_packed_configs_describe_the_network_of_the_weights(packed):
 def test_the_operating_point_becomes_the_threshold_of_all_clients(packed):
     inference, metadata = (read_json(packed / "configs" / f"{name}.json") for name in ("inference", "metadata"))
     threshold = inference["displayable_configs"]["threshold"]
-    assert math.log(threshold / (1 - threshold)) == pytest.approx(-1.25)
-    assert metadata["threshold"] == {"probability": threshold, "source": "operating point youden"}
-    assert inference["threshold_source"] == "operating point youden"
+    assert math.log(threshold / (1 - threshold)) == pytest.approx(0.5 + 2 * -1.25)
+    source = "operating point youden, chosen on 12 phantom patients, calibrated"
+    calibration = {"slope": 2.0, "intercept": 0.5}
+    assert metadata["threshold"] == {"probability": threshold, **calibration, "source": source}
+    assert inference["threshold_source"] == source
+    assert {name: inference["calibration"][name] for name in calibration} == calibration
 
 
 def test_the_zip_holds_the_folder_and_the_same_content_gives_the_same_bytes(packed, tmp_path):
@@ -108,12 +119,10 @@ def test_nothing_is_replaced_unasked_and_nothing_left_half_done(packed, tmp_path
 @pytest.mark.parametrize(
     ("content", "point", "message"),
     [
-        (
-            {"points": {"youden": {"logit": 0.0}}},
-            "sensitivity_95",
-            "no operating point 'sensitivity_95'; it has youden",
-        ),
-        ({"points": {"youden": {"logit": None, "status": "unattained"}}}, "youden", "no threshold: unattained"),
+        (operating_points(), "specificity", "no operating point 'specificity'; it has youden, sensitivity_95"),
+        (operating_points(), "sensitivity_95", "no threshold: unattained"),
+        ({"points": {"youden": {"logit": 0.0}}}, "youden", "is not an operating_points.json .*facts.* make it anew"),
+        (operating_points() | {"calibration": {"slope": -1, "intercept": 0}}, "youden", "slope above 0, got -1"),
         ([], "youden", "it has none"),
     ],
 )
@@ -130,7 +139,8 @@ def test_an_operating_point_that_is_not_there_is_refused(tmp_path, content, poin
         ("version", "9.9.9", "version 9.9.9 is not in metadata.json's changelog"),
         ("task", 3, "metadata.json, $.task: 3 is not of type 'string'"),
         ("authors", None, "'authors' is a required property"),
-        ("threshold", {"probability": 0.9}, "inference.json has threshold"),
+        ("threshold", {"probability": 0.9}, "inference.json has the threshold"),
+        ("threshold", {"slope": 3.0}, "inference.json has the slope 2.0, metadata.json 3.0"),
     ],
 )
 def test_each_mistake_in_the_metadata_is_found(copied, key, value, message):

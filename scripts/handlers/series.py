@@ -65,6 +65,8 @@ class WriteSeries:
             "model_name": metadata["name"],
             "model_version": metadata["version"],
             **checkpoint,
+            "slope": 1.0,
+            "intercept": 0.0,
             **(method or {}),
             "research_use_only": True,
             "threshold": float(threshold),
@@ -86,8 +88,9 @@ class WriteSeries:
         image: MetaTensor = output["image"]
         folder = self.output_dir / str(entry["name"])
         logits, problems = output["logits"].double().tolist(), output["problems"]
-        rows = slice_rows(entry, image, logits, problems, self.facts["threshold"])
-        identity = {name: entry[name] for name in ("patient_id", "study_uid", "series_uid")}
+        calibration = {name: self.facts[name] for name in ("slope", "intercept")}
+        rows = slice_rows(entry, image, logits, problems, self.facts["threshold"], **calibration)
+        identity = {name: entry[name] for name in ("patient_id", "study_uid", "series_uid", "phantom")}
         summary = {**identity, **self.facts, **summarise(rows), "warnings": entry["warnings"]}
         notice = caveats(summary)
         for row in rows:
