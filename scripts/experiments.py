@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from monai.bundle import ConfigParser
 
@@ -19,12 +20,23 @@ from .runner import ROOT, run_config
 
 COLUMNS = ("val_loss", "val_accuracy", "val_auc", "epochs", "best_epoch", "minutes", "head_parameters")
 
+# what `run_experiment` gives every training itself
+GIVEN = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "resume")
 
-def parse_overrides(text: str) -> dict[str, Any]:
+
+class DivergenceError(InputError):
+    """A training had no epoch with a finite validation loss; to repeat it would change nothing."""
+
+
+def parse_overrides(text: str, varied: Sequence[str] = ()) -> dict[str, Any]:
     """Read ``--overrides``: a JSON object of config keys of train.json.
 
+    Args:
+        text: what was given; may be empty.
+        varied: keys that the command varies between its trainings.
+
     Raises:
-        InputError: it is no JSON object, or names a key that train.json lacks.
+        InputError: it is no JSON object, or names a key that train.json lacks or that the command sets.
     """
     try:
         overrides = json.loads(text or "{}")
@@ -37,6 +49,9 @@ def parse_overrides(text: str) -> dict[str, Any]:
     unknown = [name for name in overrides if name not in parser.config]
     if unknown:
         raise InputError(f"--overrides names {', '.join(unknown)}, which configs/train.json does not have")
+    taken = [name for name in overrides if name in (*GIVEN, *varied)]
+    if taken:
+        raise InputError(f"--overrides names {', '.join(taken)}, which this command sets itself; leave it out")
     return overrides
 
 
@@ -68,10 +83,9 @@ def run_experiment(
 
     Raises:
         InputError: the folder holds an experiment with other settings.
+        DivergenceError: no epoch had a finite validation loss.
     """
-    datalist = Path(cohort) if cohort.endswith(".json") else Path(cohort) / "datalist.json"
-    settings = {"configs": [Path(name).name for name in configs], "overrides": overrides}
-    settings |= {"datalist_sha256": facts(datalist)["datalist_sha256"]}
+    settings = describe(configs, cohort, overrides)
     marker = folder / "experiment.json"
     if marker.is_file() and read_json(marker) != settings:
         raise InputError(f"{folder} holds an experiment with other settings or another cohort; choose another --out")
@@ -80,7 +94,12 @@ def run_experiment(
     done = folder / "result.json"
     result: dict[str, Any] = read_json(done) if done.is_file() else {}
     if not result:
-        run_config(configs, resume=(folder / "models" / "model_last.pt").is_file(), **common)
+        try:
+            run_config(configs, resume=(folder / "models" / "model_last.pt").is_file(), **common)
+        except InputError:
+            if (folder / "history.csv").is_file():
+                read_history(folder)  # says so where the training diverged
+            raise
     metrics = result.get("metrics", {})
     for section in sections:
         if section not in metrics:
@@ -92,10 +111,31 @@ def run_experiment(
     return result
 
 
+def describe(configs: Sequence[str], cohort: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Collect what must be equal for an experiment to be continued."""
+    settings = {"configs": [Path(name).name for name in configs], "overrides": dict(overrides)}
+    return {**settings, "datalist_sha256": facts(datalist_path(cohort))["datalist_sha256"]}
+
+
+def read_history(folder: Path) -> pd.DataFrame:
+    """Read history.csv, one row per epoch.
+
+    Raises:
+        DivergenceError: no epoch had a finite validation loss.
+    """
+    history = pd.read_csv(folder / "history.csv")
+    if not np.isfinite(history["val_loss"]).any():
+        raise DivergenceError(
+            f"the training in {folder} diverged: none of {len(history)} epochs had a finite val_loss; "
+            "a lower learning rate may help"
+        )
+    return history
+
+
 def summarise(folder: Path, validation: Mapping[str, Any]) -> dict[str, Any]:
     """Read off a finished training what the paper's Table 3 holds."""
-    history = pd.read_csv(folder / "history.csv")
-    best = history.iloc[int(history["val_loss"].to_numpy().argmin())]
+    history = read_history(folder)
+    best = history.iloc[int(np.nanargmin(history["val_loss"]))]
     model = checkpoints.read(folder / "models" / "model.pt")["model"]
     return {
         "val_loss": float(best["val_loss"]),
@@ -108,9 +148,14 @@ def summarise(folder: Path, validation: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def write_table(path: Path, title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV and as Markdown beside it, and print them."""
-    write_csv(path.with_suffix(".csv"), columns, [{name: row.get(name) for name in columns} for row in rows])
+def write_table(path: Path, title: str, cohort: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV and as Markdown beside it, and print them.
+
+    A CSV has no title, so there a last column ``phantom`` says whether the numbers are those of a phantom cohort.
+    """
+    phantom = "yes" if is_phantom(cohort) else "no"
+    marked = [{**{name: row.get(name) for name in columns}, "phantom": phantom} for row in rows]
+    write_csv(path.with_suffix(".csv"), [*columns, "phantom"], marked)
     shown = [[text(row.get(name)) for name in columns] for row in rows]
     lines = [" | ".join(cells) for cells in [list(columns), ["---"] * len(columns), *shown]]
     table = "\n".join(f"| {line} |" for line in lines)
@@ -125,8 +170,16 @@ def text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def datalist_path(cohort: str) -> Path:
+    """Give the datalist of a cohort, which is named by its folder or by the datalist itself."""
+    return Path(cohort) if cohort.endswith(".json") else Path(cohort) / "datalist.json"
+
+
+def is_phantom(cohort: str) -> bool:
+    """Tell whether a cohort is synthetic."""
+    return bool(facts(datalist_path(cohort)).get("phantom"))
+
+
 def cohort_title(cohort: str) -> str:
     """Say whose slices a table speaks of; phantom results are called so everywhere."""
-    datalist = Path(cohort) if cohort.endswith(".json") else Path(cohort) / "datalist.json"
-    about = facts(datalist)
-    return "synthetic phantom cohort" if about.get("phantom") else f"cohort {datalist.parent.name}"
+    return "synthetic phantom cohort" if is_phantom(cohort) else f"cohort {datalist_path(cohort).parent.name}"

@@ -13,6 +13,8 @@ from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
 def slice_metrics(labels: ArrayLike, logits: ArrayLike, threshold: float) -> dict[str, Any]:
     """Compute the four figures of the paper over all slices; what is undefined is None, never 0 or 1.
 
+    All of them are undefined where a logit is not finite, as those of a network whose training diverged.
+
     Args:
         labels: 0 or 1 of each slice, shape (S,).
         logits: logit of each slice, shape (S,).
@@ -23,6 +25,9 @@ def slice_metrics(labels: ArrayLike, logits: ArrayLike, threshold: float) -> dic
     """
     truth = np.asarray(labels).astype(int)
     scores = np.asarray(logits, dtype=float)
+    if not np.isfinite(scores).all():
+        undefined = dict.fromkeys(("auc", "sensitivity", "specificity", "f1", "accuracy"))
+        return {**undefined, "prevalence": float(truth.mean()), "threshold": threshold, "n_slices": int(truth.size)}
     called = (1 / (1 + np.exp(-scores)) >= threshold).astype(int)
     (tn, fp), (fn, tp) = confusion_matrix(truth, called, labels=[0, 1])
     both = 0 < truth.sum() < truth.size
@@ -39,6 +44,6 @@ def slice_metrics(labels: ArrayLike, logits: ArrayLike, threshold: float) -> dic
 
 
 def auc(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Compute the pooled AUC for ``ignite.metrics.EpochMetric``; NaN where there is one class only."""
+    """Compute the pooled AUC for ``ignite.metrics.EpochMetric``; NaN where it is undefined."""
     value = slice_metrics(labels.ravel().cpu(), logits.ravel().cpu(), 0.5)["auc"]
     return float("nan") if value is None else float(value)

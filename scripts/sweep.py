@@ -31,7 +31,7 @@ def sweep(
         out: folder of the sweep: sweep.csv, sweep.md, sweep.png and one folder per head.
         heads: numbers of the heads, separated by commas.
         overlay: a config over train.json, e.g. configs/quickstart.json.
-        overrides: config keys of train.json as JSON, e.g. '{"max_epochs": 5}'.
+        overrides: config keys of train.json as JSON, e.g. '{"max_epochs": 5}'; head is varied, so it is refused.
         holdout: also carry the winner to the held-out patients, once the comparison is final: OUT/winner, ready for
             `python -m scripts report`.
         external: with holdout, carry it to this cohort of other sites too: OUT/winner_external.
@@ -42,7 +42,7 @@ def sweep(
     unknown = [number for number in numbers if not (ROOT / "configs" / "heads" / f"model_{number}.json").is_file()]
     if unknown or not numbers:
         raise InputError(f"heads are 1 to 7, separated by commas; got {heads!r}")
-    changes, configs, folder = parse_overrides(overrides), overlays(overlay), Path(out)
+    changes, configs, folder = parse_overrides(overrides, varied=["head"]), overlays(overlay), Path(out)
     rows = []
     for number in numbers:
         say(f"head {number} of {', '.join(numbers)}")
@@ -51,7 +51,7 @@ def sweep(
         widths = read_json(ROOT / "configs" / config)["head"]
         rows.append({"model": number, "hidden": " + ".join(map(str, widths)), **result})
     title = f"Heads compared on the validation patients of the {cohort_title(cohort)}"
-    write_table(folder / "sweep", title, ("model", "hidden", *COLUMNS), rows)
+    write_table(folder / "sweep", title, cohort, ("model", "hidden", *COLUMNS), rows)
     winner = min(rows, key=lambda row: float(row["val_loss"]))
     names = [f"{row['model']}: {row['hidden']}" for row in rows]
     say(f"figure: {bars(names, [row['val_loss'] for row in rows], 'validation loss', title, folder / 'sweep.png')}")
