@@ -89,7 +89,7 @@ def read_table(path: str | Path, required: Sequence[str], optional: Sequence[str
 
 def read_cells(
     path: str | Path, required: Sequence[str], optional: Sequence[str] = ()
-) -> tuple[list[str], dict[str, list[str]]]:
+) -> tuple[list[str], dict[str, tuple[str, ...]]]:
     """Give the header, and the cells of every line below it that is not empty by "file, line number".
 
     Every line has as many cells as the header.
@@ -116,7 +116,7 @@ def read_cells(
         header = [name.strip() for name in next(lines, [])]
         check_header(path, header, required, optional)
         for row in lines:
-            cells = [cell.strip() for cell in row]
+            cells = tuple(map(str.strip, row))
             if not any(cells):
                 continue
             where = f"{path}, line {lines.line_num}"
