@@ -73,7 +73,7 @@ def label_problems(table: pd.DataFrame, slices: pd.DataFrame) -> list[str]:
     if len(lost):
         problems.append(
             f"{len(lost)} of {int(reader.sum())} reader rows of labels.csv match no scored slice, first "
-            f"{line(str(lost[0]))}"
+            f"{line(str(lost[0]))}; expected only of slices that were not tested"
         )
     made = table[~reader & (table["status"] == EVALUABLE) & table["call"].notna() & table["truth"].notna()]
     # makers who disagree with each other are settled elsewhere; it is one voice against predictions.csv that is wrong
