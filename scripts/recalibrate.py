@@ -13,7 +13,17 @@ from .evaluation.calibration import Calibration, assess
 from .files import read_json, write_json
 from .report import operating
 from .report.facts import VERY_FEW
-from .report.inputs import KEY, Predictions, check_predictions, digest, read_facts, read_predictions, read_table
+from .report.inputs import (
+    KEY,
+    Predictions,
+    calls,
+    check_predictions,
+    check_roles,
+    digest,
+    read_facts,
+    read_predictions,
+    read_table,
+)
 from .report.page import interval
 
 SLICE_COLUMNS = ["patient_id", *KEY, "slice_index", "logit", "probability"]
@@ -93,19 +103,22 @@ def join(folder: Path, labels: Path) -> Predictions:
             f"--labels must name the labels.csv of these slices, got {str(labels)!r}; it has the columns "
             f"{', '.join(LABEL_COLUMNS)}"
         )
-    slices = pd.concat([read_table(path, SLICE_COLUMNS) for path in files], ignore_index=True)
+    slices = pd.concat([read_table(path, SLICE_COLUMNS) for path in files])
     table = read_table(labels, LABEL_COLUMNS)
+    check_roles(table)
+    table = table.assign(call=calls(table))
     table = table[(table["role"] == "reference") & (table["status"] == "evaluable")]
     if table.empty:
         raise InputError(f"{labels} has no row with role reference and status evaluable")
     key = KEY if "frame" in table else ["series_uid", "sop_uid"]
     if key != KEY and (slices["frame"] != "").any():
         raise InputError(f"{labels} needs a column frame, because {folder} holds multi-frame images")
-    opinions = table.groupby(key)["label"].nunique()
+    opinions = table.groupby(key)["call"].nunique()
     if (opinions > 1).any():
         raise InputError(
             f"{labels} gives slice {opinions.idxmax()} {opinions.max()} different reference labels; settle them with "
             "`python -m scripts consensus`"
         )
     merged = slices[SLICE_COLUMNS].merge(table.drop_duplicates(key)[[*key, "label"]], on=key, how="left")
-    return check_predictions(merged.fillna({"label": ""}), labels, digest(*files, labels))
+    merged = merged.fillna({"label": ""}).set_axis(slices.index)  # a wrong row is named by its own file and line
+    return check_predictions(merged, labels, digest(*files, labels))

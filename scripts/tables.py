@@ -17,6 +17,7 @@ EXCEL_DATE = re.compile(
     r"|\d{1,2}[-. /]+[A-Za-z]{3,4}\.?|[A-Za-z]{3}[- ]\d{2}"  # 01-Feb, Feb-01
 )
 EXCEL_NUMBER = re.compile(r"\d[.,]?\d*E\+?\d+", re.IGNORECASE)
+SAVE = "save the table as 'CSV UTF-8 (comma delimited)'"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,24 @@ def read_table(path: str | Path, required: Sequence[str], optional: Sequence[str
         optional: columns that may be there; a near miss such as ``Grade`` is an error and not ignored.
 
     Raises:
-        InputError: missing, empty, not UTF-8, not separated by commas, a missing column, or a line with surplus cells.
+        InputError: as `read_cells`, or there is no row below the header.
+    """
+    header, lines = read_cells(path, required, optional)
+    if not lines:
+        raise InputError(f"{path} holds no rows below its header")
+    return [Row(where, dict(zip(header, cells, strict=True))) for where, cells in lines.items()]
+
+
+def read_cells(
+    path: str | Path, required: Sequence[str], optional: Sequence[str] = ()
+) -> tuple[list[str], dict[str, tuple[str, ...]]]:
+    """Give the header, and the cells of every line below it that is not empty by "file, line number".
+
+    Every line has as many cells as the header.
+
+    Raises:
+        InputError: missing, empty, not UTF-8, not separated by commas, a missing column, or a line with too few or too
+            many cells.
     """
     path = Path(path)
     try:
@@ -91,39 +109,37 @@ def read_table(path: str | Path, required: Sequence[str], optional: Sequence[str
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise InputError(
-            f"{path}, line {line} is not UTF-8 (probably Latin-1); save the table as 'CSV UTF-8 (comma delimited)'"
-        ) from error
+        raise InputError(f"{path}, line {line} is not UTF-8 (probably Latin-1); {SAVE}") from error
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows = []
+    rows = {}
     try:
         header = [name.strip() for name in next(lines, [])]
         check_header(path, header, required, optional)
-        for cells in lines:
-            if not any(cell.strip() for cell in cells):
+        for row in lines:
+            cells = tuple(map(str.strip, row))
+            if not any(cells):
                 continue
             where = f"{path}, line {lines.line_num}"
             if len(cells) != len(header):
-                raise InputError(f"{where} has {len(cells)} cells where the header has {len(header)}")
-            rows.append(Row(where, dict(zip(header, (cell.strip() for cell in cells), strict=True))))
+                hint = "was the file cut off?" if len(cells) < len(header) else "a cell with a comma needs quotes"
+                raise InputError(f"{where} has {len(cells)} cells where the header has {len(header)}; {hint}")
+            rows[where] = cells
     except csv.Error as error:
         raise InputError(f"{path}, line {lines.line_num} is no valid CSV: {error}") from error
-    if not rows:
-        raise InputError(f"{path} holds no rows below its header")
-    return rows
+    return header, rows
 
 
 def check_header(path: Path, header: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> None:
     """Refuse a header that lacks or misspells columns."""
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
         mark = "semicolons" if ";" in header[0] else "tabs"
-        raise InputError(f"{path}, line 1: cells are separated by {mark}; save the table with commas between its cells")
+        raise InputError(f"{path}, line 1: cells are separated by {mark}; {SAVE}")
     missing = [column for column in required if column not in header]
     if missing:
         raise InputError(
             f"{path}, line 1: no column {', '.join(missing)}; the header is {', '.join(header) or 'empty'}"
         )
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise InputError(f"{path}, line 1: column {', '.join(twice)} is there twice")
     known = {name.lower(): name for name in (*required, *optional)}

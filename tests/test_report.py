@@ -334,7 +334,7 @@ def edit(run, name, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda frame: frame.drop(columns="logit"), "lacks the column logit"),
+        (lambda frame: frame.drop(columns="logit"), "line 1: no column logit"),
         (lambda frame: pd.concat([frame, frame[:1]]), "comes twice"),
         (lambda frame: frame.assign(label="2"), "line 2: label must be 0, 1 or empty, got '2'"),
         (lambda frame: frame.assign(logit="nan"), "none of .* slices has both"),

@@ -13,7 +13,7 @@ from ..evaluation.comparisons import equivalence, holm, paired_auc, paired_mean,
 from ..evaluation.estimates import Floats
 from ..evaluation.per_patient import patient_aucs
 from ..evaluation.proportions import confusion, rates
-from .inputs import KEY, Cohort, Predictions, look_up, numbers
+from .inputs import KEY, Cohort, Predictions, look_up
 
 NAMES = ("sensitivity", "specificity", "accuracy")
 
@@ -32,8 +32,7 @@ def readings(cohort: Cohort) -> tuple[pd.DataFrame, list[str], dict[str, tuple[F
         return slices, [], {}
     makers = set(table.loc[table["role"] == "reference", "rater"].unique())
     evaluable = table[(table["role"] == "reader") & (table["status"] == "evaluable")]
-    evaluable = evaluable.assign(call=numbers(evaluable["label"]), reading=evaluable.get("reading", "1"))
-    evaluable = evaluable[evaluable["call"].isin([0, 1])]
+    evaluable = evaluable[evaluable["call"].notna()]
     for reader in sorted(table.loc[table["role"] == "reader", "rater"].unique()):
         if reader in makers:
             notes.append(f"{reader} took part in the reference and is not judged against it")

@@ -15,12 +15,13 @@ from ..evaluation.auc import pooled_auc
 from ..evaluation.bootstrap import win_matrix
 from ..evaluation.estimates import NAN, Bools, Comparison, Floats, sum_by
 from ..evaluation.per_patient import mean_auc
-from .inputs import Cohort, numbers, slice_column
+from ..labels import natural
+from .inputs import CATEGORIES, UNKNOWN, Cohort, numbers, slice_column
 from .results import MOST_PATIENTS, Scored, too_many
 
 # Merali et al. 2021, Table 4: lower edge of each level; beyond the bounds a value is an error of the table
 EDGES = {
-    "age": ((0, "< 40"), (40, "40-65"), (65.000001, "> 65"), (120, "")),
+    "age": ((0, "< 40"), (40, "40-65"), (65.000001, "> 65"), (120.000001, "")),
     "mjoa": ((0, "< 12"), (12, "12-14"), (15, "15-17"), (18, "18"), (18.000001, "")),
 }
 ALIASES = {"maker": "manufacturer", "manufacturer": "maker"}
@@ -32,17 +33,17 @@ def levels(cohort: Cohort, column: str) -> tuple[pd.Series, list[str]] | None:
     raw = patient_column(cohort, column)
     if raw is None:
         return None
-    raw = raw.str.strip().where(~raw.str.strip().str.lower().isin(["nan", "na", "none", "unknown"]), "")
+    raw = raw.str.strip().where(~raw.str.strip().str.lower().isin(UNKNOWN), "")
     if column in EDGES:
         edges = EDGES[column]
         cut = pd.cut(numbers(raw), [edge for edge, _ in edges], right=False, labels=[name for _, name in edges[:-1]])
         return cut.astype(object).where(cut.notna(), "").astype(str), [name for _, name in edges[:-1]]
     value = numbers(raw)
-    if value.nunique() > MOST_LEVELS and value.notna().sum() >= 0.9 * (raw != "").sum():
+    if column not in CATEGORIES and value.nunique() > MOST_LEVELS and value.notna().sum() >= 0.9 * (raw != "").sum():
         cut = pd.qcut(value, 3, duplicates="drop")
         names = {interval: f"{interval.left:.4g} to {interval.right:.4g}" for interval in cut.cat.categories}
         return cut.map(names).astype(object).where(cut.notna(), "").astype(str), list(names.values())
-    return raw, sorted(set(raw) - {""})
+    return raw, sorted(sorted(set(raw) - {""}), key=natural)
 
 
 def patient_column(cohort: Cohort, column: str) -> pd.Series | None:

@@ -1,0 +1,81 @@
+"""predictions.csv: the scored slices of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ...errors import InputError
+from .columns import KEY, calls, digest, numbers, read_table
+
+PREDICTION_COLUMNS = ["patient_id", *KEY, "slice_index", "label", "logit", "probability"]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Scored slices of one run.
+
+    Attributes:
+        slices: rows that count, with ``label`` 0/1 and a finite ``logit``; patient_id and keys are text.
+        excluded: rows that do not, with ``reason``.
+        path: the file.
+        sha256: of the file.
+    """
+
+    slices: pd.DataFrame
+    excluded: pd.DataFrame
+    path: Path
+    sha256: str
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read a predictions.csv; rows without a label or a finite score are set apart, never counted.
+
+    Raises:
+        InputError: as ``check_predictions``, or a column is missing.
+    """
+    return check_predictions(read_table(path, PREDICTION_COLUMNS), path, digest(path))
+
+
+def check_predictions(frame: pd.DataFrame, path: Path, sha256: str) -> Predictions:
+    """Check and convert rows of text.
+
+    Args:
+        frame: with ``PREDICTION_COLUMNS``, indexed by file and line.
+        path: where they came from, for messages.
+        sha256: of that.
+
+    Raises:
+        InputError: a label is neither 0, 1 nor empty, a probability is outside 0 to 1, a slice comes twice, a series
+            belongs to two patients, or nothing remains.
+    """
+    label, probability = calls(frame), pd.to_numeric(frame["probability"], errors="coerce")
+    beyond = frame.index[probability.notna() & ~probability.between(0, 1)]
+    if len(beyond):
+        raise InputError(
+            f"{beyond[0]}: probability must be a number from 0 to 1, got {frame['probability'][beyond[0]]!r}"
+        )
+    unnamed = frame.index[frame["patient_id"] == ""]
+    if len(unnamed):
+        raise InputError(f"{unnamed[0]}: patient_id is empty")
+    repeated = frame.index[frame.duplicated(KEY if (frame["sop_uid"] != "").all() else [*KEY, "slice_index"])]
+    if len(repeated):
+        row = frame.loc[repeated[0]]
+        raise InputError(
+            f"{repeated[0]}: slice {row['sop_uid']} {row['frame']} of series {row['series_uid']} comes twice; keep one "
+            "row per slice"
+        )
+    owners = frame.groupby("series_uid")["patient_id"].nunique()
+    if (owners > 1).any():
+        raise InputError(f"{path}: series {owners.idxmax()} belongs to several patients")
+    frame["label"], frame["logit"], frame["slice_index"] = label, numbers(frame["logit"]), numbers(frame["slice_index"])
+    no_score = frame["logit"].isna() | probability.isna()
+    reason = np.where(frame["label"].isna(), "no reference label", np.where(no_score, "no finite score", ""))
+    good = reason == ""
+    if not good.any():
+        raise InputError(f"{path}: none of {len(frame)} slices has both a label and a finite score")
+    kept = frame[good].astype({"label": int}).reset_index(drop=True)
+    return Predictions(kept, frame[~good].assign(reason=reason[~good]).reset_index(drop=True), path, sha256)
