@@ -23,6 +23,7 @@ from ..files import read_json
 
 KEY = ["series_uid", "sop_uid", "frame"]
 PREDICTION_COLUMNS = ["patient_id", *KEY, "slice_index", "label", "logit", "probability"]
+LARGEST_LOGIT = 1e6  # no network gives more, and sums of squares stay finite
 FACTS = (
     "phantom",
     "trained_on_phantom",
@@ -155,6 +156,11 @@ def check_predictions(frame: pd.DataFrame, path: Path, sha256: str) -> Predictio
     if (owners > 1).any():
         raise InputError(f"{path}: series {owners.idxmax()} belongs to several patients")
     frame["label"], frame["logit"], frame["slice_index"] = label, numbers(frame["logit"]), numbers(frame["slice_index"])
+    huge = frame.index[frame["logit"].abs() > LARGEST_LOGIT]
+    if len(huge):
+        raise InputError(
+            f"{path}, line {huge[0] + 2}: logit must lie within ± {LARGEST_LOGIT:g}, got {frame['logit'][huge[0]]:g}"
+        )
     no_score = frame["logit"].isna() | numbers(frame["probability"]).isna()
     reason = np.where(frame["label"].isna(), "no reference label", np.where(no_score, "no finite score", ""))
     good = reason == ""
