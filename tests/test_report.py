@@ -189,7 +189,7 @@ def test_models_are_compared_on_their_common_slices(content):
 
 def test_figures_are_pictures_with_something_on_them(study, content):
     names = [*content["figures"], *content["external"]["figures"]]
-    assert len(names) == 12
+    assert len(names) == 14
     for name in names:
         with Image.open(study / "report" / name) as image:
             assert len(np.unique(np.asarray(image.convert("L")))) > 20
@@ -200,7 +200,7 @@ def test_the_page_says_phantom_and_needs_nothing_but_itself(study):
     assert page.count("PHANTOM") >= 2
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", page)
     assert "url(" not in page
-    assert page.count("data:image/png;base64,") == 12
+    assert page.count("data:image/png;base64,") == 14
 
 
 CARD = "# Card\n\n<!-- performance: begin -->\nof the last run\n<!-- performance: end -->\n\nafter\n"
@@ -276,7 +276,7 @@ def test_chromium_shows_every_figure_of_the_page(study, tmp_path):
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
     command = ["chromium", *options, "--virtual-time-budget=5000", "--dump-dom", (tmp_path / "probe.html").as_uri()]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
-    assert 'data-shown="12 of 12"' in shown
+    assert 'data-shown="14 of 14"' in shown
     headings = re.findall(r"<h2[^>]*>([^<]+)</h2>", shown)
     assert headings[:4] == ["What was asked", "The answer in short", "Data", "Results, internal cohort"]
     assert headings[-3:] == ["Failures", "Limits", "Where the numbers come from"]

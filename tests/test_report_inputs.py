@@ -193,7 +193,7 @@ def test_reader_rows_of_other_slices_are_counted(run):
     frame.loc[row + 1 : row + 3, "sop_uid"] = ["9.9.1", "9.9.2", "9.9.3"]
     frame.loc[0, "sop_uid"] = "9.9.4"  # a reference of another slice is no reading lost
     frame.to_csv(run / "labels.csv", index=False)
-    expected = f"3 of {n} reader rows of labels.csv match no scored slice, first line {row + 3}"
+    expected = f"3 of {n} reader rows of labels.csv about these patients match no scored slice, first line {row + 3}"
     assert cohort_of(run).problems == [f"{expected}; expected only of slices that were not tested"]
 
 

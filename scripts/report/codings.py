@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from ..evaluation.agreement import bland_altman, icc_a1
 from ..evaluation.auc import obuchowski_auc, pooled_auc
 from ..evaluation.coding import Coding, code_patient
-from ..evaluation.estimates import NAN, Estimate, Floats, Ints, defined
+from ..evaluation.estimates import NAN, Bools, Estimate, Floats, Ints, defined
 from ..evaluation.operating_points import youden
 from ..evaluation.patient_rules import level_scores, patient_scores
 from ..evaluation.proportions import confusion, rates
@@ -41,8 +42,17 @@ def geometry(cohort: Cohort) -> tuple[Floats, Floats, bool]:
     return index, np.full(len(index), NAN), False
 
 
+def stacks(cohort: Cohort) -> Ints:
+    """Number the stacks of the scored slices: one per series, or several where slices.csv has a column ``stack``."""
+    names = [cohort.predictions.slices["series_uid"]]
+    within = slice_column(cohort, "stack")
+    if within is not None:
+        names.append(within.str.strip())
+    return np.asarray(pd.MultiIndex.from_arrays(names).factorize()[0], dtype=np.int64)
+
+
 def trial_coding(
-    cohort: Cohort, s: Scored, operating: Operating, threshold: float
+    cohort: Cohort, s: Scored, operating: Operating, threshold: float, seed: int
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Code every patient by the model and by the reference; returns agreement and one row per patient.
 
@@ -51,9 +61,10 @@ def trial_coding(
         s: the slices.
         operating: for calibrated probabilities.
         threshold: raw logit from which a slice is called compressed.
+        seed: of the resampling.
     """
     place, thick, millimetres = geometry(cohort)
-    stack = pd.factorize(cohort.predictions.slices["series_uid"])[0]
+    stack = stacks(cohort)
     probability = operating.calibration.probabilities(s.logits)
     called = s.logits >= threshold
     order = np.argsort(s.patients, kind="stable")
@@ -66,9 +77,10 @@ def trial_coding(
         return [code_patient(calls[g], chances[g], place[g], thick[g], stack[g], millimetres) for g in groups]
 
     model, reference = code(called, probability), code(s.labels == 1, s.labels)
+    phantom = {None: "unknown", False: "no"}.get(cohort.facts.get("phantom"), "yes")
     rows = []
     for name, by_model, by_reference in zip(s.ids, model, reference, strict=True):
-        row: dict[str, Any] = {"patient_id": str(name), "n_slices": by_model.n_slices}
+        row: dict[str, Any] = {"patient_id": str(name), "phantom": phantom, "n_slices": by_model.n_slices}
         for measure in MEASURES:
             row[f"{measure}_model"] = defined(getattr(by_model, measure))
             if measure != "expected_count":
@@ -82,7 +94,7 @@ def trial_coding(
         a = np.array([getattr(c, measure) for c in model], dtype=float)
         counted = "n_compressed" if measure == "expected_count" else measure  # a reference expects what it counts
         b = np.array([getattr(c, counted) for c in reference], dtype=float)
-        limits = bland_altman(a, b, len(s.labels))
+        limits = bland_altman(a, b, len(s.labels), seed=seed)
         agreement[measure] = {
             "icc_a1": icc_a1(np.column_stack([a, b]), len(s.labels)),
             "bias": limits.bias,
@@ -103,21 +115,36 @@ def patient_level(s: Scored, operating: Operating, validation: Predictions | Non
     """
     reference, scores = rules(s, operating)
     free = int((reference == 0).sum())
-    each = np.arange(len(reference))
+    each, sizes = np.arange(len(reference)), np.bincount(s.patients, minlength=len(reference))
     content: dict[str, Any] = {"n_patients": len(reference), "n_compression_free_patients": free, "rules": {}}
     chosen = rules(scored(validation.slices), operating) if validation else None
     for name, score in scores.items():
-        rule: dict[str, Any] = {"auc": obuchowski_auc(reference, score, each)}
+        rule: dict[str, Any] = {"auc": replace(obuchowski_auc(reference, score, each), n_slices=len(s.labels))}
         if free == 0:
             rule["auc"] = Estimate(NAN, NAN, NAN, len(reference), len(s.labels), "no patient is free of compression")
         point = youden(chosen[0], chosen[1][name], np.arange(len(chosen[0]))) if chosen else None
         rule["threshold"] = defined(point.logit) if point else None
         rule["status"] = (point.note or "chosen on validation patients") if point else "no validation predictions"
         if point and np.isfinite(point.logit):
-            found = rates(confusion(reference, score, each, point.logit))
-            rule |= {key: found[key] for key in ("sensitivity", "specificity", "ppv", "npv")}
+            rule |= unit_rates(reference, score, each, sizes, point.logit)
         content["rules"][name] = rule
     return content
+
+
+def unit_rates(labels: Ints, scores: Floats, patients: Any, sizes: Any, threshold: float) -> dict[str, Estimate]:
+    """Rates of calls that are each made of several slices; they rest on the slices of the units in the denominator.
+
+    Args:
+        labels: of each unit, a patient or a disc level of one, shape (U,).
+        scores: of each unit, shape (U,).
+        patients: of each unit, shape (U,).
+        sizes: slices of each unit, shape (U,).
+        threshold: score from which a unit is called compressed.
+    """
+    found, called = rates(confusion(labels, scores, patients, threshold)), scores >= threshold
+    entering = {"sensitivity": labels == 1, "specificity": labels == 0, "ppv": called, "npv": ~called}
+    entering["prevalence"] = np.ones(len(labels), dtype=bool)
+    return {name: replace(found[name], n_slices=int(sizes[units].sum())) for name, units in entering.items()}
 
 
 def rules(s: Scored, operating: Operating) -> tuple[Ints, dict[str, Floats]]:
@@ -135,20 +162,19 @@ def disc_levels(cohort: Cohort, s: Scored, threshold: float) -> dict[str, Any] |
     if not known.any():
         return None
     labels, scores, patients, levels = level_scores(s.labels[known], s.logits[known], s.patients[known], names[known])
+    counted = pd.DataFrame({"patient": s.patients[known], "level": names[known]}).value_counts()
+    sizes = counted.reindex(pd.MultiIndex.from_arrays([patients, levels])).to_numpy()
     called = scores >= threshold
     people = np.unique(patients)
     counts = np.array([[called[patients == p].sum(), labels[patients == p].sum()] for p in people], dtype=float)
-    rows = []
-    for level in sorted(set(levels.tolist())):
-        own = levels == level
-        found = rates(confusion(labels[own], scores[own], patients[own], threshold))
-        chosen = {key: found[key] for key in ("prevalence", "sensitivity", "specificity")}
-        rows.append({"level": str(level), "auc": pooled_auc(labels[own], scores[own], patients[own]), **chosen})
-    overall = rates(confusion(labels, scores, patients, threshold))
+
+    def judge(own: Bools) -> dict[str, Estimate]:
+        area = replace(pooled_auc(labels[own], scores[own], patients[own]), n_slices=int(sizes[own].sum()))
+        return {"auc": area, **unit_rates(labels[own], scores[own], patients[own], sizes[own], threshold)}
+
     return {
         "n_slices_without_level": int((~known).sum()),
-        "auc": pooled_auc(labels, scores, patients),
-        **{key: overall[key] for key in ("sensitivity", "specificity", "ppv", "npv")},
+        **judge(np.ones(len(labels), dtype=bool)),
         "icc_a1_compressed_levels": icc_a1(counts, int(known.sum())),
-        "levels": rows,
+        "levels": [{"level": level, **judge(levels == level)} for level in sorted(set(levels.tolist()))],
     }

@@ -16,7 +16,8 @@ from ..files import write_csv, write_json
 from . import codings, figures, operating, readers, subgroups
 from .card import check_card, write_card
 from .facts import MARK, check_phantom, describe, warnings_for
-from .inputs import Cohort, Predictions, read_cohort, read_predictions
+from .guards import check_external, check_origin, validation_of
+from .inputs import Cohort, Predictions, read_cohort
 from .operating import Operating
 from .page import write_page
 from .results import as_json, calibration, discrimination, mistakes, scored
@@ -61,35 +62,37 @@ def report(
     """
     if not runs:
         raise InputError("no run given; usage: python -m scripts report RUN --out DIR")
-    if margin < 0:
-        raise InputError(f"--margin must be 0 or above, got {margin}")
-    if seed < 0:
-        raise InputError(f"--seed must be 0 or above, got {seed}")
+    check_numbers(margin, seed)
     if card:
         check_card(Path(card))
     folder = Path(out)
     inside = read_cohort("internal", Path(runs[0]), optional(cohort), optional(patients))
+    validation = validation_of(inside)
     outside = None
     if external:
         outside = read_cohort("external", Path(external), optional(external_cohort), optional(external_patients))
-        check_external(inside, outside)
+        check_external(inside, outside, validation)
     others = [read_cohort("internal", Path(run), optional(cohort), optional(patients)) for run in runs[1:]]
     phantom = check_phantom([c for c in (inside, *others, outside) if c])
-    validation = validation_of(inside)
-    chosen = operating_of(inside, validation)
-    if point not in chosen.points or not np.isfinite(chosen.points[point].logit):
-        known = [name for name, p in chosen.points.items() if np.isfinite(p.logit)]
-        raise InputError(f"operating point {point!r} is not available; choose one of {', '.join(known)}")
+    path = inside.run / operating.FILE
+    chosen, anew = operating_of(inside, validation, path)
+    check_point(point, chosen)
+    apart = {c.name: check_origin(chosen, c, path) for c in (inside, outside) if c}
+    if anew:
+        write_json(path, anew)
+        say(f"wrote {path}")
     mark = MARK if phantom else ""
     family = [name.strip() for name in columns.split(",") if name.strip()]
     content: dict[str, Any] = {"title": "Spinal cord compression on axial T2-weighted cervical MRI", "phantom": phantom}
-    content |= {"seed": seed, "operating_point": point, "warnings": warnings_for(inside, outside, phantom)}
+    content |= {"seed": seed, "operating_point": point, "threshold": chosen.points[point].logit}
+    content |= {"warnings": warnings_for(inside, outside, phantom)}
     notes: list[dict[str, str]] = []
     for one in (inside, outside):
         if one is None:
             continue
         say(f"{one.name} cohort: {len(one.patients)} patients, {len(one.predictions.slices)} slices")
         found = cohort_results(one, chosen, validation, point, family, margin, seed, folder, mark)
+        found["calibration"]["applied"]["apart"] = apart[one.name]
         if one is inside:
             found["models"] = compare(inside, others, margin)
             content |= as_json(found, "", notes)
@@ -110,47 +113,40 @@ def optional(path: str) -> Path | None:
     return Path(path) if path else None
 
 
-def check_external(inside: Cohort, outside: Cohort) -> None:
-    """Make sure that the external run is of the same weights and of other patients."""
-    mine, theirs = (c.facts.get("weights_sha256") for c in (inside, outside))
-    if mine and theirs and mine != theirs:
-        raise InputError(f"{outside.run} was made with other weights ({theirs[:12]}) than {inside.run} ({mine[:12]})")
-    shared = inside.patients.index.intersection(outside.patients.index)
-    series = set(inside.predictions.slices["series_uid"]) & set(outside.predictions.slices["series_uid"])
-    if len(series):
+def check_numbers(margin: float, seed: int) -> None:
+    """Refuse what a typing error makes of the two numbers."""
+    if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not 0 <= margin <= 1:
+        raise InputError(f"--margin must be a difference of AUC from 0 to 1, got {margin!r}")
+    if type(seed) is not int or seed < 0:
+        raise InputError(f"--seed must be a whole number from 0 on, got {seed!r}")
+
+
+def operating_of(inside: Cohort, validation: Predictions | None, path: Path) -> tuple[Operating, dict[str, Any] | None]:
+    """Choose operating points on validation, or read those that the run has.
+
+    Returns:
+        The operating points, and the content of operating_points.json where it is to be written anew.
+
+    Raises:
+        InputError: the run has validation predictions, and points that were chosen on something else.
+    """
+    present = operating.load(path) if path.is_file() else None
+    if validation is None:
+        return present or operating.default(inside.facts), None
+    if present and present.sha256 != validation.sha256:
         raise InputError(
-            f"series {min(series)} is in both cohorts; an external cohort shares no image with the internal one"
+            f"{path} was chosen on {present.source}, not on {validation.path} as it is now; to choose anew on that, "
+            f"remove {path.name} or move it to another folder; to report with it, move {validation.path.name} away"
         )
-    if len(shared):
-        outside.problems.append(
-            f"{len(shared)} patient_ids are in both cohorts, first {shared[0]}; they are taken for different patients"
-        )
+    content = operating.choose(validation, inside.facts)
+    return operating.understand(content, path), content
 
 
-def validation_of(inside: Cohort) -> Predictions | None:
-    """Read predictions_validation.csv of a run, if it has one; its patients must not be those that are tested."""
-    path = inside.run / "predictions_validation.csv"
-    if not path.is_file():
-        return None
-    validation = read_predictions(path)
-    shared = set(validation.slices["patient_id"]) & set(inside.patients.index)
-    if shared:
-        raise InputError(
-            f"patient {min(shared)} is in both predictions.csv and {path.name} of {inside.run}; thresholds must not be "
-            "chosen on patients that are tested"
-        )
-    return validation
-
-
-def operating_of(inside: Cohort, validation: Predictions | None) -> Operating:
-    """Choose operating points on validation and write them to the run, or read those it has."""
-    path = inside.run / operating.FILE
-    if validation:
-        content = operating.choose(validation, inside.facts)
-        write_json(path, content)
-        say(f"wrote {path}")
-        return operating.understand(content, path)
-    return operating.load(path) if path.is_file() else operating.default(inside.facts)
+def check_point(point: str, chosen: Operating) -> None:
+    """Make sure that there is a threshold of this name."""
+    if point not in chosen.points or not np.isfinite(chosen.points[point].logit):
+        known = [name for name, p in chosen.points.items() if np.isfinite(p.logit)]
+        raise InputError(f"operating point {point!r} is not available; choose one of {', '.join(known)}")
 
 
 def cohort_results(
@@ -171,7 +167,7 @@ def cohort_results(
     found |= discrimination(s, chosen, seed)
     found["calibration"], judged = calibration(s, chosen)
     found["subgroups"] = subgroups.subgroups(c, s, family, margin, seed)
-    found["trial_coding"], table = codings.trial_coding(c, s, chosen, threshold)
+    found["trial_coding"], table = codings.trial_coding(c, s, chosen, threshold, seed)
     found["patient_level"] = codings.patient_level(s, chosen, validation)
     found["disc_levels"] = codings.disc_levels(c, s, threshold)
     found["readers"] = readers.reader_study(c, threshold)
@@ -189,6 +185,9 @@ def cohort_results(
     if found["trial_coding"]["agreement"]:
         limits = found["trial_coding"]["agreement"]["n_compressed"]
         pictures["coding"] = figures.bland_altman(table, limits, "n_compressed", "slices")
+    reference, ranks = codings.rules(s, chosen)
+    if 0 < reference.sum() < len(reference):
+        pictures["patients"] = figures.roc_of_rules(found["patient_level"], reference, ranks)
     for name, draw in pictures.items():
         figures.save(folder / "figures" / f"{prefix}{name}.png", draw, mark=mark)
     whole = {"pooled_auc": found["pooled"]["auc"], "mean_auc": found["per_patient"]["mean_auc"]}

@@ -44,11 +44,11 @@ def warnings_for(inside: Cohort, outside: Cohort | None, phantom: bool | None) -
         k = len(one.patients)
         if k < VERY_FEW:
             found.append(
-                f"The {one.name} cohort has {k} patients. Below {VERY_FEW}, intervals are too narrow; conclude nothing."
+                f"The {one.name} cohort has {k} patients. Below {VERY_FEW}, several intervals are too narrow; conclude nothing."
             )
         elif k < FEW:
             found.append(
-                f"The {one.name} cohort has {k} patients. Below {FEW}, intervals cover a little less than they say."
+                f"The {one.name} cohort has {k} patients. Below {FEW}, several intervals cover a little less than they say."
             )
     return found
 

@@ -15,7 +15,7 @@ from sklearn.metrics import precision_recall_curve
 
 from ..evaluation.auc import roc_points
 from ..evaluation.calibration import Assessment
-from ..evaluation.estimates import Estimate, Floats
+from ..evaluation.estimates import Estimate, Floats, Ints
 from ..files import replacing
 from .results import Scored
 
@@ -79,6 +79,31 @@ def roc_per_patient(s: Scored, mean: Estimate) -> Callable[[Axes], None]:
     return draw
 
 
+def roc_of_rules(level: Mapping[str, Any], reference: Ints, scores: Mapping[str, Floats]) -> Callable[[Axes], None]:
+    """ROC of the patients by each rule; a dot marks the rule's own threshold.
+
+    Args:
+        level: the results at patient level.
+        reference: whether each patient has a compressed slice, shape (K,); both must occur.
+        scores: of each patient by rule, each of shape (K,).
+    """
+
+    def draw(axes: Axes) -> None:
+        unit_square(axes, "1 - specificity (patients)", "sensitivity (patients)")
+        axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=0.8)
+        for (name, score), colour in zip(scores.items(), (ACCENT, "#b0703c", "#7a5195"), strict=True):
+            rule = level["rules"][name]
+            text = f"{name.replace('_', ' ')}, AUC {rule['auc'].value:.3f}"
+            axes.plot(*roc_points(reference, score), color=colour, linewidth=1.8, label=text)
+            if "sensitivity" in rule:
+                axes.plot(1 - rule["specificity"].value, rule["sensitivity"].value, "o", color=colour, markersize=7)
+        free = level["n_compression_free_patients"]
+        title = f"{level['n_patients'] - free} patients with compression, {free} without"
+        axes.legend(loc="lower right", frameon=False, fontsize=8, title=title, title_fontsize=8)
+
+    return draw
+
+
 def precision_recall(s: Scored) -> Callable[[Axes], None]:
     """Precision against recall of all slices."""
 
@@ -122,8 +147,9 @@ def calibration(judged: Mapping[str, Assessment]) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
         unit_square(axes, "predicted probability", "observed share of compressed slices")
         axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=0.8)
-        for (name, found), colour in zip(judged.items(), ("#b0703c", ACCENT), strict=False):
-            curve = found.curve
+        colours = {"uncalibrated": "#b0703c", "baseline": "#7a5195", "calibrated": ACCENT}
+        for name, found in judged.items():
+            curve, colour = found.curve, colours[name]
             axes.fill_between(curve.predicted, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
             axes.plot(curve.predicted, curve.observed, color=colour, linewidth=1.8, label=name)
             value = np.array([e.value for e in curve.bin_observed])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from ..files import read_json
 from .inputs import Predictions
 
 FILE = "operating_points.json"
+PAPER = OperatingPoint(0.0)
+LARGEST = 1e9  # beyond any threshold, slope or intercept; keeps what is computed with them finite
 
 
 @dataclass(frozen=True)
@@ -27,15 +30,30 @@ class Operating:
 
     Attributes:
         points: by name; ``paper_0.5`` is always there.
-        calibration: what to apply to raw logits; the identity or the baseline where none could be fitted.
+        calibration: what to apply to raw logits; the baseline where none could be fitted, the identity without it.
+        baseline: the calibration that undoes the weight of the training loss; ``None`` where the weight is not known.
         source: where it came from, for the reader.
         fitted: whether the calibration was fitted.
+        sha256: of the predictions it was chosen on; ``""`` if nothing was chosen.
+        patients: fingerprints of the patient_ids it was chosen on; ``None`` if that was not recorded.
+        series: fingerprints of the series_uids it was chosen on; ``None`` if that was not recorded.
+        facts: of the run it was chosen on.
     """
 
     points: Mapping[str, OperatingPoint]
     calibration: Calibration
+    baseline: Calibration | None
     source: str
     fitted: bool
+    sha256: str = ""
+    patients: frozenset[str] | None = None
+    series: frozenset[str] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fingerprint(name: str) -> str:
+    """Hash an identifier, so that it can be recognised but not read."""
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def choose(validation: Predictions, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,6 +88,8 @@ def choose(validation: Predictions, facts: Mapping[str, Any]) -> dict[str, Any]:
             "n_slices": len(label),
             "n_compressed_slices": int(label.sum()),
             "n_excluded_slices": len(validation.excluded),
+            "patients_sha256": sorted(map(fingerprint, ids)),
+            "series_sha256": sorted(map(fingerprint, set(frame["series_uid"]) - {""})),
         },
         "facts": dict(facts),
     }
@@ -83,25 +103,63 @@ def understand(content: Any, path: Path) -> Operating:
     """
     try:
         points = {
-            name: OperatingPoint(np.nan if point["logit"] is None else float(point["logit"]), _reason(point))
-            for name, point in content["points"].items()
+            name: OperatingPoint(_number(point["logit"]), _reason(point)) for name, point in content["points"].items()
         }
         line, start = content["calibration"], content["baseline"]
-        number = content["chosen_on"]
+        number, facts = content["chosen_on"], dict(content.get("facts") or {})
         n, m = int(number["n_patients"]), int(number["n_slices"])
         fitted = line["slope"] is not None and line["intercept"] is not None
+        weighted = start.get("pos_weight") is not None
+        first = Calibration(_number(start["slope"]), _number(start["intercept"]), n, m)
         if fitted:
-            calibration = Calibration(float(line["slope"]), float(line["intercept"]), n, m)
+            calibration = Calibration(_number(line["slope"]), _number(line["intercept"]), n, m)
         else:
-            calibration = Calibration(float(start["slope"]), float(start["intercept"]), n, m, str(line["status"]))
+            calibration = replace(first, note=str(line["status"]))
+        patients, series = (_fingerprints(number.get(f"{name}_sha256")) for name in ("patients", "series"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{path} is not an operating_points.json ({error!r}); make it anew with `python -m scripts report`"
+            f"{path} is not an operating_points.json ({error!r}); remove it and make it anew with "
+            "`python -m scripts report` or `recalibrate`"
         ) from error
-    if not calibration.slope > 0:
-        raise InputError(f"{path}: the slope of the calibration must be above 0, got {calibration.slope}")
-    source = f"{n} patients and {m} slices ({number.get('predictions', 'unknown file')})"
-    return Operating({"paper_0.5": OperatingPoint(0.0), **points}, calibration, source, fitted)
+    for name, one in (("calibration", calibration), ("baseline", first)):
+        if not (one.slope > 0 and np.isfinite(one.intercept)):
+            raise InputError(
+                f"{path}: the slope of the {name} must be above 0 and its intercept a number, got {one.slope} and "
+                f"{one.intercept}"
+            )
+    if points.get("paper_0.5", PAPER).logit != PAPER.logit:
+        raise InputError(
+            f"{path}: paper_0.5 is the paper's threshold, a raw logit of 0, got {points['paper_0.5'].logit}; give "
+            "another threshold another name"
+        )
+    return Operating(
+        {"paper_0.5": PAPER, **points},
+        calibration,
+        first if weighted else None,
+        f"{n} patients and {m} slices ({number.get('predictions', 'unknown file')})",
+        fitted,
+        str(number.get("predictions_sha256", "unknown")),
+        patients,
+        series,
+        facts,
+    )
+
+
+def _number(value: Any) -> float:
+    """Read a number of the file; ``None`` becomes NaN."""
+    if value is None:
+        return np.nan
+    if not abs(float(value)) <= LARGEST:
+        raise ValueError(f"expected a number within ± {LARGEST:g}, got {value}")
+    return float(value)
+
+
+def _fingerprints(names: Any) -> frozenset[str] | None:
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"expected a list of SHA-256 hashes, got {names!r:.60}")
+    return frozenset(names)
 
 
 def _reason(point: Mapping[str, Any]) -> str:
@@ -115,5 +173,12 @@ def load(path: Path) -> Operating:
 
 def default(facts: Mapping[str, Any]) -> Operating:
     """What remains without validation predictions: the paper's threshold, and the baseline if the weight is known."""
-    weight = float(facts.get("pos_weight", 1.0))
-    return Operating({"paper_0.5": OperatingPoint(0.0)}, baseline(weight), "nothing: no validation predictions", False)
+    start = baseline(float(facts["pos_weight"])) if "pos_weight" in facts else None
+    note = "" if start else "none: nothing was fitted, and the weight of the training loss is not known"
+    return Operating(
+        {"paper_0.5": PAPER},
+        start or Calibration(1.0, 0.0, 0, 0, note),
+        start,
+        "nothing: no validation predictions",
+        False,
+    )

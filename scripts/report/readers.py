@@ -119,12 +119,13 @@ def compare_models(first: Predictions, second: Predictions, margin: float) -> di
         raise InputError(f"{first.path} and {second.path} give {len(wrong)} slices different labels, first {where}")
     y, patient = both["label"].to_numpy(), pd.factorize(both["patient_id"])[0]
     a, b = both["logit"].to_numpy(float), both["logit_second"].to_numpy(float)
-    called = a >= 0, b >= 0
+    called, aucs = (a >= 0, b >= 0), (patient_aucs(y, a, patient), patient_aucs(y, b, patient))
+    entering = int(np.isfinite(aucs[0])[patient].sum())
     content: dict[str, Any] = {
         "n_slices_in_common": len(both),
         "n_slices_in_one_only": len(first.slices) + len(second.slices) - 2 * len(both),
         "pooled_auc": paired_auc(y, a, b, patient),
-        "mean_auc": paired_mean(patient_aucs(y, a, patient), patient_aucs(y, b, patient), len(both)),
+        "mean_auc": paired_mean(*aucs, entering),
         "sensitivity": paired_proportion(called[0][y == 1], called[1][y == 1], patient[y == 1]),
         "specificity": paired_proportion(~called[0][y == 0], ~called[1][y == 0], patient[y == 0]),
     }

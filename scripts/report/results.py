@@ -101,17 +101,21 @@ def undefined_patients(s: Scored) -> list[dict[str, Any]]:
 
 
 def calibration(s: Scored, operating: Operating) -> tuple[dict[str, Any], dict[str, Assessment]]:
-    """Judge the raw and the calibrated probabilities."""
+    """Judge the raw probabilities, those of the baseline if it is known, and the calibrated ones if there are any."""
     line = operating.calibration
-    label = "calibrated" if operating.fitted else "baseline"
-    judged = {"uncalibrated": assess(s.labels, s.logits, s.patients)}
-    judged[label] = assess(s.labels, line.logits(s.logits), s.patients)
+    logits = {"uncalibrated": s.logits}
+    if operating.baseline:
+        logits["baseline"] = operating.baseline.logits(s.logits)
+    if operating.fitted:
+        logits["calibrated"] = line.logits(s.logits)
+    judged = {name: assess(s.labels, x, s.patients) for name, x in logits.items()}
     content: dict[str, Any] = {
         name: {"intercept_at_slope_1": a.intercept_at_slope_1, "slope": a.slope, "brier": a.brier, "ece": a.ece}
         for name, a in judged.items()
     }
     content["applied"] = {"slope": line.slope, "intercept": line.intercept, "fitted": operating.fitted}
-    content["applied"] |= {"chosen_on": operating.source, "status": line.note or label}
+    status = line.note or ("calibrated" if operating.fitted else "baseline")
+    content["applied"] |= {"chosen_on": operating.source, "status": status}
     return content, judged
 
 

@@ -99,7 +99,7 @@ def subgroups(cohort: Cohort, s: Scored, columns: Sequence[str], margin: float, 
     return {
         "family": [column for column in columns if column not in absent],
         "not_recorded": absent,
-        "n_tests": sum(2 for r in rows if r["counted"]),
+        "n_tests": len(tested(rows)),
         "margin": margin or None,
         "rows": rows,
     }
@@ -115,7 +115,8 @@ def compare(
     else:
         matrix = wins[np.ix_(known, known)] if not known.all() else wins
         pooled = comparisons.subgroup_pooled(matrix, m[known], n[known], inside[known], seed)
-    return [pooled, comparisons.subgroup_mean(s.aucs[known], inside[known], slices, seed)]
+    entering = int((known & np.isfinite(s.aucs))[s.patients].sum())
+    return [pooled, comparisons.subgroup_mean(s.aucs[known], inside[known], entering, seed)]
 
 
 def flip(c: Comparison) -> Comparison:
@@ -153,9 +154,15 @@ def row(
     return content
 
 
+def tested(rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
+    """Give the tests of the family that were made: of small cells there is none."""
+    family = [(r, name) for r in rows if r["counted"] for name in ("pooled", "mean")]
+    return [(r, name) for r, name in family if np.isfinite(r[f"{name}_difference"].p_value)]
+
+
 def adjust(rows: list[dict[str, Any]]) -> None:
     """Add Holm's p-values over all tests of the family, both estimands together."""
-    family = [(r, name) for r in rows if r["counted"] for name in ("pooled", "mean")]
+    family = tested(rows)
     adjusted = comparisons.holm([r[f"{name}_difference"].p_value for r, name in family])
     for (r, name), p_value in zip(family, adjusted, strict=True):
         r[f"{name}_p_holm"] = p_value

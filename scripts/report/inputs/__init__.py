@@ -4,8 +4,8 @@ A *run* is a folder with ``predictions.csv`` and, where they exist, ``prediction
 ``operating_points.json``, and ``run.json`` or ``metrics.json`` with the facts in ``facts.FACTS``. A *cohort* is a
 folder with ``patients.csv`` and, where they exist, ``labels.csv`` (readers), ``slices.csv`` (geometry, scanner, disc
 level) and ``datalist.json``. ``slices.csv`` has ``series_uid, sop_uid, frame`` and any of ``position_mm`` (of the slice
-centre along its normal), ``thickness_mm``, ``level`` (disc level, e.g. C5/C6), ``manufacturer`` and others for
-subgroups.
+centre along its normal), ``thickness_mm``, ``stack`` (where one series holds several), ``level`` (disc level, e.g.
+C5/C6), ``manufacturer`` and others for subgroups.
 """
 
 from .cohorts import Cohort, read_cohort, slice_column

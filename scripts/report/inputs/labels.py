@@ -69,11 +69,12 @@ def label_problems(table: pd.DataFrame, slices: pd.DataFrame) -> list[str]:
     table = table.assign(truth=truth)
     problems = []
     reader = table["role"] == "reader"
-    lost = table.index[reader & table["truth"].isna()]
+    mine = reader & table["patient_id"].isin(slices["patient_id"]) if "patient_id" in table else reader
+    lost = table.index[mine & table["truth"].isna()]
     if len(lost):
         problems.append(
-            f"{len(lost)} of {int(reader.sum())} reader rows of labels.csv match no scored slice, first "
-            f"{line(str(lost[0]))}; expected only of slices that were not tested"
+            f"{len(lost)} of {int(mine.sum())} reader rows of labels.csv about these patients match no scored slice, "
+            f"first {line(str(lost[0]))}; expected only of slices that were not tested"
         )
     made = table[~reader & (table["status"] == EVALUABLE) & table["call"].notna() & table["truth"].notna()]
     # makers who disagree with each other are settled elsewhere; it is one voice against predictions.csv that is wrong

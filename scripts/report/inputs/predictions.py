@@ -12,6 +12,7 @@ from ...errors import InputError
 from .columns import KEY, calls, digest, numbers, read_table
 
 PREDICTION_COLUMNS = ["patient_id", *KEY, "slice_index", "label", "logit", "probability"]
+LARGEST_LOGIT = 1e6  # no network gives more, and sums of squares stay finite
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ def check_predictions(frame: pd.DataFrame, path: Path, sha256: str) -> Predictio
         sha256: of that.
 
     Raises:
-        InputError: a label is neither 0, 1 nor empty, a probability is outside 0 to 1, a slice comes twice, a series
-            belongs to two patients, or nothing remains.
+        InputError: a label is neither 0, 1 nor empty, a probability is outside 0 to 1, a logit is huge, a slice comes
+            twice, a series belongs to two patients, or nothing remains.
     """
     label, probability = calls(frame), pd.to_numeric(frame["probability"], errors="coerce")
     beyond = frame.index[probability.notna() & ~probability.between(0, 1)]
@@ -72,6 +73,10 @@ def check_predictions(frame: pd.DataFrame, path: Path, sha256: str) -> Predictio
     if (owners > 1).any():
         raise InputError(f"{path}: series {owners.idxmax()} belongs to several patients")
     frame["label"], frame["logit"], frame["slice_index"] = label, numbers(frame["logit"]), numbers(frame["slice_index"])
+    huge = frame.index[frame["logit"].abs() > LARGEST_LOGIT]
+    if len(huge):
+        value = frame["logit"][huge[0]]
+        raise InputError(f"{huge[0]}: logit must lie within ± {LARGEST_LOGIT:g}, got {value:g}")
     no_score = frame["logit"].isna() | probability.isna()
     reason = np.where(frame["label"].isna(), "no reference label", np.where(no_score, "no finite score", ""))
     good = reason == ""
