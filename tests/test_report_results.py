@@ -312,7 +312,7 @@ def test_two_stacks_of_one_series_do_not_interleave(tmp_path):
     frame = pd.DataFrame(rows, columns=["stack", "position_mm", "label"])
     frame = frame.assign(patient_id="a", series_uid="1.2", frame="", slice_index=frame.index, thickness_mm=3.0)
     frame["sop_uid"] = [f"1.2.{i}" for i in frame.index]
-    frame["logit"] = frame["probability"] = frame["label"] * 0.8 - 0.4
+    frame["logit"] = frame["label"] * 0.8 - 0.4
     frame.to_csv(tmp_path / "predictions.csv", index=False)
     for columns, runs, length in ((["stack"], 1, 11.0), ([], 3, 3.0)):
         kept = ["series_uid", "sop_uid", "frame", "position_mm", "thickness_mm", *columns]

@@ -42,14 +42,11 @@ def warnings_for(inside: Cohort, outside: Cohort | None, phantom: bool | None) -
         if one is None:
             continue
         k = len(one.patients)
+        size = f"The {one.name} cohort has {k} patients."
         if k < VERY_FEW:
-            found.append(
-                f"The {one.name} cohort has {k} patients. Below {VERY_FEW}, several intervals are too narrow; conclude nothing."
-            )
+            found.append(f"{size} Below {VERY_FEW}, several intervals are too narrow; conclude nothing.")
         elif k < FEW:
-            found.append(
-                f"The {one.name} cohort has {k} patients. Below {FEW}, several intervals cover a little less than they say."
-            )
+            found.append(f"{size} Below {FEW}, several intervals cover a little less than they say.")
     return found
 
 
