@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulated_runs
+from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from scripts.__main__ import main
@@ -313,6 +314,7 @@ def test_two_stacks_of_one_series_do_not_interleave(tmp_path):
     frame = frame.assign(patient_id="a", series_uid="1.2", frame="", slice_index=frame.index, thickness_mm=3.0)
     frame["sop_uid"] = [f"1.2.{i}" for i in frame.index]
     frame["logit"] = frame["label"] * 0.8 - 0.4
+    frame["probability"] = expit(frame["logit"])
     frame.to_csv(tmp_path / "predictions.csv", index=False)
     for columns, runs, length in ((["stack"], 1, 11.0), ([], 3, 3.0)):
         kept = ["series_uid", "sop_uid", "frame", "position_mm", "thickness_mm", *columns]
