@@ -477,6 +477,7 @@ def test_rows_of_patients_and_images_that_are_not_copied_are_left_out_and_counte
     tables = labelled(tmp_path)
     damaged = write_series(tmp_path / "in" / "P2", "P2", n=2)[0]
     damaged.write_bytes(damaged.read_bytes()[:-700])
+    write_series(tmp_path / "in" / "P4", "P4", n=1, SeriesInstanceUID="")
     rows = read_rows(Path(tables))
     write_rows(
         Path(tables),

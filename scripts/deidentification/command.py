@@ -36,21 +36,24 @@ def deidentify(source: str, out: str, linkage: str, dates: str = "shift", tables
     """Copy MR images without identity, so that pixels and geometry stay bit for bit.
 
     What may stay is listed (image, geometry, acquisition); everything else goes: names, free text, private tags,
-    overlays. UIDs are replaced in the same way everywhere, so that series stay series. Whatever is no MR image, is
-    damaged, or has text burned into its pixels is refused. Images whose header does not say whether text is burned in
-    are counted: look at some. Faces can be recognised in head images; crop or deface them if yours show one.
+    overlays. UIDs are replaced in the same way everywhere, so that series stay series. Whatever is no MR image or has
+    text burned into its pixels is refused, and so is a whole series if a slice is damaged or if two files of one
+    SOPInstanceUID disagree. Images whose header does not say whether text is burned in are counted: look at some. Faces
+    can be recognised in head images; crop or deface them if yours show one.
 
     OUT/dicom/<pseudonym>/… holds the images, under names made from the new UIDs; OUT/ holds the tables. Neither OUT nor
-    what this command prints holds an original identifier; each written header is searched for them. LINKAGE holds the
-    key and who became whom; keep it apart and private (mode 600). With the same LINKAGE the result is the same again,
-    and patients who come later fit in. LINKAGE_refused.csv, also private, names the files that were refused.
+    what this command prints holds an original identifier; each written header is searched for names, numbers, places
+    and dates of its source. Tables are checked before any image is copied. LINKAGE holds the key and who became whom;
+    keep it apart and private (mode 600). With the same LINKAGE the result is the same again, and patients who come
+    later fit in. LINKAGE_refused.csv, also private, names the files that were refused, of earlier runs too.
 
     Args:
         source: the folder with the originals.
         out: a new or empty folder.
         linkage: CSV with the key and the names; made if absent, extended if there. Not inside OUT.
         dates: shift (each patient's dates move back by their own number of days, intervals stay) or remove.
-        tables: labels and patients to rename too, with commas between them, e.g. labels.csv,patients.csv.
+        tables: labels and patients to rename too, with commas between them, e.g. labels.csv,patients.csv. Rows about
+            patients or images that are not copied are left out and counted.
     """
     if dates not in ("shift", "remove"):
         raise InputError(f"--dates must be shift or remove, got {dates!r}")
@@ -165,7 +168,7 @@ def read_headers(files: list[str]) -> Read:
 def images_of(selection: Selection, before: dict[str, set[str]]) -> Images:
     """Gather what tables may name and what their other cells must not hold, from one file of each series."""
     patients, uids = selection.patients | before["patient"], selection.uids | before["uid"]
-    originals = Identifiers(uids=dict.fromkeys(uids - {""}, "a UID"))
+    originals = Identifiers(uids=dict.fromkeys(uids, "a UID"))
     for patient in patients:
         add_pieces(originals, patient, "PatientID", SHORTEST_PIECE, set())
     one_each = {frames[0].facts: path for path, frames in selection.chosen.items()}

@@ -61,8 +61,8 @@ def select(frames: Iterable[Frame]) -> Selection:
         if facts.modality != "MR" or facts.sop_class_uid not in (MR, *ENHANCED_MR):
             found.refused.append((path, "not an MR image"))
             continue
-        found.patients.add(facts.patient_id)
-        found.uids.update((facts.series_uid, first.sop_uid))
+        found.patients.update({facts.patient_id} - {""})
+        found.uids.update({facts.series_uid, first.sop_uid} - {""})
         if not facts.patient_id or not facts.series_uid or not first.sop_uid:
             found.refused.append((path, WITHOUT_UID))
             broken[facts.series_uid] = WITHOUT_UID
