@@ -473,6 +473,17 @@ def test_all_problems_of_all_tables_are_named_at_once(tmp_path):
         assert part in str(caught.value)
 
 
+def test_one_problem_of_many_lines_is_said_once(tmp_path):
+    tables = labelled(tmp_path)
+    rows = read_rows(Path(tables))
+    write_rows(Path(tables), rows[:1] + [rows[0] | {"patient_id": "HOSP-99"}] * 7 + [rows[0] | {"rater": "of hosp 99"}])
+    with pytest.raises(InputError) as caught:
+        run(tmp_path / "in", tables=tables)
+    assert "lines 3, 4, 5, 6, 7 and 2 more: patient_id is not among the images" in str(caught.value)
+    assert "line 10: rater holds something of PatientID" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 3
+
+
 def test_rows_of_patients_and_images_that_are_not_copied_are_left_out_and_counted(tmp_path, capsys):
     tables = labelled(tmp_path)
     damaged = write_series(tmp_path / "in" / "P2", "P2", n=2)[0]

@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..files import write_csv
 from ..labels import OPTIONAL, PATIENT_COLUMNS, REQUIRED
 from ..tables import UID, Row, read_table, spreadsheet_hint
-from .identifiers import Identifiers
+from .identifiers import SHORTEST_PIECE, Identifiers, add_pieces
 from .linkage import Linkage
 
 COLUMNS = {*REQUIRED, *OPTIONAL, "site", "source", *PATIENT_COLUMNS}
@@ -20,7 +20,8 @@ DATE = re.compile(
     r"(?<!\d)(\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{4}|\d{1,2}[./]\d{1,2}[./]\d{2}"
     r"|(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01]))(?!\d)"
 )
-SHOWN = 20
+SHOWN, LINES = 20, 5
+ABSENT = "is not among the images; remove the row or add the images"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def read_all(tables: str, images: Callable[[], Images]) -> dict[str, list[Row]]:
         found[Path(path).name] = rows
     if found:
         known = images()
+        for patient in {row["patient_id"] for rows in found.values() for row in rows}:
+            add_pieces(known.originals, patient, "PatientID", SHORTEST_PIECE, set())
         for rows in found.values():
             problems += problems_of(rows, known)
     if problems:
@@ -77,36 +80,43 @@ def read_all(tables: str, images: Callable[[], Images]) -> dict[str, list[Row]]:
 
 
 def problems_of(rows: list[Row], known: Images) -> list[str]:
-    """List what is wrong with a table."""
-    found = []
+    """List what is wrong with a table, each problem once with its lines."""
+    found: dict[str, list[str]] = {}
     about_images = any(column in rows[0].cells for column in UIDS)
     checked: dict[tuple[str, str], str] = {}
     for row in rows:
         patient = row["patient_id"]
+        line = row.where.rpartition(" ")[2]
         if not patient:
-            found.append(f"{row.where}: patient_id is empty")
+            found.setdefault("patient_id is empty", []).append(line)
         elif about_images and patient not in known.patients:
-            found.append(
-                f"{row.where}: patient_id is not among the images; remove the row or add the images"
-                f"{spreadsheet_hint(patient)}"
-            )
+            text = f"patient_id {ABSENT}{spreadsheet_hint(patient)}"
+            found.setdefault(text, []).append(line)
         for column, cell in row.cells.items():
             if not cell or column == "patient_id" or column not in COLUMNS:
                 continue
             if (column, cell) not in checked:
                 checked[column, cell] = uid_problem(cell, known) if column in UIDS else cell_problem(cell, known)
             if checked[column, cell]:
-                found.append(f"{row.where}: {column} {checked[column, cell]}")
+                found.setdefault(f"{column} {checked[column, cell]}", []).append(line)
+    path = rows[0].where.rpartition(", ")[0]
+    problems = [f"{path}, {told(lines)}: {text}" for text, lines in found.items()]
     if not about_images and not any(row["patient_id"] in known.patients for row in rows):
-        found.append(f"{rows[0].where.rpartition(', ')[0]}: none of its {len(rows)} patients is among the images")
-    return found
+        problems.append(f"{path}: none of its {len(rows)} patients is among the images")
+    return problems
+
+
+def told(lines: list[str]) -> str:
+    """Name lines, the first of many."""
+    more = f" and {len(lines) - LINES} more" if len(lines) > LINES else ""
+    return f"line{'s' * (len(lines) > 1)} {', '.join(lines[:LINES])}{more}"
 
 
 def uid_problem(cell: str, known: Images) -> str:
     """Say what is wrong with a UID."""
     if len(cell) > 64 or not UID.fullmatch(cell):
         return f"is no UID (digits and dots){spreadsheet_hint(cell)}"
-    return "" if cell in known.uids else "is not among the images; remove the row or add the images"
+    return "" if cell in known.uids else ABSENT
 
 
 def cell_problem(cell: str, known: Images) -> str:
