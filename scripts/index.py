@@ -165,12 +165,17 @@ def cell(value: Any) -> Any:
 
 def relative(path: str, root: Path) -> str:
     """Name a path relative to the indexed folder."""
-    return Path(path).relative_to(root).as_posix()
+    return writable(Path(path).relative_to(root).as_posix())
 
 
 def shortened(text: str, root: Path) -> str:
     """Take the indexed folder out of a message."""
-    return text.replace(f"{root}/", "")
+    return writable(text.replace(f"{root}/", ""))
+
+
+def writable(text: str) -> str:
+    """Write bytes of file names that are no UTF-8, as old exports have them, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def compare(files: Sequence[str], seconds: float) -> None:

@@ -114,3 +114,11 @@ def test_what_cannot_be_opened_is_listed_and_neither_waited_for_nor_passed_over(
         "broken": "link that leads to no file",
         "elsewhere": "link to a folder, not followed; name that folder itself if its images are wanted",
     }
+
+
+def test_a_file_name_that_is_no_utf_8_is_written_with_escapes(tmp_path):
+    path = write_series(tmp_path / "disk", n=1)[0]
+    shutil.copy(path, os.fsdecode(bytes(tmp_path / "disk") + b"/M\xfcller"))
+    index(str(tmp_path / "disk"), str(tmp_path / "index.csv"), workers=0)
+    names = {table(tmp_path / f"index{end}.csv")[0]["path"] for end in ("_slices", "_unreadable")}
+    assert names == {path.name, "M\\udcfcller"}
