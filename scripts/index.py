@@ -13,10 +13,10 @@ import itk
 from pydicom import dcmread
 
 from .console import progress, say
-from .dicom import Judgement, Stack, body_part_warning, files_below, judge, scan
+from .dicom import Judgement, Stack, body_part_warning, judge, scan
 from .dicom.elements import KEYWORDS
 from .dicom.pixels import NATIVE
-from .dicom.sources import CHUNK, Read
+from .dicom.sources import CHUNK, Read, look_below
 from .errors import InputError
 from .files import write_csv
 
@@ -37,7 +37,8 @@ def index(folder: str, out: str = "index.csv", workers: int = 2, decode: bool = 
 
     OUT: one row per geometric stack (a series with two echoes has two), with its decision and reason.
     OUT_slices: the slices of accepted stacks from caudal to cranial, with the UIDs that raters' tables use.
-    OUT_unreadable: each file that is no DICOM image, and copies of a slice that were left out, with the reason.
+    OUT_unreadable: each file that is no DICOM image, folders that cannot be read, links to folders and pipes, which are
+    not followed or opened, and copies of a slice that were left out, with the reason.
 
     A series is accepted by its tags and geometry, never by its description. The body part is no ground for refusal, for
     hospitals fill it unreliably: look at the warnings.
@@ -55,12 +56,15 @@ def index(folder: str, out: str = "index.csv", workers: int = 2, decode: bool = 
     table = Path(out)
     tables = [table, table.with_name(f"{table.stem}_slices.csv"), table.with_name(f"{table.stem}_unreadable.csv")]
     own = {str(path.resolve()) for path in tables}
-    files = [path for path in files_below(root) if path not in own]
+    below, strange = look_below(root)
+    files = [path for path in below if path not in own]
     if not files:
-        raise InputError(f"{folder} holds no files")
+        other = "".join(f"\n  {shortened(path, root)}: {reason}" for path, reason in strange[:5])
+        raise InputError(f"{folder} holds no files{other}")
     started = time.perf_counter()
     stacks, unreadable = scan(files, workers, watch_headers)
     seconds = time.perf_counter() - started
+    unreadable += strange
     judgements = [judge(stack) for stack in stacks]
     if decode:
         judgements = decoded(stacks, judgements)
@@ -161,12 +165,17 @@ def cell(value: Any) -> Any:
 
 def relative(path: str, root: Path) -> str:
     """Name a path relative to the indexed folder."""
-    return Path(path).relative_to(root).as_posix()
+    return writable(Path(path).relative_to(root).as_posix())
 
 
 def shortened(text: str, root: Path) -> str:
     """Take the indexed folder out of a message."""
-    return text.replace(f"{root}/", "")
+    return writable(text.replace(f"{root}/", ""))
+
+
+def writable(text: str) -> str:
+    """Write bytes of file names that are no UTF-8, as old exports have them, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def compare(files: Sequence[str], seconds: float) -> None:

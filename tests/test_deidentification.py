@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 from datetime import datetime
@@ -20,8 +21,10 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
 from scripts.cohorts import split
 from scripts.deidentification import Linkage, clean, deidentify
+from scripts.deidentification.identifiers import date_forms
 from scripts.deidentification.rules import DATED, EMPTY, kept
 from scripts.dicom import judge, scan
+from scripts.dicom.frames import PHANTOM_COMMENT
 from scripts.errors import InputError
 
 SECRETS = {
@@ -222,7 +225,7 @@ def test_what_must_not_be_copied_is_refused_and_listed_privately(source, capsys)
     changed("burned", BurnedInAnnotation="YES")
     changed("screenshot", ImageType=["DERIVED", "SECONDARY", "SCREEN SAVE"])
     changed("report", Modality="SR")
-    changed("short", PixelData=bytes(100))
+    changed("short", PixelData=bytes(100), SeriesInstanceUID=uid("short series"))
     changed("hidden", SequenceName="Jonathan")
     (source / "Doe.txt").write_text("x")
     out = run(source)
@@ -233,7 +236,7 @@ def test_what_must_not_be_copied_is_refused_and_listed_privately(source, capsys)
         "screenshot": "a screenshot, which may show names",
         "report": "not an MR image",
         "short": "damaged or incomplete pixels",
-        "hidden": "1 identifiers would remain in kept attributes",
+        "hidden": "an identifier would remain in SequenceName",
         "Doe.txt": "not DICOM (no DICM at byte 128)",
     }
     assert "3 images of 1 patients" in capsys.readouterr().out
@@ -258,7 +261,7 @@ def test_tables_are_renamed_with_the_images_and_still_fit(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"patient_id": "P99", "site": "x"}], r"line 2: patient_id is not among the images"),
+        ([{"patient_id": "P99", "site": "x"}], "none of its 1 patients is among the images"),
         ([{"patient_id": "HOSP-778812", "site": "x", "surname": "Doe"}], "column surname might identify someone"),
     ],
 )
@@ -305,6 +308,226 @@ def test_a_lossless_derivation_survives_in_our_own_words(tmp_path):
 def test_a_maker_given_as_institution_is_no_reason_to_refuse(tmp_path):
     write_series(tmp_path / "in", n=1, InstitutionName="TOSHIBA", Manufacturer="TOSHIBA_MEC")
     assert len(images(run(tmp_path / "in"))) == 1
+
+
+def refused(folder: Path) -> dict[str, str]:
+    rows = read_rows(folder / "private" / "linkage_refused.csv")
+    return {Path(row["path"]).name: row["reason"] for row in rows}
+
+
+def test_a_phantom_stays_one_and_nothing_of_its_comment_but_the_constant(tmp_path):
+    comment = f"{PHANTOM_COMMENT}, made by Gregory"
+    write_series(tmp_path / "in", n=3, QualityControlImage="YES", ImageComments=comment, PatientName="Phantom^One")
+    write_series(tmp_path / "in" / "real", "real", n=3, ImageComments=comment)
+    out = run(tmp_path / "in")
+    stacks, _ = scan(out, workers=0)
+    assert sorted(stack.phantom for stack in stacks) == [False, True]
+    assert {dcmread(path).get("ImageComments") for path in images(out)} == {PHANTOM_COMMENT, None}
+
+
+def test_one_truncated_slice_keeps_its_whole_series_out(tmp_path):
+    paths = write_series(tmp_path / "in", n=5)
+    write_series(tmp_path / "in" / "other", "other", n=2)
+    paths[1].write_bytes(paths[1].read_bytes()[:-700])
+    assert len(images(run(tmp_path / "in"))) == 2
+    rest = "its series is not whole: damaged or incomplete pixels"
+    assert refused(tmp_path) == {path.name: rest for path in paths} | {paths[1].name: "damaged or incomplete pixels"}
+
+
+def test_one_header_that_pydicom_cannot_write_keeps_its_whole_series_out(tmp_path, monkeypatch):
+    paths = write_series(tmp_path / "in", n=4)
+    write_series(tmp_path / "in" / "other", "other", n=2)
+
+    def failing(dataset, *args):
+        if dataset.SOPInstanceUID == uid("P1", "T2", 2):
+            raise KeyError("damaged")
+        return clean(dataset, *args)
+
+    monkeypatch.setattr("scripts.deidentification.command.clean", failing)
+    out = run(tmp_path / "in")
+    assert len(images(out)) == 2
+    assert len(list((out / "dicom").iterdir())) == 1  # no empty folder tells of the other patient
+    reason = "damaged header (KeyError)"
+    expected = dict.fromkeys((path.name for path in paths), f"its series is not whole: {reason}")
+    assert refused(tmp_path) == expected | {paths[2].name: reason}
+
+
+@pytest.mark.parametrize("name", ["aa", "zz"])
+@pytest.mark.parametrize("changes", [{"PixelData": bytes(2048)}, {"ImagePositionPatient": [-8.0, -8.0, 99.0]}])
+def test_files_of_one_uid_that_disagree_keep_their_series_out_whatever_their_names(tmp_path, name, changes):
+    paths = [path.rename(path.with_name(f"m{path.name}")) for path in write_series(tmp_path / "in", n=3)]
+    write_series(tmp_path / "in" / "other", "other", n=2)
+    ds = dcmread(paths[0])
+    for keyword, value in changes.items():
+        setattr(ds, keyword, value)
+    ds.save_as(tmp_path / "in" / name)
+    before = [judge(stack).decision for stack in scan(tmp_path / "in", workers=0)[0] if stack.patient_id == "P1"]
+    assert before == ["refuse"]
+    assert len(images(run(tmp_path / "in"))) == 2
+    reasons = refused(tmp_path)
+    assert reasons[name] == reasons[paths[0].name] == "files of one SOPInstanceUID disagree"
+    assert reasons[paths[1].name] == "its series is not whole: files of one SOPInstanceUID disagree"
+
+
+def test_of_true_copies_and_damaged_copies_one_image_is_kept(tmp_path):
+    paths = write_series(tmp_path / "in", n=3)
+    (tmp_path / "in" / "zz copy").write_bytes(paths[0].read_bytes())
+    (tmp_path / "in" / "aa damaged").write_bytes(paths[1].read_bytes()[:-700])
+    assert len(images(run(tmp_path / "in"))) == 3
+    assert refused(tmp_path) == {
+        "zz copy": "a copy of an image that another file holds",
+        "aa damaged": "damaged or incomplete pixels",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"PatientName": "Meier^Hans", "SequenceName": "MEIER_t2"}, "SequenceName"),
+        ({"PatientName": "MEIER^HANS", "SequenceName": "t2meier1"}, "SequenceName"),
+        ({"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Müller^Jo", "SequenceName": "MÜLLER"}, "SequenceName"),
+        ({"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Müller^Jo", "SequenceName": "mueller"}, "SequenceName"),
+        ({"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Jörg", "ManufacturerModelName": "Aera Müller"},
+         "ManufacturerModelName"),
+        ({"PatientName": "Kim^Lee", "SequenceName": "Kim_t2"}, "SequenceName"),
+        ({"PatientBirthDate": "19610315", "BodyPartExamined": "15031961"}, "BodyPartExamined"),
+        ({"PatientBirthDate": "19610315", "SequenceName": "b1961-03-15"}, "SequenceName"),
+        ({"StudyDate": "20190403", "SequenceName": "s20190403"}, "SequenceName"),
+        ({"StudyDescription": "Neck of Zebediah", "SequenceName": "zebediah_t2"}, "SequenceName"),
+        ({"AccessionNumber": "5512345", "AcquisitionNumber": "5512345"}, "AcquisitionNumber"),
+        ({"PatientID": "Meier, Hans; geb. 1961", "SequenceName": "hans"}, "SequenceName"),
+    ],
+)  # fmt: skip
+def test_an_identifier_that_would_remain_is_found(tmp_path, changes, where):
+    write_series(tmp_path / "in", n=1, **changes)
+    with pytest.raises(InputError, match=f"1 an identifier would remain in {where}"):
+        run(tmp_path / "in")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"InstitutionName": "CSPINE CENTER"},
+        {"ReferringPhysicianName": "NORM^DR", "ImageType": ["ORIGINAL", "PRIMARY", "M", "NORM"]},
+        {"PatientName": "Kim^Lee", "SequenceName": "Kimura"},
+        {"PatientBirthDate": "19610315", "RepetitionTime": "4000.610315"},
+        {"PatientID": "500000", "RepetitionTime": "4000.500000"},
+        {"OperatorsName": "SKYRA"},
+        {"StudyDescription": "HWS nativ", "BodyPartExamined": "HWS"},
+    ],
+)
+def test_what_only_looks_like_an_identifier_is_no_reason_to_refuse(tmp_path, changes):
+    write_series(tmp_path / "in", n=1, **changes)
+    assert len(images(run(tmp_path / "in"))) == 1
+
+
+def test_a_date_is_known_in_the_forms_that_people_write():
+    forms = set(date_forms("19610315"))
+    assert {"19610315", "15031961", "150361", "1961 03 15", "15 3 1961", "15 Mar 1961", "March 15 1961"} <= forms
+    assert date_forms("15.3.1961") == date_forms("") == date_forms("19611315") == []
+
+
+def test_spaces_around_a_patient_id_make_no_second_patient(tmp_path):
+    write_series(tmp_path / "in", n=4, PatientID=lambda index: ["P1", " P1", "P1 ", " P1 "][index])
+    assert len(list((run(tmp_path / "in") / "dicom").iterdir())) == 1
+
+
+def labelled(folder: Path, **changes) -> str:
+    paths = write_series(folder / "in", n=2, PatientName="Meier^Hans", PatientBirthDate="19610315")
+    assert paths
+    row = {"patient_id": "P1", "series_uid": uid("P1", "T2"), "sop_uid": uid("P1", "T2", 0), "rater": "a"}
+    row |= {"reading": "1", "role": "reference", "status": "evaluable", "label": "1", "kind": ""}
+    write_rows(folder / "labels.csv", [row, row | {"rater": "b"} | changes])
+    return str(folder / "labels.csv")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rater": "Dr. MEIER"}, "line 3: rater holds something of PatientName of an image; write a code instead"),
+        ({"rater": f"of {uid('P1', 'T2')}"}, "line 3: rater holds something of a UID"),
+        ({"status": "seen 15.3.1961"}, "line 3: status holds something of PatientBirthDate"),
+        ({"kind": "2024-02-29"}, "line 3: kind holds a date; remove it"),
+        ({"patient_id": "P2"}, "line 3: patient_id is not among the images"),
+        ({"sop_uid": "1.2.826.99"}, "line 3: sop_uid is not among the images"),
+        ({"sop_uid": "1.2E+30"}, "line 3: sop_uid is no UID .*a spreadsheet turned it into a number"),
+    ],
+)
+def test_a_cell_that_identifies_or_fits_no_image_is_refused_before_any_image_is_touched(
+    tmp_path, monkeypatch, changes, message
+):
+    monkeypatch.setattr("scripts.deidentification.command.cleaned", None)
+    tables = labelled(tmp_path, **changes)
+    with pytest.raises(InputError, match=message) as caught:
+        run(tmp_path / "in", tables=tables)
+    assert not any(str(value) in str(caught.value) for value in changes.values())
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_problems_of_all_tables_are_named_at_once(tmp_path):
+    tables = labelled(tmp_path, rater="Meier", status="15.03.1961", sop_uid="1.2E+30")
+    write_rows(tmp_path / "patients.csv", [{"patient_id": "P1", "site": "Meier"}])
+    with pytest.raises(InputError) as caught:
+        run(tmp_path / "in", tables=f"{tables},{tmp_path / 'patients.csv'},{tmp_path / 'absent.csv'}")
+    for part in ("line 3: rater", "line 3: status", "line 3: sop_uid", "line 2: site", "absent.csv cannot be read"):
+        assert part in str(caught.value)
+
+
+def test_one_problem_of_many_lines_is_said_once(tmp_path):
+    tables = labelled(tmp_path)
+    rows = read_rows(Path(tables))
+    write_rows(Path(tables), rows[:1] + [rows[0] | {"patient_id": "HOSP-99"}] * 7 + [rows[0] | {"rater": "of hosp 99"}])
+    with pytest.raises(InputError) as caught:
+        run(tmp_path / "in", tables=tables)
+    assert "lines 3, 4, 5, 6, 7 and 2 more: patient_id is not among the images" in str(caught.value)
+    assert "line 10: rater holds something of PatientID" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_rows_of_patients_and_images_that_are_not_copied_are_left_out_and_counted(tmp_path, capsys):
+    tables = labelled(tmp_path)
+    damaged = write_series(tmp_path / "in" / "P2", "P2", n=2)[0]
+    damaged.write_bytes(damaged.read_bytes()[:-700])
+    write_series(tmp_path / "in" / "P4", "P4", n=1, SeriesInstanceUID="")
+    rows = read_rows(Path(tables))
+    write_rows(
+        Path(tables),
+        [*rows, rows[0] | {"patient_id": "P2", "series_uid": uid("P2", "T2"), "sop_uid": uid("P2", "T2", 0)}],
+    )
+    write_rows(tmp_path / "patients.csv", [{"patient_id": name, "site": "x"} for name in ("P1", "P2", "P3")])
+    out = run(tmp_path / "in", tables=f"{tables},{tmp_path / 'patients.csv'}")
+    printed = capsys.readouterr().out
+    assert "1 rows of labels.csv left out" in printed
+    assert "2 rows of patients.csv left out" in printed
+    assert (len(read_rows(out / "labels.csv")), len(read_rows(out / "patients.csv"))) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("out", "linkage"), [("out", "/proc/zz/l.csv"), ("/proc/zz/out", "l.csv"), ("out", "file/l.csv")]
+)
+def test_places_that_cannot_be_written_are_refused_before_any_work(tmp_path, monkeypatch, out, linkage):
+    write_series(tmp_path / "in", n=1)
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setattr("scripts.deidentification.command.read_headers", None)
+    with pytest.raises(InputError, match=r"cannot be (written|used)"):
+        deidentify(str(tmp_path / "in"), str(tmp_path / out), str(tmp_path / linkage))
+
+
+def test_a_second_run_keeps_what_the_first_refused(tmp_path):
+    for name in ("a", "b"):
+        write_series(tmp_path / name, name, n=1)
+        (tmp_path / name / f"{name}.txt").write_text("x")
+        run(tmp_path / name, f"out {name}")
+    assert set(refused(tmp_path)) == {"a.txt", "b.txt"}
+
+
+def test_pipes_and_links_are_not_opened_but_listed(tmp_path):
+    write_series(tmp_path / "in", n=1)
+    os.mkfifo(tmp_path / "in" / "pipe")
+    (tmp_path / "in" / "broken").symlink_to(tmp_path / "absent")
+    (tmp_path / "in" / "folder").symlink_to(tmp_path)
+    assert len(images(run(tmp_path / "in"))) == 1
+    assert set(refused(tmp_path)) == {"pipe", "broken", "folder"}
 
 
 TABLE = [Tag(tag[:2]) for tag in dicomfields_2026c.ALL_TAGS if len(tag) == 2]

@@ -165,6 +165,36 @@ def test_copies_of_a_file_count_once(tmp_path):
     assert stack.copies == (max(str(first), str(tmp_path / "copy")),)
 
 
+def test_copies_whose_pixels_differ_are_refused(tmp_path):
+    first = write_series(tmp_path)[0]
+    ds = dcmread(first)
+    ds.PixelData = bytes(len(ds.PixelData))
+    ds.save_as(tmp_path / "other")
+    ((decision, reason, _),) = decisions(tmp_path)
+    assert decision == "refuse"
+    assert reason.startswith("files of one SOPInstanceUID disagree in their pixels: ")
+
+
+def test_a_compressed_copy_is_a_copy_unless_its_pixels_differ(tmp_path):
+    ds = dcmread(write_series(tmp_path)[0])
+    ds.compress(RLELossless, generate_instance_uid=False)
+    ds.save_as(tmp_path / "compressed")
+    stack = only(tmp_path)
+    assert judge(stack).accepted
+    assert len(stack.copies) == 1
+    ds.decompress(generate_instance_uid=False)
+    ds.PixelData = ds.PixelData[::-1]
+    ds.compress(RLELossless, generate_instance_uid=False)
+    ds.save_as(tmp_path / "compressed")
+    assert not judge(only(tmp_path)).accepted
+
+
+def test_pixels_are_compared_only_where_files_share_a_uid(tmp_path, monkeypatch):
+    monkeypatch.setattr("scripts.dicom.copies.same_pixels", None)
+    write_series(tmp_path)
+    assert judge(only(tmp_path)).accepted
+
+
 def test_one_uid_on_two_different_images_is_refused(tmp_path):
     write_series(tmp_path, SOPInstanceUID=lambda index: uid("same", max(index, 1)))
     ((decision, reason, _),) = decisions(tmp_path)

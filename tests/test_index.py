@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 from pathlib import Path
 
@@ -85,3 +86,39 @@ def test_index_refuses_what_holds_no_files(tmp_path, capsys, folder):
     assert main(["index", str(tmp_path / folder), "--out", str(tmp_path / "index.csv")]) == 2
     assert folder in capsys.readouterr().err
     assert not (tmp_path / "index.csv").exists()
+
+
+def test_what_cannot_be_opened_is_listed_and_neither_waited_for_nor_passed_over(tmp_path, monkeypatch):
+    disk = tmp_path / "disk"
+    write_series(disk / "A", n=2)
+    (disk / "locked").mkdir()
+    os.mkfifo(disk / "pipe")
+    (disk / "broken").symlink_to(tmp_path / "absent")
+    (disk / "loop").symlink_to(disk / "loop")
+    (disk / "elsewhere").symlink_to(tmp_path)
+    listed = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # the superuser may read any folder
+    index(str(disk), str(tmp_path / "index.csv"), workers=0)
+    assert [row["decision"] for row in table(tmp_path / "index.csv")] == ["accept"]
+    left_out = {row["path"]: row["reason"] for row in table(tmp_path / "index_unreadable.csv")}
+    assert left_out.pop("loop").startswith("cannot be read: ")
+    assert left_out == {
+        "locked": "folder cannot be read: Permission denied",
+        "pipe": "neither a file nor a folder (a pipe, socket or device), not opened",
+        "broken": "link that leads to no file",
+        "elsewhere": "link to a folder, not followed; name that folder itself if its images are wanted",
+    }
+
+
+def test_a_file_name_that_is_no_utf_8_is_written_with_escapes(tmp_path):
+    path = write_series(tmp_path / "disk", n=1)[0]
+    shutil.copy(path, os.fsdecode(bytes(tmp_path / "disk") + b"/M\xfcller"))
+    index(str(tmp_path / "disk"), str(tmp_path / "index.csv"), workers=0)
+    names = {table(tmp_path / f"index{end}.csv")[0]["path"] for end in ("_slices", "_unreadable")}
+    assert names == {path.name, "M\\udcfcller"}

@@ -7,8 +7,8 @@ names and leaves private tags and free text; deid runs recipes that everyone wri
 whole of Table E.1-1 but does not look into nested sequences and draws new UIDs on every run. A list of what stays
 cannot forget a tag that nobody thought of. The tests hold it against Table E.1-1 as dicom-anonymizer has it.
 
-Modules: ``rules`` (one dataset), ``linkage`` (the secret key and who is who), ``tables`` (labels and patients),
-``command``.
+Modules: ``rules`` (one dataset), ``linkage`` (the secret key and who is who), ``identifiers`` and ``vocabulary`` (is
+anything left), ``selections`` (which files may be copied), ``tables`` (labels and patients), ``command``.
 """
 
 from .command import deidentify as deidentify

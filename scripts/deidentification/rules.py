@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -13,6 +13,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
+from ..dicom.frames import PHANTOM_COMMENT
 from .linkage import Linkage
 
 PLAIN_VRS = {"DS", "IS", "US", "SS", "UL", "SL", "FL", "FD", "AT", "CS"}
@@ -42,12 +43,7 @@ EMPTY = (
 )  # fmt: skip
 SHIFT_CODE = ("113107", "Retain Longitudinal Temporal Information Modified Dates Option")
 METHOD_CODES = (("113100", "Basic Application Confidentiality Profile"), ("113105", "Clean Descriptors Option"))
-SHORTEST_IDENTIFIER = 4
-IDENTIFYING = (
-    "PatientID", "PatientName", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "ReferringPhysicianName",
-    "InstitutionName", "InstitutionAddress", "PatientAddress", "PatientTelephoneNumbers", "DeviceSerialNumber",
-    "StudyID", "OperatorsName", "PerformingPhysicianName", "NameOfPhysiciansReadingStudy", "RequestingPhysician",
-)  # fmt: skip
+TIME = r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?"
 
 
 def clean(source: Dataset, linkage: Linkage, transfer_syntax_uid: str, shift_dates: bool = True) -> Dataset:
@@ -59,7 +55,7 @@ def clean(source: Dataset, linkage: Linkage, transfer_syntax_uid: str, shift_dat
         transfer_syntax_uid: how the pixels are encoded, now and then.
         shift_dates: move dates back by the patient's number of days; else remove dates and times.
     """
-    patient = str(source.get("PatientID", ""))
+    patient = patient_of(source)
     days = linkage.shift_days(patient) if shift_dates else None
     result = Dataset()
     result.update({element.tag: element for element in kept(source, linkage, days)})
@@ -73,6 +69,8 @@ def clean(source: Dataset, linkage: Linkage, transfer_syntax_uid: str, shift_dat
     derivation = str(source.get("DerivationDescription", "")).lower()
     if "lossless" in derivation and "compress" in derivation:
         result.DerivationDescription = "Lossless compression"
+    if is_phantom(source):
+        result.ImageComments = PHANTOM_COMMENT  # nothing of the source's text; QualityControlImage stays as it is
     mark(result, shift_dates)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = result.SOPClassUID
@@ -80,6 +78,18 @@ def clean(source: Dataset, linkage: Linkage, transfer_syntax_uid: str, shift_dat
     meta.TransferSyntaxUID = UID(transfer_syntax_uid)
     result.file_meta = meta
     return result
+
+
+def patient_of(source: Dataset) -> str:
+    """Give PatientID; spaces around it are padding (PS3.5 6.2, VR LO) and make no other patient."""
+    found = source.get("PatientID", "") or ""
+    return "\\".join(map(str, [found] if isinstance(found, str) else found)).strip(" \0\n\r\t")
+
+
+def is_phantom(source: Dataset) -> bool:
+    """Say whether ``scripts.phantom`` made the image, so that its copies never pass for patients."""
+    quality = str(source.get("QualityControlImage", "") or "").strip().upper()
+    return quality == "YES" and str(source.get("ImageComments", "") or "").strip().startswith(PHANTOM_COMMENT)
 
 
 def kept(source: Dataset, linkage: Linkage, days: int | None) -> Iterator[DataElement]:
@@ -120,10 +130,10 @@ def shifted(element: DataElement, days: int) -> Iterator[DataElement]:
     """Move a date back; the time of day stays; what is no date goes."""
     value = str(element.value or "")
     if element.VR == "TM":
-        if re.fullmatch(r"[0-9.]{0,16}", value):
+        if re.fullmatch(TIME, value):
             yield DataElement(element.tag, "TM", value)
         return
-    if not re.fullmatch(r"\d{8}([0-9.]{0,17}([+-]\d{4})?)?", value):
+    if not re.fullmatch(rf"\d{{8}}({TIME}([+-]\d{{4}})?)?", value):
         return
     try:
         date = datetime.datetime.strptime(value[:8], "%Y%m%d") - datetime.timedelta(days=days)
@@ -147,27 +157,3 @@ def mark(result: Dataset, shift_dates: bool) -> None:
         item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
         items.append(item)
     result.DeidentificationMethodCodeSequence = Sequence(items)
-
-
-def identifiers(source: Dataset) -> set[str]:
-    """Gather what identifies a patient, visit or device, for looking whether any of it is left.
-
-    Short numbers are left out, for they appear among the sizes and times of any image, and so are words of the maker's
-    name, which some scanners give as their institution.
-    """
-    maker = f"{source.get('Manufacturer', '')} {source.get('ManufacturerModelName', '')}".upper()
-    found = set()
-    for keyword in IDENTIFYING:
-        value = str(source.get(keyword, "") or "")
-        found.update([value, *re.split(r"[\\^=\s,;]+", value)])
-    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"):
-        found.add(str(source.get(keyword, "") or ""))
-    long_enough = {one for one in found if len(one) >= SHORTEST_IDENTIFIER and one.upper() not in maker}
-    return {one for one in long_enough if not (one.isdigit() and len(one) < SHORTEST_IDENTIFIER + 2)}
-
-
-def left_over(content: bytes, names: Iterable[str]) -> list[str]:
-    """List identifiers that stand as words in the header of a written file."""
-    text = content.decode("latin-1")
-    tokens = set(re.split(r"[^0-9A-Za-z.]+", text)) | set(re.split(r"[^0-9A-Za-z\x80-\xff]+", text))
-    return [name for name in names if name in tokens or (len(name.split()) > 1 and name in text)]

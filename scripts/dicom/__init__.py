@@ -11,7 +11,8 @@ and what they share (``Facts``: ``series_uid``, ``rows``, ``te_ms`` and more). `
 volume (``judge`` refuses it, ``one_stack`` raises), ``stack.warnings`` do not. Nothing depends on file names or order.
 
 Modules, in the order data flows: ``elements`` (bytes of one file), ``pixels`` (are they all there), ``frames`` (a file
-to its frames), ``weightings``, ``geometry`` and ``stacks`` (frames to stacks), ``judgements``, ``sources`` (paths).
+to its frames), ``weightings``, ``geometry``, ``copies`` and ``stacks`` (frames to stacks), ``judgements``, ``sources``
+(paths).
 """
 
 from .elements import UnreadableError as UnreadableError

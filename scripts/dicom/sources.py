@@ -30,16 +30,57 @@ def files_below(paths: Paths) -> list[str]:
     Raises:
         InputError: a path does not exist.
     """
+    return look_below(paths)[0]
+
+
+def look_below(paths: Paths) -> tuple[list[str], list[tuple[str, str]]]:
+    """List regular files like ``files_below``, and what else lies there with the reason why it is not opened.
+
+    Raises:
+        InputError: a path does not exist.
+    """
     found: list[str] = []
+    strange: list[tuple[str, str]] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
         if Path(path).is_dir():
-            for folder, _, names in os.walk(path):
-                found += [os.path.join(folder, name) for name in names]  # noqa: PTH118
+            walk(str(path), found, strange)
         elif Path(path).is_file():
             found.append(str(path))
         else:
             raise InputError(f"{path} does not exist; expected a DICOM file or a folder that holds some")
-    return sorted(dict.fromkeys(found))
+    return sorted(dict.fromkeys(found)), sorted(dict.fromkeys(strange))
+
+
+def walk(top: str, found: list[str], strange: list[tuple[str, str]]) -> None:
+    """Gather what lies below a folder; nothing is opened, since opening a pipe waits for ever."""
+    folders = [top]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif reason := strangeness(entry):
+                        strange.append((entry.path, reason))
+                    else:
+                        found.append(entry.path)
+        except OSError as error:
+            strange.append((folder, f"folder cannot be read: {error.strerror or error}"))
+
+
+def strangeness(entry: os.DirEntry[str]) -> str:
+    """Say why an entry that is no folder is not opened; empty for a regular file."""
+    try:
+        if entry.is_file():
+            return ""
+        if entry.is_dir():
+            return "link to a folder, not followed; name that folder itself if its images are wanted"
+        if not entry.is_symlink():
+            return "neither a file nor a folder (a pipe, socket or device), not opened"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    return "link that leads to no file"
 
 
 def read(paths: Sequence[str]) -> Read:
@@ -94,17 +135,17 @@ def scan(
         watch: wraps the iteration over chunks of ``CHUNK`` files, given their number, e.g. to show progress.
 
     Returns:
-        Stacks, in an order that does not depend on file names; and each unreadable file with its reason.
+        Stacks, in an order that does not depend on file names; and each unreadable file, or folder, with its reason.
 
     Raises:
         InputError: a path does not exist.
     """
-    files = files_below(paths)
+    files, strange = look_below(paths)
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
     workers = min(os.cpu_count() or 1 if workers is None else workers, 1 + len(files) // FILES_PER_PROCESS)
     known: dict[Facts, Facts] = {}
     frames: list[Frame] = []
-    unreadable: list[tuple[str, str]] = []
+    unreadable = strange
     for found, failed in watch(read_chunks(chunks, workers), len(chunks)):
         frames += [share(frame, known) for frame in found]
         unreadable += failed

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .copies import without_copies
 from .frames import Facts, Frame
 from .geometry import SAME_POSITION_MM, alike, axes, n_shared, orthonormal, plane_of, positions, sideways
 from .weightings import fat_suppression, only_compressed, weighting
@@ -229,24 +230,6 @@ def stack_of(frames: list[Frame], planes_in_series: tuple[str, ...], defects: li
         defects=tuple(defects),
         warnings=tuple(warnings),
     )
-
-
-def without_copies(frames: list[Frame], defects: list[str]) -> tuple[list[Frame], tuple[str, ...]]:
-    """Keep one of several files with one SOPInstanceUID, and list the others; copies that disagree are a defect."""
-    copies: dict[tuple[str, str], list[Frame]] = defaultdict(list)
-    for frame in frames:
-        copies[frame.sop_uid or frame.path, frame.frame].append(frame)
-    left_out: set[str] = set()
-    for group in copies.values():
-        if len(group) == 1:
-            continue
-        group.sort(key=lambda one: (bool(one.problem), repr(one.facts), one.path))
-        first, *others = group
-        left_out.update(one.path for one in others)
-        claims = {(one.origin_mm, one.slope, one.intercept) for one in group}
-        if len(claims) > 1:
-            defects.append(f"files of one SOPInstanceUID disagree: {first.path} and {others[0].path}")
-    return [group[0] for group in copies.values()], tuple(sorted(left_out))
 
 
 def defects_of(frames: Sequence[Frame], directions: np.ndarray | None) -> list[str]:
