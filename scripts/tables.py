@@ -41,6 +41,17 @@ class Row:
             raise InputError(f"{self.where}: {column} {value!r} is no UID (digits and dots){spreadsheet_hint(value)}")
         return value
 
+    def key(self) -> tuple[str, str, str]:
+        """Give what identifies a slice: ``(series_uid, sop_uid, frame)``.
+
+        Raises:
+            InputError: a UID is none, or the frame is no number.
+        """
+        frame = self["frame"]
+        if frame and not (frame.isdecimal() and int(frame) > 0):
+            raise InputError(f"{self.where}: frame must be empty or a number from 1, got {frame!r}")
+        return self.uid("series_uid"), self.uid("sop_uid"), frame
+
     def number(self, column: str, low: float, high: float) -> float | None:
         """Give a number between two bounds, None where the cell is empty.
 
@@ -70,7 +81,7 @@ def spreadsheet_hint(value: str) -> str:
 
 
 def read_table(path: str | Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
-    """Read a CSV with a header line; unknown columns are allowed and kept.
+    """Read a CSV with a header line; unknown columns are allowed and kept, those without name or content are not.
 
     Args:
         path: UTF-8, separated by commas.
@@ -78,7 +89,8 @@ def read_table(path: str | Path, required: Sequence[str], optional: Sequence[str
         optional: columns that may be there; a near miss such as ``Grade`` is an error and not ignored.
 
     Raises:
-        InputError: missing, empty, not UTF-8, not separated by commas, a missing column, or a line with surplus cells.
+        InputError: missing, empty, not UTF-8, not separated by commas, a missing column, a line with surplus cells, or
+            a cell in a column without name.
     """
     path = Path(path)
     try:
@@ -105,7 +117,16 @@ def read_table(path: str | Path, required: Sequence[str], optional: Sequence[str
             where = f"{path}, line {lines.line_num}"
             if len(cells) != len(header):
                 raise InputError(f"{where} has {len(cells)} cells where the header has {len(header)}")
-            rows.append(Row(where, dict(zip(header, (cell.strip() for cell in cells), strict=True))))
+            named = {}
+            for number, (name, cell) in enumerate(zip(header, map(str.strip, cells), strict=True), start=1):
+                if name:
+                    named[name] = cell
+                elif cell:
+                    raise InputError(
+                        f"{where}: cell {number} holds {cell!r}, but column {number} has no name in line 1; name the "
+                        "column or empty the cell"
+                    )
+            rows.append(Row(where, named))
     except csv.Error as error:
         raise InputError(f"{path}, line {lines.line_num} is no valid CSV: {error}") from error
     if not rows:
@@ -120,12 +141,11 @@ def check_header(path: Path, header: Sequence[str], required: Sequence[str], opt
         raise InputError(f"{path}, line 1: cells are separated by {mark}; save the table with commas between its cells")
     missing = [column for column in required if column not in header]
     if missing:
-        raise InputError(
-            f"{path}, line 1: no column {', '.join(missing)}; the header is {', '.join(header) or 'empty'}"
-        )
-    twice = sorted({name for name in header if header.count(name) > 1})
+        found = ", ".join(filter(None, header)) or "empty"
+        raise InputError(f"{path}, line 1: no column {', '.join(missing)}; the header is {found}")
+    twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
-        raise InputError(f"{path}, line 1: column {', '.join(twice)} is there twice")
+        raise InputError(f"{path}, line 1: column {', '.join(twice)} is there twice; delete or rename one of them")
     known = {name.lower(): name for name in (*required, *optional)}
     for name in header:
         meant = known.get(name.lower().replace(" ", "_"))
