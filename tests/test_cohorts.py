@@ -23,12 +23,13 @@ from cohort_fixtures import (
     write_cohort,
     write_rows,
 )
+from conftest import ROOT
 from dicom_fixtures import uid, write_series
 from PIL import Image
 from pydicom import dcmread
 
 from scripts import datalists
-from scripts.__main__ import COMMANDS, main
+from scripts.__main__ import COMMANDS, check_flags, main
 from scripts.cohorts import split
 from scripts.errors import InputError
 from scripts.leaks import check_split
@@ -380,6 +381,21 @@ def test_help_shows_every_word_of_the_docstring(command, capsys):
     shown = set(capsys.readouterr().out.split())
     names = set(inspect.signature(getattr(importlib.import_module(f"scripts.{module}"), name)).parameters)
     assert [word for word in documented.split() if word not in shown and word.rstrip(":") not in {*names, "Args"}] == []
+
+
+def test_the_page_keeps_the_index_of_the_originals_private_and_its_commands_exist():
+    page = (ROOT / "docs" / "cohort.md").read_text(encoding="utf-8")
+    lines = [line.split() for block in page.split("```")[1::2] for line in block.splitlines() if line]
+    commands = [line[3:] for line in lines if line[:3] == ["python", "-m", "scripts"]]
+    for name, *arguments in commands:
+        module, function, _ = COMMANDS[name]
+        check_flags(getattr(importlib.import_module(f"scripts.{module}"), function), arguments)
+    assert lines[0][0] == "mkdir"
+    assert [command for command in commands if "/disk" in command] == [
+        ["index", "/disk", "--out", f"{lines[0][-1]}/index.csv"],
+        ["deidentify", "/disk", "cohort", f"{lines[0][-1]}/linkage.csv", "--tables", "labels.csv,patients.csv"],
+    ]
+    assert ["index", "cohort/dicom", "--out", "index.csv"] in commands
 
 
 def test_force_goes_on_with_what_can_be_left_out(cohort):
