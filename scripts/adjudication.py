@@ -12,9 +12,9 @@ from typing import Any
 from .agreement import WEIGHTS, Agreement, agreement
 from .console import say
 from .datalists import Key
-from .errors import InputError
-from .files import write_csv
-from .labels import EVALUABLE, HIGHEST_GRADE, Label, agreed, by_slice, natural, read_labels
+from .errors import InputError, check_whole
+from .files import check_output, write_csv
+from .labels import EVALUABLE, HIGHEST_GRADE, Label, agreed, by_slice, is_reason, natural, read_labels
 from .tables import Row, read_table
 
 SLICE = ("patient_id", "series_uid", "sop_uid", "frame")
@@ -46,10 +46,12 @@ def agree(
     """
     if weights not in WEIGHTS:
         raise InputError(f"--weights must be {', '.join(WEIGHTS)}, got {weights!r}")
-    if bootstrap < 100:
-        raise InputError(f"--bootstrap must be at least 100, got {bootstrap}")
+    check_whole("--bootstrap", bootstrap, 100)
+    check_whole("--seed", seed, 0)
+    disputes = check_output(out, [labels])
+    kappas = check_output(disputes.with_name(f"{disputes.stem}_kappa.csv"), [labels])
     rows = read_labels(labels)
-    refuse_to_lose_rulings(Path(out))
+    refuse_to_lose_rulings(disputes)
     table = []
     for first, second, one, other in pairs(rows):
         table.append(compare("label", first, second, one, other, "none", bootstrap, seed))
@@ -59,8 +61,7 @@ def agree(
         say(line)
     disputed = open_slices(rows)
     raters = sorted({one.rater for one in rows if one.role == "reference"})
-    write_csv(Path(out), [*SLICE, *raters, "ruling", "ruled_by", "comment"], (dispute(group) for group in disputed))
-    kappas = Path(out).with_name(f"{Path(out).stem}_kappa.csv")
+    write_csv(disputes, [*SLICE, *raters, "ruling", "ruled_by", "comment"], (dispute(group) for group in disputed))
     write_csv(kappas, PAIR_COLUMNS, table)
     n = len(by_slice(rows, "reference"))
     say(f"{len(disputed)} of {n} slices to settle, see {out}; all pairs in {kappas}")
@@ -79,6 +80,7 @@ def consensus(labels: str, rulings: str = "adjudicate.csv", out: str = "consensu
         rulings: the list that `agree` wrote, with its column "ruling" filled in.
         out: the table to write.
     """
+    target = check_output(out, [labels, rulings])
     rows = read_labels(labels)
     slices = by_slice(rows, "reference")
     if not slices:
@@ -94,7 +96,7 @@ def consensus(labels: str, rulings: str = "adjudicate.csv", out: str = "consensu
         )
     final = [settled(group, ruled.get(key)) for key, group in sorted(slices.items())]
     columns = [*SLICE, "rater", "reading", "role", "status", "label", "grade", "source"]
-    write_csv(Path(out), columns, final)
+    write_csv(target, columns, final)
     for source, n in Counter(row["source"] for row in final).most_common():
         say(f"  {n:6} slices {source}")
     positive = sum(row["label"] == 1 for row in final)
@@ -214,7 +216,8 @@ def read_rulings(path: str, disputed: set[Key]) -> dict[Key, Row]:
     """Read the rulings, by slice; rows without one are open and left out.
 
     Raises:
-        InputError: a ruling for a slice nobody disagrees on, or two for one slice.
+        InputError: a ruling for a slice nobody disagrees on, two for one slice, or one that is neither a label nor a
+            reason.
     """
     if not Path(path).exists():
         raise InputError(
@@ -222,7 +225,7 @@ def read_rulings(path: str, disputed: set[Key]) -> dict[Key, Row]:
         )
     ruled: dict[Key, Row] = {}
     for row in read_lenient(Path(path)):
-        key = (row.uid("series_uid"), row.uid("sop_uid"), row["frame"])
+        key = row.key()
         if key not in disputed:
             raise InputError(
                 f"{row.where}: nobody disagrees on this slice in the labels; was the list made from others?"
@@ -230,9 +233,12 @@ def read_rulings(path: str, disputed: set[Key]) -> dict[Key, Row]:
         if key in ruled:
             raise InputError(f"{row.where}: this slice is ruled on already in {ruled[key].where}")
         if row["ruling"]:
+            if row["ruling"] not in ("0", "1") and not is_reason(row["ruling"]):
+                raise InputError(
+                    f"{row.where}: ruling must be 1 (compressed), 0 (not compressed), or words why the slice is not "
+                    f"evaluable, such as motion; got {row['ruling']!r}"
+                )
             ruled[key] = row
-            if row["ruling"].isdigit() and row["ruling"] not in ("0", "1"):
-                raise InputError(f"{row.where}: ruling must be 0, 1, or why not evaluable, got {row['ruling']!r}")
     return ruled
 
 

@@ -12,14 +12,14 @@ from . import datalists, slice_tables
 from .console import say
 from .datalists import Key
 from .dicom import Stack, judge, scan
-from .errors import InputError
+from .errors import InputError, check_whole
+from .files import check_output
 from .index import watch_headers
 from .labels import EVALUABLE, Label, Patient, agreed, by_slice, read_labels, read_patients
 from .leaks import leaks, shown
-from .splits import fold_patients, leave_site_out, rounding, split_patients
+from .splits import SCHEMES, check_sections, divide, rounding
 from .tables import spreadsheet_hint
 
-SCHEMES = ("holdout", "folds", "leave-site-out", "external")
 SHOWN = 5
 
 
@@ -58,23 +58,28 @@ def split(
         patients: CSV with patient_id, site and what else is known of the patients.
         dicom: the folder with the images, any nesting; they are named in the datalist relative to its folder.
         out: the datalist to write, in the images' folder or above it; folds and sites add their name to it.
-        scheme: holdout, folds (grouped cross-validation), leave-site-out (one datalist per site), or external (nobody
-            is trained on: all are for testing).
+        scheme: holdout; folds, a grouped cross-validation; leave-site-out, one datalist per site; or external, all
+            patients for testing and none for training.
         seed: seed of the division; the same seed gives the same division whatever the order of files and rows.
         holdout: share of each site's patients for testing.
         validation: share of each site's other patients for validation.
         folds: number of folds for the scheme folds.
-        force: go on with slices that lack a label (they are left out), with labels of refused series, and with sites
-            too small to be divided. Overlap is never forced.
+        force: go on with slices that lack a label (they are left out), with labels of refused series, with sites too
+            small to be divided, and with sections that nobody is left for. Overlap is never forced.
     """
     if scheme not in SCHEMES:
         raise InputError(f"--scheme must be {', '.join(SCHEMES)}, got {scheme!r}")
     for name, share in (("holdout", holdout), ("validation", validation)):
         if not 0 <= share < 1:
             raise InputError(f"--{name} must be a share from 0 to below 1, got {share}")
+    check_whole("--seed", seed, 0)
+    check_whole("--folds", folds, 2)
+    target = check_output(out, [labels, patients])
+    table = check_output(target.with_name("slices.csv"), [labels, patients])
+    slice_tables.read(table)
     people = read_patients(patients)
     final = reference_labels(read_labels(labels), labels)
-    folder = Path(out).resolve().parent
+    folder = target.resolve().parent
     stacks, _ = scan(dicom, watch=watch_headers)
     images = images_of(stacks)
     notes = check_labels(final, people, images, labels, patients, force)
@@ -87,10 +92,15 @@ def split(
     sites = {name: people[name].site for name in sorted({one["patient_id"] for one in entries})}
     notes += check_sites(sites, people, scheme, force)
     divisions = divide(sites, scheme, seed, holdout, validation, folds)
+    paths = {
+        name: check_output(target.with_name(f"{target.stem}{name}{target.suffix}"), [labels, patients, table])
+        for name in divisions
+    }
+    notes += check_sections(divisions, scheme, holdout, validation, force)
     check_leaks(entries, divisions, folder)
     used = {datalists.key(one) for one in entries}
     rows = slice_tables.rows_of(stacks, used)
-    slice_tables.write(folder / "slices.csv", rows)
+    slice_tables.write(table, rows)
     facts = {
         "phantom": any(stack.phantom for stack in stacks if stack.series_uid in {uid for uid, _, _ in used}),
         "scheme": scheme,
@@ -102,9 +112,7 @@ def split(
     for note in notes:
         say(f"note: {note}")
     for name, sections in divisions.items():
-        path = Path(out)
-        path = path.with_name(f"{path.stem}{name}{path.suffix}")
-        write(path, entries, sections, sites, seed, facts)
+        write(paths[name], entries, sections, sites, seed, facts)
     return 0
 
 
@@ -242,20 +250,6 @@ def entry(label: Label, image: Image, patient: Patient, folder: Path) -> dict[st
         "frame": frame,
         "slice_index": image.slice_index,
     }
-
-
-def divide(
-    sites: Mapping[str, str], scheme: str, seed: int, holdout: float, validation: float, folds: int
-) -> dict[str, dict[str, str]]:
-    """Give the divisions of the patients by the ending of their file's name."""
-    if scheme == "folds":
-        return {f"_fold{i + 1}": one for i, one in enumerate(fold_patients(sites, seed, folds, validation))}
-    if scheme == "leave-site-out":
-        found = leave_site_out(sites, seed, validation)
-        return {f"_{''.join(c if c.isalnum() else '-' for c in site)}": one for site, one in found.items()}
-    if scheme == "external":
-        return {"": dict.fromkeys(sites, "testing")}
-    return {"": split_patients(sites, seed, holdout, validation)}
 
 
 def check_leaks(entries: Sequence[dict[str, Any]], divisions: Mapping[str, Mapping[str, str]], folder: Path) -> None:

@@ -16,7 +16,7 @@ from .console import progress, say
 from .dicom.elements import UnreadableError
 from .dicom.frames import Facts, read_frames
 from .errors import InputError
-from .files import write_csv, write_text
+from .files import check_output, read_json, write_csv, write_text
 from .labels import Patient, read_patients
 from .leaks import first_file
 
@@ -53,7 +53,7 @@ def describe(
     Args:
         datalist: what `python -m scripts split` wrote.
         patients: CSV with patient_id, site, region, age, sex, weight (kg), height (m), mjoa.
-        out: the table to write.
+        out: the table to write, as CSV; the Markdown beside it has the same name with .md.
         first: sections that make the first cohort.
         second: sections that make the second.
         other: another datalist for the second cohort, e.g. of an external hospital.
@@ -62,25 +62,30 @@ def describe(
     """
     if bool(other) != bool(other_patients):
         raise InputError("--other needs --other_patients, and the other way round")
-    cohorts = [cohort(datalist, patients, first), cohort(other or datalist, other_patients or patients, second)]
+    inputs = [one for one in (datalist, patients, other, other_patients) if one]
+    path = check_output(out, inputs)
+    path = check_output(path.with_suffix(".csv") if path.suffix.lower() == ".md" else path, inputs)
+    beside = check_output(path.with_suffix(".md"), inputs)
+    cohorts = [
+        cohort(datalist, patients, first, "--first"),
+        cohort(other or datalist, other_patients or patients, second, "--second"),
+    ]
     both = sorted(set(cohorts[0]) & set(cohorts[1]))
     if both:
         raise InputError(f"{len(both)} patients are in both cohorts, first {both[0]}; the two must not overlap")
     table = rows(list(cohorts[0].values()), list(cohorts[1].values()), equal_variances)
-    write_csv(Path(out), COLUMNS, table)
+    write_csv(path, COLUMNS, table)
     text = markdown(table, [f"{first} ({len(cohorts[0])} patients)", f"{second} ({len(cohorts[1])} patients)"])
-    write_text(Path(out).with_suffix(".md"), text)
+    write_text(beside, text)
     say(text)
-    say(f"wrote {out} and {Path(out).with_suffix('.md')}")
+    say(f"wrote {path} and {beside}")
     return 0
 
 
-def cohort(datalist: str, patients: str, sections: str) -> dict[str, Member]:
+def cohort(datalist: str, patients: str, sections: str, option: str) -> dict[str, Member]:
     """Gather the patients of some sections, with the header of one slice of each of their series."""
     people = read_patients(patients)
-    names = [name.strip() for name in sections.split(",") if name.strip()]
-    if not names:
-        raise InputError(f"expected sections such as training,validation, got {sections!r}")
+    names = filled([name.strip() for name in sections.split(",") if name.strip()], datalist, option)
     entries = [one for name in names for one in datalists.load(datalist, name)]
     members: dict[str, Member] = {}
     series: dict[tuple[str, str], str] = {}
@@ -96,6 +101,27 @@ def cohort(datalist: str, patients: str, sections: str) -> dict[str, Member]:
         except UnreadableError:
             continue  # no DICOM: the scanner is unknown and counts as missing
     return members
+
+
+def filled(names: Sequence[str], datalist: str, option: str) -> list[str]:
+    """Give those of some sections that hold slices.
+
+    Raises:
+        InputError: a section does not exist, or all are empty; says which hold patients.
+    """
+    if not names:
+        raise InputError(f"{option} expects sections such as training,validation, got nothing")
+    content = read_json(Path(datalist))
+    known = {name: content.get(name) for name in datalists.SECTIONS} if isinstance(content, dict) else {}
+    chosen = [name for name in names if known.get(name) != []]  # datalists.load judges what is no list
+    if chosen:
+        return chosen
+    holding = [f"{name} ({datalists.count(rows)['patients']})" for name, rows in known.items() if rows]
+    raise InputError(
+        f"{option} {','.join(names)}: these sections of {datalist} hold no patients; {', '.join(holding) or 'none'} "
+        "do. Name others with --first and --second; or, to compare development with an external cohort, give the "
+        "datalist and patients of development first, and the external ones as --other and --other_patients"
+    )
 
 
 def mean_of(value: Callable[[Facts], float | None]) -> Callable[[Member], float | None]:
@@ -122,8 +148,9 @@ NUMBERS: Mapping[str, Callable[[Member], float | None]] = {
     "voxel width, mm": mean_of(lambda facts: facts.column_spacing_mm),
     "slice thickness, mm": mean_of(lambda facts: facts.thickness_mm),
 }
+SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
 NAMES: Mapping[str, Callable[[Member], str]] = {
-    "sex": lambda member: member.patient.sex,
+    "sex": lambda member: SEXES.get(member.patient.sex.lower(), member.patient.sex),
     "region": lambda member: member.patient.region,
     "site": lambda member: member.patient.site,
     "maker": name_of(lambda facts: facts.manufacturer.upper()),

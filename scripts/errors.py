@@ -11,6 +11,21 @@ class InputError(ValueError):
     """
 
 
+def check_whole(option: str, value: float, low: int) -> None:
+    """Refuse a number that is not whole or is too small.
+
+    Args:
+        option: what to call it, e.g. ``--seed``.
+        value: what was given.
+        low: the smallest that will do.
+
+    Raises:
+        InputError: ``value`` is a fraction, or below ``low``.
+    """
+    if not isinstance(value, int) or value < low:
+        raise InputError(f"{option} must be a whole number from {low}, written in digits, got {value}")
+
+
 def root_message(error: BaseException) -> str:
     """Give the message of the exception that began it all; MONAI's transforms and configs wrap it in their own."""
     while error.__cause__ is not None:

@@ -22,7 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
         path: the file to write; its folder is made if need be. The temporary file has the same suffixes.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or ``path`` is a folder.
     """
     path = Path(path)
     try:
@@ -37,9 +37,40 @@ def replacing(path: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        try:
+            temporary.replace(path)
+        except OSError as error:
+            raise InputError(f"{path} cannot be written ({error.strerror}); choose another name") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_output(path: str | Path, keep: Iterable[str | Path] = ()) -> Path:
+    """Refuse a place to write to before any work is done.
+
+    Args:
+        path: the file to be written; it and its folder need not exist.
+        keep: files that must not be overwritten, such as what is read.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        InputError: ``path`` is a folder or among ``keep``, or its folder cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file to write, e.g. --out {path / 'NAME'}")
+    for other in map(Path, keep):
+        if path.resolve() == other.resolve() or (path.exists() and other.exists() and path.samefile(other)):
+            raise InputError(f"writing {path} would overwrite {other}, which must stay; choose another --out")
+    folder = next(one for one in path.absolute().parents if one.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{path.parent} cannot be written ({error.strerror}); choose another --out") from error
+    return path
 
 
 def write_text(path: Path, text: str) -> None:

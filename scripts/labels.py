@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,11 @@ PATIENT_COLUMNS = ("region", "age", "sex", "weight", "height", "mjoa")
 ROLES = ("reference", "reader")
 EVALUABLE = "evaluable"
 HIGHEST_GRADE = 3
+ANSWERS = {
+    "evaluable", "compressed", "not compressed", "uncompressed", "non compressed", "compression", "no compression",
+    "positive", "negative", "true", "false", "yes", "no", "y", "n", "t", "f", "nan", "inf", "infinity",
+}  # fmt: skip
+ANSWER_START = re.compile(r"\s*[01]\b|\s*[-+]?[\d.,]+e[-+]?\d+\s*$", re.IGNORECASE)  # 1 (compressed), 1e0
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,8 @@ def label_of(row: Row) -> Label:
         raise InputError(f"{row.where}: role must be {' or '.join(ROLES)}, got {role!r}")
     if not status:
         raise InputError(f"{row.where}: status is empty; write {EVALUABLE!r}, or why the slice is not")
+    if status != EVALUABLE and not is_reason(status):
+        raise InputError(f"{row.where}: status must be {EVALUABLE!r}, or words why the slice is not, got {status!r}")
     if status == EVALUABLE and text not in ("0", "1"):
         raise InputError(f"{row.where}: label must be 0 or 1, got {text!r}{spreadsheet_hint(text)}")
     if status != EVALUABLE and text:
@@ -109,13 +117,10 @@ def label_of(row: Row) -> Label:
     grade = row.number("grade", 0, HIGHEST_GRADE)
     if grade is not None and grade != int(grade):
         raise InputError(f"{row.where}: grade must be 0, 1, 2 or 3, got {row['grade']!r}")
-    frame = row["frame"]
-    if frame and not (frame.isdigit() and int(frame) > 0):
-        raise InputError(f"{row.where}: frame must be empty or a number from 1, got {frame!r}")
     return Label(
         where=row.where,
         patient_id=row["patient_id"],
-        key=(row.uid("series_uid"), row.uid("sop_uid"), frame),
+        key=row.key(),
         rater=row["rater"],
         reading=row["reading"],
         role=role,
@@ -124,6 +129,12 @@ def label_of(row: Row) -> Label:
         grade=None if grade is None else int(grade),
         kind=row["kind"],
     )
+
+
+def is_reason(text: str) -> bool:
+    """Say whether a text can be words why a slice is not evaluable, and not a label or a yes written otherwise."""
+    words = " ".join(text.lower().replace("_", " ").replace("-", " ").split())
+    return any(letter.isalpha() for letter in text) and words not in ANSWERS and not ANSWER_START.match(text)
 
 
 def read_patients(path: str | Path) -> dict[str, Patient]:

@@ -30,7 +30,8 @@ def check_split(datalist: str, images: str = "") -> int:
 
     Any JSON with lists under training, validation and testing (or other names) of items with an "image" will do, also
     those of other projects: DICOM, NIfTI, PNG. Pictures are compared by their pixels, so that copies under other names
-    or other UIDs, or encoded otherwise, are found; constant pictures are not compared. Exit status 2 means a leak.
+    or other UIDs, or encoded otherwise, are found; constant pictures are not compared. An external cohort, of which all
+    is for testing, has nothing to compare. Exit status 2 means a leak.
 
     Args:
         datalist: the file.
@@ -44,6 +45,10 @@ def check_split(datalist: str, images: str = "") -> int:
         for name, entries in (content.items() if isinstance(content, dict) else ())
         if isinstance(entries, list) and entries and all(isinstance(one, dict) and "image" in one for one in entries)
     }
+    if len(lists) == 1 and all(content.get(name) == [] for name in SECTIONS if name not in lists):
+        (name,) = lists
+        say(f"{path}: all {len(lists[name])} items are in section {name}, so there is nothing to compare")
+        return 0
     if len(lists) < 2:
         raise InputError(f"{path} has {len(lists)} lists of items with an 'image'; expected two or more of {SECTIONS}")
     found = leaks(lists)
@@ -96,8 +101,17 @@ def identity(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def first_file(image: str) -> str:
-    """Give a file, or the first of a folder."""
-    return files_below(image)[0] if Path(image).is_dir() else image
+    """Give a file, or the first of a folder.
+
+    Raises:
+        InputError: the folder holds no files.
+    """
+    if not Path(image).is_dir():
+        return image
+    files = files_below(image)
+    if not files:
+        raise InputError(f"{image} is a folder without files; expected an image; restore it or correct the datalist")
+    return files[0]
 
 
 def pictures(image: str, entry: Mapping[str, Any]) -> list[str]:

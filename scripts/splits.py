@@ -2,18 +2,90 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from .errors import InputError
+
+SCHEMES = ("holdout", "folds", "leave-site-out", "external")
+SECTIONS = ("training", "validation", "testing")
+
+
+def divide(
+    sites: Mapping[str, str], scheme: str, seed: int, holdout: float, validation: float, folds: int
+) -> dict[str, dict[str, str]]:
+    """Give the divisions of the patients by the ending of their file's name.
+
+    Raises:
+        InputError: the scheme does not fit the patients or the names of their sites.
+    """
+    if scheme == "folds":
+        return {f"_fold{i + 1}": one for i, one in enumerate(fold_patients(sites, seed, folds, validation))}
+    if scheme == "leave-site-out":
+        return dict(zip(endings(set(sites.values())), leave_site_out(sites, seed, validation).values(), strict=True))
+    if scheme == "external":
+        return {"": dict.fromkeys(sites, "testing")}
+    return {"": split_patients(sites, seed, holdout, validation)}
+
+
+def endings(sites: Iterable[str]) -> list[str]:
+    """Give the ending of each site's file, in the order of the sites' names.
+
+    Raises:
+        InputError: two sites differ only in punctuation or case, so that their files would have one name.
+    """
+    found: dict[str, str] = {}
+    written = []
+    for site in sorted(sites):
+        ending = "".join(letter if letter.isalnum() else "-" for letter in site)
+        first = found.setdefault(ending.casefold(), site)
+        if first != site:
+            raise InputError(
+                f"sites {first!r} and {site!r} differ only in punctuation or case, and their datalists would share a "
+                "name; if they are one site, spell it alike in column site of the patients' table, else rename one"
+            )
+        written.append(f"_{ending}")
+    return written
+
+
+def check_sections(
+    divisions: Mapping[str, Mapping[str, str]], scheme: str, holdout: float, validation: float, force: bool
+) -> list[str]:
+    """Refuse a division that leaves nobody for a section that was asked for.
+
+    Raises:
+        InputError: the first such division, unless forced.
+    """
+    wanted = {
+        "training": scheme != "external",
+        "validation": scheme != "external" and validation > 0,
+        "testing": scheme != "holdout" or holdout > 0,
+    }
+    notes = []
+    for name, sections in divisions.items():
+        n = Counter(sections.values())
+        empty = [section for section in SECTIONS if wanted[section] and not n[section]]
+        if empty:
+            counts = ", ".join(f"{n[section]} {section}" for section in SECTIONS)
+            who = f"{name.removeprefix('_')}: " if name else ""
+            notes.append(f"{who}{len(sections)} patients leave nobody for {' and '.join(empty)} ({counts})")
+    if notes and not force:
+        raise InputError(
+            f"{notes[0]}; label more patients, choose other shares (--validation 0 asks for none), or go on with "
+            "--force true"
+        )
+    return notes
 
 
 def split_patients(
     sites: Mapping[str, str], seed: int, holdout: float = 0.25, validation: float = 0.25
 ) -> dict[str, str]:
     """Assign every patient to a section, at the same shares within each site.
+
+    Each site's share is rounded to whole patients, see `allocate` for sites too small for that.
 
     Args:
         sites: site of each patient_id.
@@ -27,13 +99,41 @@ def split_patients(
     Source: Merali et al. 2021, Methods (75 % / 25 % of the patients of each site, then 75 % / 25 %).
     """
     sections = {}
-    for site, patients in patients_by_site(sites).items():
-        n_testing = round(holdout * len(patients))
-        n_validation = round(validation * (len(patients) - n_testing))
+    by_site = patients_by_site(sites)
+    testing = allocate({site: len(patients) for site, patients in by_site.items()}, holdout, seed)
+    rest = {site: len(patients) - testing[site] for site, patients in by_site.items()}
+    validating = allocate(rest, validation, seed)
+    for site, patients in by_site.items():
+        n_testing, n_validation = testing[site], validating[site]
         for rank, position in enumerate(shuffled(len(patients), seed, site)):
             section = "testing" if rank < n_testing else "validation" if rank < n_testing + n_validation else "training"
             sections[patients[position]] = section
     return sections
+
+
+def allocate(sizes: Mapping[str, int], share: float, seed: int) -> dict[str, int]:
+    """Say how many patients of each site make a share.
+
+    Each site's share is rounded by itself, so that a new site changes nothing at the others. Where that leaves less
+    than half of the share, as with two patients at every site, the whole share, at least one patient, is dealt to the
+    sites by largest remainders, and the seed decides between equal ones. Either way each site is within one patient of
+    its exact share; one patient at least is left for the other sections.
+
+    Args:
+        sizes: patients of each site.
+        share: from 0 to below 1.
+        seed: seed of the draw among sites with equal remainders.
+    """
+    rounded = {site: round(share * n) for site, n in sizes.items()}
+    everyone = sum(sizes.values())
+    if 2 * sum(rounded.values()) >= share * everyone:
+        return rounded
+    floors = {site: math.floor(share * n) for site, n in sizes.items()}
+    lacking = min(max(1, round(share * everyone)), everyone - 1) - sum(floors.values())
+    names = sorted(sizes)
+    drawn = [names[position] for position in shuffled(len(names), seed, "")]
+    nearest = sorted(drawn, key=lambda site: round(floors[site] - share * sizes[site], 9))  # equal ones stay as drawn
+    return floors | {site: floors[site] + 1 for site in nearest[: max(lacking, 0)]}
 
 
 def fold_patients(sites: Mapping[str, str], seed: int, folds: int, validation: float = 0.25) -> list[dict[str, str]]:
@@ -106,9 +206,7 @@ def rounding(sites: Mapping[str, str], sections: Mapping[str, str]) -> dict[str,
     """Count each site's patients per section, and the shares that whole patients made of what was asked."""
     found = {}
     for site, patients in patients_by_site(sites).items():
-        counts = {
-            name: sum(sections[one] == name for one in patients) for name in ("training", "validation", "testing")
-        }
+        counts = {name: sum(sections[one] == name for one in patients) for name in SECTIONS}
         development = counts["training"] + counts["validation"]
         found[site] = {
             **counts,

@@ -42,6 +42,17 @@ class Row:
             raise InputError(f"{self.where}: {column} {value!r} is no UID (digits and dots){spreadsheet_hint(value)}")
         return value
 
+    def key(self) -> tuple[str, str, str]:
+        """Give what identifies a slice: ``(series_uid, sop_uid, frame)``.
+
+        Raises:
+            InputError: a UID is none, or the frame is no number.
+        """
+        frame = self["frame"]
+        if frame and not (frame.isdecimal() and int(frame) > 0):
+            raise InputError(f"{self.where}: frame must be empty or a number from 1, got {frame!r}")
+        return self.uid("series_uid"), self.uid("sop_uid"), frame
+
     def number(self, column: str, low: float, high: float) -> float | None:
         """Give a number between two bounds, None where the cell is empty.
 
@@ -71,7 +82,7 @@ def spreadsheet_hint(value: str) -> str:
 
 
 def read_table(path: str | Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
-    """Read a CSV with a header line; unknown columns are allowed and kept.
+    """Read a CSV with a header line; unknown columns are allowed and kept, those without name or content are not.
 
     Args:
         path: UTF-8, separated by commas.
@@ -92,11 +103,11 @@ def read_cells(
 ) -> tuple[list[str], dict[str, tuple[str, ...]]]:
     """Give the header, and the cells of every line below it that is not empty by "file, line number".
 
-    Every line has as many cells as the header.
+    Every line has as many cells as the header. Columns without name and content, which spreadsheets add, are left out.
 
     Raises:
-        InputError: missing, empty, not UTF-8, not separated by commas, a missing column, or a line with too few or too
-            many cells.
+        InputError: missing, empty, not UTF-8, not separated by commas, a missing column, a line with too few or too
+            many cells, or a cell in a column without name.
     """
     path = Path(path)
     try:
@@ -115,6 +126,8 @@ def read_cells(
     try:
         header = [name.strip() for name in next(lines, [])]
         check_header(path, header, required, optional)
+        named = [number for number, name in enumerate(header) if name]
+        nameless = [number for number, name in enumerate(header) if not name]
         for row in lines:
             cells = tuple(map(str.strip, row))
             if not any(cells):
@@ -123,10 +136,16 @@ def read_cells(
             if len(cells) != len(header):
                 hint = "was the file cut off?" if len(cells) < len(header) else "a cell with a comma needs quotes"
                 raise InputError(f"{where} has {len(cells)} cells where the header has {len(header)}; {hint}")
-            rows[where] = cells
+            surplus = next((number for number in nameless if cells[number]), None)
+            if surplus is not None:
+                raise InputError(
+                    f"{where}: cell {surplus + 1} holds {cells[surplus]!r}, but column {surplus + 1} has no name in "
+                    "line 1; name the column or empty the cell"
+                )
+            rows[where] = tuple(cells[number] for number in named) if nameless else cells
     except csv.Error as error:
         raise InputError(f"{path}, line {lines.line_num} is no valid CSV: {error}") from error
-    return header, rows
+    return [header[number] for number in named], rows
 
 
 def check_header(path: Path, header: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> None:
@@ -136,12 +155,11 @@ def check_header(path: Path, header: Sequence[str], required: Sequence[str], opt
         raise InputError(f"{path}, line 1: cells are separated by {mark}; {SAVE}")
     missing = [column for column in required if column not in header]
     if missing:
-        raise InputError(
-            f"{path}, line 1: no column {', '.join(missing)}; the header is {', '.join(header) or 'empty'}"
-        )
+        found = ", ".join(filter(None, header)) or "empty"
+        raise InputError(f"{path}, line 1: no column {', '.join(missing)}; the header is {found}")
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
-        raise InputError(f"{path}, line 1: column {', '.join(twice)} is there twice")
+        raise InputError(f"{path}, line 1: column {', '.join(twice)} is there twice; delete or rename one of them")
     known = {name.lower(): name for name in (*required, *optional)}
     for name in header:
         meant = known.get(name.lower().replace(" ", "_"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from scripts.adjudication import agree, consensus
 from scripts.errors import InputError
-from scripts.labels import read_labels
+from scripts.labels import is_reason, read_labels
 
 
 def three_raters() -> list[dict]:
@@ -148,10 +149,39 @@ def test_rulings_are_not_overwritten(folder):
         run_agree(folder)
 
 
+@pytest.mark.parametrize("text", ["motion", "cord outside the slice", "not evaluable", "3 T artefact", "Überlagerung"])
+def test_words_are_reasons(text):
+    assert is_reason(text)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ruling": "2"}, "line 2: ruling must be 0, 1, or why not evaluable, got '2'"),
+        *(
+            (
+                {"ruling": text},
+                rf"line 2: ruling must be 1 \(compressed\), 0 .* such as motion; got '{re.escape(text)}'",
+            )
+            for text in (
+                "2",
+                "1.0",
+                "0,0",
+                "-1",
+                "1e0",
+                "TRUE",
+                "false",
+                "Yes",
+                "no",
+                "evaluable",
+                "Evaluable",
+                "compressed",
+                "not compressed",
+                "Not-Compressed",
+                "1 compressed",
+                "?",
+                "nan",
+            )
+        ),
         ({"sop_uid": "1.2.3"}, "line 2: nobody disagrees on this slice"),
         ({"sop_uid": "2.25E+30"}, "is no UID .*spreadsheet turned it into a number"),
     ],
@@ -166,12 +196,49 @@ def test_bad_rulings_are_refused(folder, change, message):
         run_consensus(folder)
 
 
+@pytest.mark.parametrize("bootstrap", [1000.0, 99])
+def test_the_bootstrap_is_a_whole_number(folder, bootstrap):
+    with pytest.raises(InputError, match="--bootstrap must be a whole number from 100"):
+        agree(str(folder / "labels.csv"), str(folder / "adjudicate.csv"), bootstrap=bootstrap)
+
+
+def test_neither_labels_nor_rulings_are_overwritten(folder):
+    run_agree(folder)
+    rule(folder)
+    labels, rulings = folder / "labels.csv", folder / "adjudicate.csv"
+    (folder / "x_kappa.csv").write_bytes(labels.read_bytes())
+    (folder / "linked.csv").symlink_to(labels)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for command, arguments, message in (
+        (consensus, (labels, rulings, labels), r"would overwrite .*labels\.csv, which must stay"),
+        (consensus, (labels, rulings, rulings), r"would overwrite .*adjudicate\.csv, which must stay"),
+        (consensus, (labels, rulings, folder / "linked.csv"), "would overwrite"),
+        (consensus, (labels, rulings, folder), "is a folder"),
+        (consensus, (labels, rulings, labels / "x.csv"), "cannot be written"),
+        (agree, (labels, labels), "would overwrite"),
+        (agree, (folder / "x_kappa.csv", folder / "x.csv"), r"would overwrite .*x_kappa\.csv"),
+        (agree, (labels, folder), "is a folder"),
+        (agree, (labels, labels / "x.csv"), "cannot be written"),
+    ):
+        with pytest.raises(InputError, match=message):
+            command(*map(str, arguments))
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_consensus_without_a_list_says_what_to_run(folder):
     with pytest.raises(InputError, match=r"no rulings at .*slices to settle; run `python -m scripts agree`"):
         run_consensus(folder)
 
 
-@pytest.mark.parametrize(("options", "message"), [({"weights": "cubic"}, "--weights must be"), ({"seed": 0}, None)])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": "cubic"}, "--weights must be"),
+        ({"seed": -1}, "--seed must be a whole number from 0"),
+        ({"seed": 0.5}, "--seed must be a whole number from 0"),
+        ({"seed": 0}, None),
+    ],
+)
 def test_options_are_checked(folder, options, message):
     if message is None:
         assert run_agree(folder, **options)

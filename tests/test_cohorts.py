@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import random
 import shutil
@@ -21,12 +23,13 @@ from cohort_fixtures import (
     write_cohort,
     write_rows,
 )
+from conftest import ROOT
 from dicom_fixtures import uid, write_series
 from PIL import Image
 from pydicom import dcmread
 
 from scripts import datalists
-from scripts.__main__ import main
+from scripts.__main__ import COMMANDS, check_flags, main
 from scripts.cohorts import split
 from scripts.errors import InputError
 from scripts.leaks import check_split
@@ -127,10 +130,27 @@ def test_slices_csv_says_where_each_slice_lies_and_keeps_what_others_added(cohor
     assert again["1.2.3", "1.2.4", ""]["patient_id"] == "another"
 
 
-@pytest.mark.parametrize("text", ["name\nfoo\n", "series_uid,sop_uid\n1.2,1.3,surplus\n"])
-def test_a_slices_csv_that_is_something_else_is_not_overwritten(cohort, text):
+BAD_SLICES = {
+    "other columns": ("name\nfoo\n", "line 1: no column series_uid, sop_uid; the header is name"),
+    "a surplus cell": ("series_uid,sop_uid\n1.2,1.3,surplus\n", "line 2 has 3 cells where the header has 2"),
+    "no bytes": ("", "line 1: no column series_uid, sop_uid; the header is empty"),
+    "no rows": ("series_uid,sop_uid\n", "holds no rows below its header"),
+    "a UID that a spreadsheet made a number": (
+        "series_uid,sop_uid,level\n1.2E+20,1.2E+20,C3/C4\n1.2E+20,1.2E+20,C4/C5\n",
+        r"line 2: series_uid '1.2E\+20' is no UID .*a spreadsheet turned it into a number",
+    ),
+    "a slice twice": (
+        "series_uid,sop_uid,level\n1.2,1.3,C3/C4\n1.2,1.4,C3/C4\n1.2,1.3,C4/C5\n",
+        r"line 4: this slice is there already \(.*slices\.csv, line 2\); delete one",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SLICES)
+def test_a_slices_csv_that_cannot_be_joined_is_not_overwritten(cohort, name):
+    text, message = BAD_SLICES[name]
     (cohort / "slices.csv").write_text(text)
-    with pytest.raises(InputError, match=r"slices\.csv is no table with the columns series_uid and sop_uid"):
+    with pytest.raises(InputError, match=rf"(?s)slices\.csv.*{message}.*correct it, or move it away"):
         run(cohort)
     assert (cohort / "slices.csv").read_text() == text
     assert not (cohort / "datalist.json").exists()
@@ -177,10 +197,14 @@ def change_patients(change):
     return apply
 
 
-def rewrite(name: str, encoding: str, old: str = "", new: str = ""):
+def rewrite(name: str, encoding: str, *changes: str):
+    """Replace texts, given as old, new, old, new, …"""
+
     def apply(cohort: Path) -> None:
         text = (cohort / name).read_text(encoding="utf-8")
-        (cohort / name).write_bytes(text.replace(old, new).encode(encoding))
+        for old, new in zip(changes[::2], changes[1::2], strict=True):
+            text = text.replace(old, new)
+        (cohort / name).write_bytes(text.encode(encoding))
 
     return apply
 
@@ -202,6 +226,10 @@ BAD = {
     "an empty label": (change_labels(lambda rows: rows[0].update(label="")), "line 2: label must be 0 or 1, got ''"),
     "a grade 4": (change_labels(lambda rows: rows[0].update(grade=4)), "line 2: grade must be a number from 0 to 3"),
     "a label on what is not evaluable": (change_labels(lambda rows: rows[0].update(status="motion")), "leave it empty"),
+    "a status that is an answer": (
+        change_labels(lambda rows: rows[0].update(status="Evaluable", label="")),
+        "line 2: status must be 'evaluable', or words why the slice is not, got 'Evaluable'",
+    ),
     "an unknown role": (change_labels(lambda rows: rows[0].update(role="boss")), "role must be reference or reader"),
     "two roles of one rater": (
         change_labels(lambda rows: rows[3].update(role="reader")),
@@ -257,6 +285,11 @@ BAD = {
     "tabs": (rewrite("labels.csv", "utf-8", ",", "\t"), "labels.csv, line 1: cells are separated by tabs"),
     "a missing column": (rewrite("labels.csv", "utf-8", "status", "state"), "labels.csv, line 1: no column status"),
     "a misspelt column": (rewrite("patients.csv", "utf-8", "mjoa", "mJOA"), "column 'mJOA' should be spelt 'mjoa'"),
+    "a cell in a column without name": (
+        rewrite("patients.csv", "utf-8", "\n", ",,\n", ",14,,\n", ",14,,x\n"),
+        "patients.csv, line 2: cell 8 holds 'x', but column 8 has no name in line 1",
+    ),
+    "a column twice": (rewrite("patients.csv", "utf-8", "region", "age"), "column age is there twice; delete or"),
     "a line with too many cells": (rewrite("labels.csv", "utf-8", "P03,", "P03,,"), "line 14 has 10 cells where"),
     "an open quote": (rewrite("labels.csv", "utf-8", "P03,", '"P03,'), "is no valid CSV"),
     "no rows": (lambda cohort: (cohort / "labels.csv").write_text("patient_id\n"), "no column series_uid"),
@@ -271,6 +304,98 @@ def test_bad_input_is_refused_with_the_place_and_nothing_is_written(cohort, name
     with pytest.raises(InputError, match=f"(?s){message}"):
         run(cohort)
     assert not (cohort / "datalist.json").exists()
+
+
+def test_columns_without_name_and_content_are_no_trouble(cohort):
+    before = run(cohort)
+    for name in ("labels.csv", "patients.csv"):
+        lines = (cohort / name).read_text().splitlines()
+        (cohort / name).write_text("".join(f",{line},, \n" for line in lines))
+    assert run(cohort)["training"] == before["training"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 1.5}, "--seed must be a whole number from 0, written in digits, got 1.5"),
+        ({"seed": -1}, "--seed must be a whole number from 0"),
+        ({"folds": 2.5, "scheme": "folds"}, "--folds must be a whole number from 2"),
+        ({"holdout": 1}, "--holdout must be a share from 0 to below 1"),
+        ({"scheme": "loso"}, "--scheme must be holdout, folds, leave-site-out, external, got 'loso'"),
+    ],
+)
+def test_split_checks_its_options(cohort, options, message):
+    with pytest.raises(InputError, match=message):
+        run(cohort, **options)
+    assert not (cohort / "slices.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (".", "is a folder; give the name of a file"),
+        ("labels.csv", r"would overwrite .*labels\.csv, which must stay"),
+        ("dicom/../patients.csv", r"would overwrite .*patients\.csv, which must stay"),
+        ("slices.csv", r"would overwrite .*slices\.csv, which must stay"),
+        ("labels.csv/datalist.json", "cannot be written"),
+    ],
+)
+def test_split_refuses_where_it_must_not_write_and_writes_nothing(cohort, out, message):
+    before = {path: path.read_bytes() for path in cohort.parent.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=message):
+        split(str(cohort / "labels.csv"), str(cohort / "patients.csv"), str(cohort / "dicom"), str(cohort / out))
+    assert {path: path.read_bytes() for path in cohort.parent.rglob("*") if path.is_file()} == before
+
+
+def test_two_patients_at_every_site_fill_every_section(cohort):
+    write_rows(cohort / "patients.csv", [row | {"site": f"S{n // 2}"} for n, row in enumerate(patient_rows())])
+    counts = run(cohort)["counts"]
+    # 25 % of 10 is 2.5, rounded to 2; of the 8 who remain 2; by sites of two alone each would be 0
+    assert [counts[name]["patients"] for name in datalists.SECTIONS] == [6, 2, 2]
+
+
+def test_a_section_that_nobody_is_left_for_is_refused_unless_forced_or_not_asked_for(cohort):
+    rows = [row for row in label_rows() if row["patient_id"] in ("P00", "P01")]
+    write_rows(cohort / "labels.csv", rows)
+    message = r"2 patients leave nobody for validation \(1 training, 0 validation, 1 testing\)"
+    with pytest.raises(InputError, match=message):
+        run(cohort)
+    assert not (cohort / "slices.csv").exists()
+    assert run(cohort, validation=0)["counts"]["validation"]["patients"] == 0
+    assert "2 patients leave nobody for validation" in " ".join(run(cohort, force=True)["left_out"])
+
+
+def test_sites_that_would_share_a_datalist_are_refused(cohort):
+    rows = [row | {"site": ["Site A", "Site-A"][n % 2]} for n, row in enumerate(patient_rows())]
+    write_rows(cohort / "patients.csv", rows)
+    with pytest.raises(InputError, match="sites 'Site A' and 'Site-A' differ only in punctuation or case"):
+        run(cohort, scheme="leave-site-out")
+    assert not list(cohort.glob("datalist*"))
+
+
+@pytest.mark.parametrize("command", ["split", "check-split", "agree", "consensus", "describe"])
+def test_help_shows_every_word_of_the_docstring(command, capsys):
+    module, name, _ = COMMANDS[command]
+    documented = inspect.getdoc(getattr(importlib.import_module(f"scripts.{module}"), name))
+    assert main([command, "--help"]) == 0
+    shown = set(capsys.readouterr().out.split())
+    names = set(inspect.signature(getattr(importlib.import_module(f"scripts.{module}"), name)).parameters)
+    assert [word for word in documented.split() if word not in shown and word.rstrip(":") not in {*names, "Args"}] == []
+
+
+def test_the_page_keeps_the_index_of_the_originals_private_and_its_commands_exist():
+    page = (ROOT / "docs" / "cohort.md").read_text(encoding="utf-8")
+    lines = [line.split() for block in page.split("```")[1::2] for line in block.splitlines() if line]
+    commands = [line[3:] for line in lines if line[:3] == ["python", "-m", "scripts"]]
+    for name, *arguments in commands:
+        module, function, _ = COMMANDS[name]
+        check_flags(getattr(importlib.import_module(f"scripts.{module}"), function), arguments)
+    assert lines[0][0] == "mkdir"
+    assert [command for command in commands if "/disk" in command] == [
+        ["index", "/disk", "--out", f"{lines[0][-1]}/index.csv"],
+        ["deidentify", "/disk", "cohort", f"{lines[0][-1]}/linkage.csv", "--tables", "labels.csv,patients.csv"],
+    ]
+    assert ["index", "cohort/dicom", "--out", "index.csv"] in commands
 
 
 def test_force_goes_on_with_what_can_be_left_out(cohort):
@@ -360,6 +485,23 @@ def test_check_split_compares_pictures_of_other_formats(tmp_path):
         check_split(write(["a", "b"], ["c", "renamed"]))
     with pytest.raises(InputError, match=r"absent\.png cannot be read as an image"):
         check_split(write(["a"], ["absent"]))
+
+
+def test_check_split_accepts_an_external_cohort_and_no_other_single_list(cohort, capsys):
+    run(cohort, scheme="external")
+    assert check_split(str(cohort / "datalist.json")) == 0
+    assert "all 40 items are in section testing, so there is nothing to compare" in capsys.readouterr().out
+    image = {"image": "x.nii.gz"}
+    (cohort / "decathlon.json").write_text(json.dumps({"training": [image], "test": ["imagesTs/y.nii.gz"]}))
+    with pytest.raises(InputError, match="1 lists of items with an 'image'"):
+        check_split(str(cohort / "decathlon.json"))
+
+
+def test_check_split_names_a_folder_without_files(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list.json").write_text(json.dumps({name: [{"image": "empty"}] for name in ("train", "test")}))
+    with pytest.raises(InputError, match="empty is a folder without files"):
+        check_split(str(tmp_path / "list.json"))
 
 
 def test_a_constant_picture_is_no_leak(cohort):

@@ -87,6 +87,58 @@ def test_a_patient_without_a_row_is_named(cohort, tmp_path):
     assert not (tmp_path / "t.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("patients.csv", r"would overwrite .*patients\.csv"),
+        ("patients.md", r"would overwrite .*patients\.csv"),
+        ("datalist.json", r"would overwrite .*datalist\.json"),
+        ("", "is a folder"),
+        ("dicom", "is a folder"),
+        ("patients.csv/table1.csv", "cannot be written"),
+    ],
+)
+def test_describe_overwrites_none_of_its_inputs(cohort, out, message):
+    tables = cohort / "datalist.json", cohort / "patients.csv"
+    before = [path.read_bytes() for path in tables]
+    with pytest.raises(InputError, match=message):
+        describe(*map(str, tables), str(cohort / out))
+    assert [path.read_bytes() for path in tables] == before
+
+
+def test_markdown_asked_for_has_the_csv_beside_it(cohort, tmp_path):
+    run(cohort)
+    describe(str(cohort / "datalist.json"), str(cohort / "patients.csv"), str(tmp_path / "t.md"))
+    assert (tmp_path / "t.csv").read_bytes() == (cohort / "table1.csv").read_bytes()
+    assert (tmp_path / "t.md").read_bytes() == (cohort / "table1.md").read_bytes()
+
+
+def test_one_sex_is_counted_once_however_it_is_written(cohort, tmp_path):
+    spelt = dict(zip(patients(), ["M", "F", "male", "Female", "m", "f", "MALE", "female", "diverse", ""], strict=True))
+    write_rows(tmp_path / "patients.csv", [row | {"sex": spelt[row["patient_id"]]} for row in patient_rows()])
+    describe(str(cohort / "datalist.json"), str(tmp_path / "patients.csv"), str(tmp_path / "t.csv"))
+    with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["variable"] == "sex" and row["level"]]
+    counts = {row["level"]: sum(int(row[side].split(" ")[0]) for side in ("first", "second")) for row in rows}
+    assert counts == {"F": 4, "M": 4, "diverse": 1}
+
+
+def test_empty_sections_are_passed_over_or_say_where_the_patients_are(cohort, tmp_path):
+    tables = {"patients": str(cohort / "patients.csv"), "out": str(cohort / "t.csv")}
+    content = json.loads((cohort / "datalist.json").read_text())
+    content["training"], content["validation"] = content["training"] + content["validation"], []
+    (cohort / "no_validation.json").write_text(json.dumps(content))
+    describe(str(cohort / "no_validation.json"), **tables)
+    content["testing"], content["training"] = content["testing"] + content["training"], []
+    (cohort / "external.json").write_text(json.dumps(content))
+    with pytest.raises(
+        InputError, match=r"--first training,validation: .* hold no patients; testing \(10\) do\. .*--other"
+    ):
+        describe(str(cohort / "external.json"), **tables)
+    with pytest.raises(InputError, match="no section 'train'"):
+        describe(str(cohort / "datalist.json"), **tables, first="train")
+
+
 def test_means_are_compared_by_welch_and_by_student():
     first, second = [1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 6.0, 8.0, 30.0]
     # Welch by hand: difference of means over the root of the summed variances of the means

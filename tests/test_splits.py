@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from scripts.errors import InputError
-from scripts.splits import fold_patients, leave_site_out, rounding, split_patients
+from scripts.splits import allocate, fold_patients, leave_site_out, rounding, split_patients
 
 SITES = {f"P{number:03}": f"site{number % 5}" for number in range(289)}
 
@@ -47,6 +47,37 @@ def test_leaving_a_site_out_tests_that_site_alone():
     for site, sections in leave_site_out(SITES, 0).items():
         assert {SITES[name] for name, section in sections.items() if section == "testing"} == {site}
         assert {name for name in SITES if SITES[name] == site} == {n for n, s in sections.items() if s == "testing"}
+
+
+@pytest.mark.parametrize("per_site", [1, 2, 3, 5])
+@pytest.mark.parametrize("n", [4, 7, 8, 16, 30])
+def test_small_sites_fill_every_section_within_one_patient_of_each_share(n, per_site):
+    sites = {f"P{number:02}": f"site{number // per_site:02}" for number in range(n)}
+    sections = split_patients(sites, seed=n)
+    assert set(sections.values()) == {"training", "validation", "testing"}
+    for site in set(sites.values()):
+        own = Counter(sections[name] for name in sites if sites[name] == site)
+        total = sum(own.values())
+        assert abs(own["testing"] - 0.25 * total) < 1
+        assert abs(own["validation"] - 0.25 * (total - own["testing"])) < 1
+
+
+def test_a_share_that_rounding_by_site_would_lose_is_dealt_by_largest_remainders():
+    assert sum(allocate(dict.fromkeys("abcdefgh", 2), 0.25, seed=0).values()) == 4
+    assert allocate({"a": 1, "b": 2, "c": 1}, 0.25, seed=0) == {"a": 0, "b": 1, "c": 0}
+    assert allocate({"a": 5, "b": 6}, 0.25, seed=0) == {"a": 1, "b": 2}  # each rounded by itself
+    assert allocate({"a": 1}, 0.25, seed=0) == {"a": 0}  # somebody is left to train on
+    assert allocate({"a": 2, "b": 2}, 0, seed=0) == {"a": 0, "b": 0}
+    chosen = {
+        seed: [site for site, n in allocate(dict.fromkeys("abcd", 1), 0.25, seed).items() if n] for seed in range(9)
+    }
+    assert {len(sites) for sites in chosen.values()} == {1}
+    assert len({site for sites in chosen.values() for site in sites}) > 1  # not always the first by name
+
+
+def test_small_sites_do_not_depend_on_the_order_of_patients():
+    sites = {f"P{number}": f"site{number // 2}" for number in range(16)}
+    assert split_patients(sites, 1) == split_patients(dict(reversed(sites.items())), 1)
 
 
 def test_rounding_says_what_became_of_the_shares():

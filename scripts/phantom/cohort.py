@@ -25,8 +25,8 @@ LABEL_COLUMNS = ("patient_id", "series_uid", "sop_uid", "rater", "reading", "rol
 PATIENT_COLUMNS = ("patient_id", "site", "region", "age", "sex", "weight", "height", "mjoa")
 KEY_COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "image", "twin_image")
 SLICE_COLUMNS = (
-    "patient_id", "series_uid", "sop_uid", "frame", "slice_index", "position_mm", "thickness_mm", "manufacturer",
-    "model", "field_t", "level",
+    "patient_id", "series_uid", "sop_uid", "frame", "stack", "slice_index", "position_mm", "thickness_mm",
+    "manufacturer", "model", "field_t", "level",
 )  # fmt: skip
 TRUTH_COLUMNS = (*KEY_COLUMNS, *SliceTruth.__dataclass_fields__, *READERS)
 

@@ -104,6 +104,7 @@ def record(
         place = {"frame": "", "slice_index": slice_truth.slice_index}
         entries.append({**key, **place, "image": image, "label": slice_truth.label, "site": patient.site.name})
         where = {
+            "stack": 1,
             "position_mm": round(slice_truth.z_mm, 3),
             "thickness_mm": scan.thickness_mm,
             "level": slice_truth.level,

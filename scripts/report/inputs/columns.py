@@ -20,7 +20,7 @@ DECIMAL_COMMA = r"[-+]?\d+,\d+"
 
 
 def read_table(path: Path, required: list[str]) -> pd.DataFrame:
-    """Read a CSV as text; an empty cell is ``""``, columns without a name are left out.
+    """Read a CSV as text; an empty cell is ``""``, columns without name and content are left out.
 
     Returns:
         One row per line, indexed by file and line.
@@ -31,8 +31,7 @@ def read_table(path: Path, required: list[str]) -> pd.DataFrame:
     header, lines = tables.read_cells(path, required)
     if not lines:
         raise InputError(f"{path} holds no rows below its header")
-    frame = pd.DataFrame(list(lines.values()), index=list(lines), columns=header, dtype=str)
-    return frame.loc[:, [bool(name) for name in header]]
+    return pd.DataFrame(list(lines.values()), index=list(lines), columns=header, dtype=str)
 
 
 def numbers(column: pd.Series) -> pd.Series:
