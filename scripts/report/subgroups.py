@@ -43,7 +43,7 @@ def levels(cohort: Cohort, column: str) -> tuple[pd.Series, list[str]] | None:
         cut = pd.qcut(value, 3, duplicates="drop")
         names = {interval: f"{interval.left:.4g} to {interval.right:.4g}" for interval in cut.cat.categories}
         return cut.map(names).astype(object).where(cut.notna(), "").astype(str), list(names.values())
-    return raw, sorted(sorted(set(raw) - {""}), key=natural)
+    return raw, sorted(set(raw) - {""}, key=lambda name: (natural(name), name))
 
 
 def patient_column(cohort: Cohort, column: str) -> pd.Series | None:
