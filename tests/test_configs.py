@@ -280,7 +280,7 @@ def torchrun(overlays: list[str], flags: dict[str, Any]) -> None:
 @pytest.mark.slow
 def test_two_processes_train_stop_and_evaluate_together(cohort, tmp_path):
     folders = {"dataset_dir": str(cohort), "output_dir": str(tmp_path), "ckpt_dir": str(tmp_path / "models")}
-    # nothing improves at a learning rate of 0, so both processes must stop after the same epoch
+    # little improves at a learning rate of 0, so both processes must stop early, after the same epoch
     flags = {
         **TRAIN,
         **folders,
@@ -291,7 +291,9 @@ def test_two_processes_train_stop_and_evaluate_together(cohort, tmp_path):
         "patience": 1,
     }
     torchrun(["multi_gpu_train.json"], flags)
-    assert len(rows(tmp_path / "history.csv")) == 2
+    losses = [float(row["val_loss"]) for row in rows(tmp_path / "history.csv")]
+    worse = [epoch for epoch, loss in enumerate(losses, 1) if epoch > 1 and loss >= min(losses[: epoch - 1])]
+    assert len(losses) == worse[0] < 6
     torchrun(["evaluate.json", "multi_gpu_evaluate.json"], flags)
     together = {row["sop_uid"]: float(row["logit"]) for row in rows(tmp_path / "predictions.csv")}
     metrics = json.loads((tmp_path / "metrics.json").read_text())

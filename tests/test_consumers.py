@@ -57,7 +57,7 @@ def weights(tmp_path_factory) -> Path:
     torch.manual_seed(2)
     network = CordCompressionNet(SMALL["head"], architecture=SMALL["architecture"])
     with torch.no_grad():
-        network.head.logit.weight.mul_(40)
+        network.head.logit.weight.mul_(80)
     settings = checkpoints.describe(**{name: SMALL.get(name, "imagenet") for name in checkpoints.SETTINGS})
     path = tmp_path_factory.mktemp("weights") / "model.pt"
     checkpoints.save(path, network, settings, trained_on={"phantom": True})
