@@ -16,6 +16,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
 from scripts.dicom import body_part_warning, judge, one_stack, scan
+from scripts.dicom.pixels import same_pixels
 from scripts.errors import InputError
 
 
@@ -421,3 +422,11 @@ def test_another_body_part_is_a_warning_and_no_refusal(tmp_path, part, warned):
     stack = only(tmp_path)
     assert judge(stack).accepted
     assert bool(body_part_warning(stack)) is warned
+
+
+def test_links_to_one_file_hold_the_same_pixels_and_are_not_read(tmp_path):
+    (tmp_path / "a").write_bytes(b"no DICOM")
+    (tmp_path / "b").hardlink_to(tmp_path / "a")
+    (tmp_path / "c").write_bytes(b"no DICOM")
+    assert same_pixels(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert not same_pixels(str(tmp_path / "a"), str(tmp_path / "c"))

@@ -99,6 +99,8 @@ def same_pixels(first: str, second: str) -> bool:
     Meant for the few files that share a SOPInstanceUID. What cannot be read or decoded is not the same.
     """
     try:
+        if os.path.samefile(first, second):  # noqa: PTH121, links to one file
+            return True
         headers = [read_header(path) for path in (first, second)]
         contents = [pixel_bytes(path, header) for path, header in zip((first, second), headers, strict=True)]
         syntaxes = {header.transfer_syntax for header in headers}
