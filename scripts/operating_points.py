@@ -64,6 +64,7 @@ def choose(path: str, name: str, weights_sha256: str = "") -> Chosen:
         logit, slope, intercept = float(point["logit"]), float(line["slope"]), float(line["intercept"])
         n_patients, theirs = int(chosen_on["n_patients"]), str(facts.get("weights_sha256") or "")
         kind = "phantom patients" if facts.get("phantom") else "patients"
+        undone = ", the weight of the training loss undone" if content["baseline"].get("pos_weight") else ""
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path} is not an operating_points.json ({error!r}); make it anew with `python -m scripts report`"
@@ -76,6 +77,6 @@ def choose(path: str, name: str, weights_sha256: str = "") -> Chosen:
             f"{path} was chosen for {of}, not for {weights_sha256[:12]}; choose one for these weights with "
             "`python -m scripts report` or `recalibrate`"
         )
-    how = "calibrated" if fitted else "not calibrated, the weight of the training loss undone"
+    how = "calibrated" if fitted else f"not calibrated{undone}"
     source = f"operating point {name}, chosen on {n_patients} {kind}, {how}"
     return Chosen(probability(logit, slope, intercept), slope, intercept, source)

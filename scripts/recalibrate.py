@@ -75,7 +75,7 @@ def facts_of_predict(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(folder.glob("*/summary.json")):
         summary = read_json(path)
-        for name in ("weights_sha256", "trained_on_phantom", "model_version", "phantom"):
+        for name in ("weights_sha256", "trained_on_phantom", "model_version", "phantom", "pos_weight"):
             if found.setdefault(name, summary.get(name)) != summary.get(name):
                 raise InputError(f"{folder}: the series differ in {name}, see {path}; score all of them in one run")
     return {name: value for name, value in found.items() if value is not None}

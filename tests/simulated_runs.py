@@ -81,3 +81,12 @@ def write(folder: Path, k: int, seed: int, prefix: str = "p", everything: bool =
         slices(frame, rng).to_csv(folder / "slices.csv", index=False)
         labels(frame, rng).to_csv(folder / "labels.csv", index=False)
     return folder
+
+
+def as_predict_output(run: Path, folder: Path) -> Path:
+    """Write a run as ``predict`` would, one folder per series, without labels."""
+    frame = pd.read_csv(run / "predictions.csv", dtype=str, keep_default_na=False)
+    for series, own in frame.groupby("series_uid"):
+        (folder / series).mkdir(parents=True)
+        own.drop(columns="label").to_csv(folder / series / "slices.csv", index=False)
+    return folder

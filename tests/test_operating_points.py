@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 from scipy.special import expit
 from tiny_models import checkpoint, write_t2
 
@@ -29,7 +30,7 @@ def points(weights: str, slope: float | None = 2.0, intercept: float | None = 0.
     return {
         "points": {"youden": {"logit": logit, "status": "chosen"}},
         "calibration": {"slope": slope, "intercept": intercept},
-        "baseline": {"slope": 1.0, "intercept": -1.335},
+        "baseline": {"slope": 1.0, "intercept": -1.335, "pos_weight": 3.8},
         "chosen_on": {"n_patients": 12, "n_slices": 402},
         "facts": {"weights_sha256": checkpoints.sha256(weights)},
     }
@@ -80,6 +81,9 @@ def test_a_resumed_run_scores_again_what_was_calibrated_otherwise(tmp_path, weig
 
 
 def test_what_recalibrate_wrote_for_predicted_slices_is_what_predict_then_applies(tmp_path, weights):
+    content = checkpoints.read(weights) | {"pos_weight": 3.8}
+    weights = str(tmp_path / "weighted.pt")
+    torch.save(content, weights)
     for number in range(3):
         write_t2(tmp_path / "in" / str(number), patient=f"P{number}", series=f"T2 {number}")
     predict(str(tmp_path / "in"), out=str(tmp_path / "out"), weights=weights)
@@ -94,7 +98,7 @@ def test_what_recalibrate_wrote_for_predicted_slices_is_what_predict_then_applie
     path = tmp_path / "site" / "operating_points.json"
     facts = json.loads(path.read_text())["facts"]
     assert facts["weights_sha256"] == checkpoints.sha256(weights)
-    assert facts["trained_on_phantom"] is False
+    assert (facts["trained_on_phantom"], facts["pos_weight"]) == (False, 3.8)
     predict(str(tmp_path / "in"), out=str(tmp_path / "again"), weights=weights, operating_points=str(path))
     (summary, *_) = [json.loads(one.read_text()) for one in (tmp_path / "again").glob("*/summary.json")]
     assert summary["threshold_source"].startswith("operating point youden, chosen on 3 patients")
@@ -106,6 +110,9 @@ def test_without_a_fitted_calibration_the_baseline_is_applied_and_said(tmp_path,
     assert (found.slope, found.intercept) == (1.0, -1.335)
     assert found.threshold == pytest.approx(expit(-0.3 - 1.335))
     assert found.source.endswith("not calibrated, the weight of the training loss undone")
+    unknown = {"slope": 1.0, "intercept": 0.0, "pos_weight": None}
+    write_json(tmp_path / "points.json", points(weights, slope=None, intercept=None) | {"baseline": unknown})
+    assert choose(str(tmp_path / "points.json"), "youden").source.endswith("not calibrated")
 
 
 def test_points_of_other_weights_and_two_thresholds_are_refused(tmp_path, weights):

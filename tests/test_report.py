@@ -415,18 +415,9 @@ def test_recalibrate_finds_the_shift_of_a_site(tmp_path, capsys):
     assert site.points["youden"].logit == pytest.approx(0.5 * own.points["youden"].logit + 2, abs=0.5)
 
 
-def as_predict_output(run, folder):
-    """Write a run as ``predict`` would, one folder per series, without labels."""
-    frame = pd.read_csv(run / "predictions.csv", dtype=str, keep_default_na=False)
-    for series, own in frame.groupby("series_uid"):
-        (folder / series).mkdir(parents=True)
-        own.drop(columns="label").to_csv(folder / series / "slices.csv", index=False)
-    return folder
-
-
 def test_recalibrate_joins_the_output_of_predict_with_labels(tmp_path):
     run = simulated_runs.write(tmp_path / "run", 20, 13)
-    found = as_predict_output(run, tmp_path / "predicted")
+    found = simulated_runs.as_predict_output(run, tmp_path / "predicted")
     recalibrate(str(found), str(tmp_path / "joined.json"), labels=str(run / "labels.csv"))
     recalibrate(str(run / "predictions.csv"), str(tmp_path / "direct.json"))
     joined, direct = (json.loads((tmp_path / name).read_text()) for name in ("joined.json", "direct.json"))
@@ -436,7 +427,7 @@ def test_recalibrate_joins_the_output_of_predict_with_labels(tmp_path):
 
 def test_recalibrate_refuses_two_references_that_differ(tmp_path):
     run = simulated_runs.write(tmp_path / "run", 3, 14)
-    found = as_predict_output(run, tmp_path / "predicted")
+    found = simulated_runs.as_predict_output(run, tmp_path / "predicted")
     edit(run, "labels.csv", lambda frame: frame.assign(role="reference"))
     with pytest.raises(InputError, match="python -m scripts consensus"):
         recalibrate(str(found), str(tmp_path / "site.json"), labels=str(run / "labels.csv"))

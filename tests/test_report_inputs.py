@@ -318,17 +318,8 @@ def test_images_that_evaluation_could_not_read_are_told(run):
     assert cohort_of(run).problems == ["3 images could not be read by the evaluation, see failures.csv"]
 
 
-def as_predict_output(run, folder):
-    """Write a run as ``predict`` would, one folder per series, without labels."""
-    frame = pd.read_csv(run / "predictions.csv", dtype=str, keep_default_na=False)
-    for series, own in frame.groupby("series_uid"):
-        (folder / series).mkdir(parents=True)
-        own.drop(columns="label").to_csv(folder / series / "slices.csv", index=False)
-    return folder
-
-
 def test_recalibrate_names_the_line_of_the_file_that_is_wrong(run, tmp_path):
-    folder = as_predict_output(run, tmp_path / "predicted")
+    folder = simulated_runs.as_predict_output(run, tmp_path / "predicted")
     labels = run / "labels.csv"
     edit(run, "labels.csv", lambda frame: frame.sample(frac=1, random_state=0))
     whole = join(folder, labels)
