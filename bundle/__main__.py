@@ -6,14 +6,16 @@ import sys
 
 from scripts.__main__ import Commands, main
 
-# name: (module, function of that module, one line for the overview)
+# name: (module that holds the function of that name, one line for the overview)
 COMMANDS: Commands = {
-    "assemble": ("assemble", "assemble", "copy what travels into one checked folder, and zip it"),
-    "export": ("export", "export", "write the network as TorchScript, ONNX and torch.export, and compare them"),
-    "verify": ("verify", "verify", "run the model zoo's checks on a packed bundle"),
-    "deploy": ("deploy_folder", "deploy", "write the MONAI Deploy application's folder"),
-    "environment": ("environments", "environment", "install what MONAI Label or MONAI Deploy runs in"),
-    "label": ("label", "label", "serve a packed bundle to 3D Slicer and OHIF through MONAI Label"),
+    "assemble": ("assemble", "copy what travels into one checked folder, and zip it"),
+    "export": ("export", "write the network as TorchScript, ONNX and torch.export, and compare them"),
+    "verify": ("verify", "run the model zoo's checks on a packed bundle"),
+    "deploy": ("deploy_folder", "write the MONAI Deploy application's folder"),
+    "environment": ("environments", "install what MONAI Label or MONAI Deploy runs in"),
+    "benchmarks": ("benchmarks", "measure what heat maps cost on this machine"),
+    "simulate": ("simulation", "measure how often the report's intervals cover the truth"),
+    "label": ("label", "serve a packed bundle to 3D Slicer and OHIF through MONAI Label"),
 }
 
 if __name__ == "__main__":

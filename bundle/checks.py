@@ -13,7 +13,7 @@ import jsonschema
 import yaml
 
 from scripts.files import read_json
-from scripts.phantom import make_cohort
+from scripts.phantom.cohort import make_cohort
 from scripts.runner import ROOT
 
 SCHEMA = Path(__file__).resolve().parent / "meta_schema_20240725.json"

@@ -23,9 +23,9 @@ from scripts import checkpoints
 from scripts.console import say
 from scripts.errors import InputError
 from scripts.files import read_json, replacing, write_json
-from scripts.phantom import make_cohort
+from scripts.inference.series import SeriesDataset
+from scripts.phantom.cohort import make_cohort
 from scripts.runner import prepare
-from scripts.series import SeriesDataset
 from scripts.transforms import to_network_input
 
 TOLERANCE = 1e-4

@@ -14,33 +14,32 @@ import fire
 from .console import say
 from .errors import InputError
 
-# name: (module, function of that module, one line for the overview)
-Commands = dict[str, tuple[str, str, str]]
+# name: (module that holds the function of that name, one line for the overview)
+Commands = dict[str, tuple[str, str]]
 COMMANDS: Commands = {
-    "quickstart": ("quickstart", "quickstart", "see everything work on synthetic patients, in minutes"),
-    "predict": ("predict", "predict", "score axial T2 series, slice by slice, with heat maps"),
-    "phantom": ("phantom", "phantom", "make a cohort of synthetic cervical patients as DICOM, with known answers"),
-    "index": ("index", "index", "list every series below a folder: axial T2 or refused, and why"),
-    "deidentify": ("deidentification", "deidentify", "copy MR images without identity, pixels and geometry untouched"),
-    "agree": ("adjudication", "agree", "measure how well raters agree, and list the slices to settle"),
-    "consensus": ("adjudication", "consensus", "merge agreed labels and rulings into one final label per slice"),
-    "split": ("cohorts", "split", "divide labelled patients into training, validation and testing"),
-    "check-split": ("leaks", "check_split", "check that no patient, series or picture is in two sections"),
-    "describe": ("description", "describe", "compare two cohorts: age, sex, mJOA, scanner, voxels, with tests"),
-    "trust": ("trust", "trust", "measure whether a network's heat maps can be believed, and say what failed"),
-    "benchmarks": ("benchmarks", "benchmarks", "measure what heat maps cost on this machine"),
-    "sweep": ("sweep", "sweep", "train the paper's seven heads under one protocol and compare them"),
-    "search": ("search", "search", "random search over learning rate and beta1"),
-    "cross-validate": ("cross_validation", "cross_validate", "train and test once per fold or left-out site"),
-    "recalibrate": ("recalibrate", "recalibrate", "thresholds and calibration from a site's own labelled slices"),
-    "report": ("report", "report", "turn predictions into report.json, figures and one HTML page"),
+    "quickstart": ("study.quickstart", "see everything work on synthetic patients, in minutes"),
+    "predict": ("inference.predict", "score axial T2 series, slice by slice, with heat maps"),
+    "phantom": ("phantom.command", "make a cohort of synthetic cervical patients as DICOM, with known answers"),
+    "index": ("cohort.index", "list every series below a folder: axial T2 or refused, and why"),
+    "deidentify": ("deidentification.command", "copy MR images without identity, pixels and geometry untouched"),
+    "agree": ("cohort.adjudication", "measure how well raters agree, and list the slices to settle"),
+    "consensus": ("cohort.adjudication", "merge agreed labels and rulings into one final label per slice"),
+    "split": ("cohort.split", "divide labelled patients into training, validation and testing"),
+    "check-split": ("cohort.leaks", "check that no patient, series or picture is in two sections"),
+    "describe": ("cohort.describe", "compare two cohorts: age, sex, mJOA, scanner, voxels, with tests"),
+    "trust": ("trust.command", "measure whether a network's heat maps can be believed, and say what failed"),
+    "sweep": ("study.sweep", "train the paper's seven heads under one protocol and compare them"),
+    "search": ("study.search", "random search over learning rate and beta1"),
+    "cross-validate": ("study.cross_validate", "train and test once per fold or left-out site"),
+    "recalibrate": ("report.recalibrate", "thresholds and calibration from a site's own labelled slices"),
+    "report": ("report.command", "turn predictions into report.json, figures and one HTML page"),
 }
 
 
 def overview(commands: Commands, package: str) -> str:
     """The text of ``python -m PACKAGE --help``."""
     width = max(map(len, commands))
-    lines = [f"  {name:{width}}  {line}" for name, (_, _, line) in commands.items()]
+    lines = [f"  {name:{width}}  {line}" for name, (_, line) in commands.items()]
     usage = f"Usage: python -m {package} COMMAND [ARGUMENTS]; python -m {package} COMMAND --help explains one command."
     return "\n".join([usage, "", *lines])
 
@@ -105,8 +104,7 @@ def main(arguments: Sequence[str], commands: Commands = COMMANDS, package: str =
                 + (f"; did you mean {near[0]}?" if near else "")
                 + f"\n{overview(commands, package)}"
             )
-        module, attribute, _ = commands[name]
-        function = getattr(importlib.import_module(f".{module}", package), attribute)
+        function = getattr(importlib.import_module(f".{commands[name][0]}", package), name.replace("-", "_"))
         if "--help" in rest or "-h" in rest:
             title = f"python -m {package} {name}"
             text = fire.helptext.HelpText(function, fire.trace.FireTrace(function, name=title))

@@ -9,9 +9,9 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer, SimpleInferer
 from torch import nn
 
-from .heatmaps import enlarge, grad_cam, normalise
+from .heatmaps.grad_cam import enlarge, grad_cam, normalise
+from .heatmaps.views import all_views, map_back
 from .transforms import to_network_input
-from .views import all_views, map_back
 
 
 def bfloat16_is_fast(device_type: str) -> bool:
@@ -54,7 +54,7 @@ class SeriesInferer(Inferer):
         heatmap: whether to compute heat maps; without, the other channels are 0.
         layer: layer of the heat map, see `grad_cam`.
         sign: 1 maps what spoke for compression, -1 what spoke against it.
-        test_time_average: whether the logit is the mean over the 18 views of `scripts.views`.
+        test_time_average: whether the logit is the mean over the 18 views of `scripts.heatmaps.views`.
         hotspots: whether the heat map is the mean over those views, each mapped back (evidence hotspots).
     """
 

@@ -15,7 +15,8 @@ from monai.data import ITKReader, NibabelReader
 from monai.utils import MetaKeys, SpaceKeys
 from numpy.typing import NDArray
 
-from .dicom import Stack, one_stack
+from .dicom.sources import one_stack
+from .dicom.stacks import Stack
 from .errors import InputError
 
 NIFTI = (".nii", ".nii.gz")

@@ -45,7 +45,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small phantom cohort: 10 patients, 6 slices each, all vendors' encodings at 128 pixels."""
-    from scripts.phantom import make_cohort
+    from scripts.phantom.cohort import make_cohort
 
     folder = tmp_path_factory.mktemp("cohort") / "phantom"
     make_cohort(folder, patients=10, seed=3, slices=6, matrix=128, workers=2)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from scripts.evaluation import populations
+from bundle import populations
 
 READERS = {"dr_a": 0.08, "dr_b": 0.14}  # share of slices they get wrong
 

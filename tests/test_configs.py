@@ -129,7 +129,7 @@ def test_inference_scores_equal_evaluation_slice_by_slice(cohort, evaluated, tmp
 
 
 def test_heat_maps_lie_on_the_grid_of_the_series(axial_series, small_weights, tmp_path):
-    from scripts.predict import predict
+    from scripts.inference.predict import predict
     from scripts.readers import SeriesReader
 
     assert predict(str(axial_series), out=str(tmp_path), weights=str(small_weights)) == 0

@@ -11,11 +11,11 @@ import torch
 from monai.transforms import Compose, RandFlipd, RandScaleIntensityd
 
 from scripts import datalists
+from scripts.cohort.divisions import split_patients
 from scripts.datasets import PrepareSlices, SeededSampler, SliceDataset
 from scripts.errors import InputError
 from scripts.losses import counted_pos_weight, weighted_bce
 from scripts.metrics import slice_metrics
-from scripts.splits import split_patients
 
 
 @pytest.fixture(scope="module")

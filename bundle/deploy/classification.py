@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.pixels.processing import apply_rescale
 
-from scripts.dicom import Stack
+from scripts.dicom.stacks import Stack
 from scripts.errors import InputError
+from scripts.inference.results import slice_rows, summarise
 from scripts.readers import metadata_of
-from scripts.results import slice_rows, summarise
 
 Pixels = NDArray[np.float32]
 

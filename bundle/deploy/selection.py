@@ -12,7 +12,9 @@ from monai.deploy.core.domain.dicom_series_selection import SelectedSeries, Stud
 from monai.deploy.operators.dicom_series_selector_operator import DICOMSeriesSelectorOperator
 from monai.deploy.operators.dicom_series_to_volume_operator import DICOMSeriesToVolumeOperator
 
-from scripts.dicom import Stack, judge, scan
+from scripts.dicom.judgements import judge
+from scripts.dicom.sources import scan
+from scripts.dicom.stacks import Stack
 from scripts.errors import InputError
 
 

@@ -9,10 +9,12 @@ from typing import Any
 from monai.deploy.core import Operator
 from monai.deploy.operators.dicom_text_sr_writer_operator import DICOMTextSRWriterOperator
 
-from scripts.dicom_results import save, secondary_captures, structured_report
 from scripts.files import write_json
-from scripts.montages import source_overlays
-from scripts.results import SCORED, caveats
+from scripts.heatmaps.montages import source_overlays
+from scripts.inference.dicom_results.captures import secondary_captures
+from scripts.inference.dicom_results.reports import structured_report
+from scripts.inference.dicom_results.sources import save
+from scripts.inference.results import SCORED, caveats
 
 from .classification import Result
 

@@ -10,7 +10,3 @@ cannot forget a tag that nobody thought of. The tests hold it against Table E.1-
 Modules: ``rules`` (one dataset), ``linkage`` (the secret key and who is who), ``identifiers`` and ``vocabulary`` (is
 anything left), ``selections`` (which files may be copied), ``tables`` (labels and patients), ``command``.
 """
-
-from .command import deidentify as deidentify
-from .linkage import Linkage as Linkage
-from .rules import clean as clean

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..cohort.labels import OPTIONAL, PATIENT_COLUMNS, REQUIRED
 from ..errors import InputError
 from ..files import write_csv
-from ..labels import OPTIONAL, PATIENT_COLUMNS, REQUIRED
 from ..tables import UID, Row, read_table, spreadsheet_hint
 from .identifiers import SHORTEST_PIECE, Identifiers, add_pieces
 from .linkage import Linkage

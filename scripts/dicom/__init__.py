@@ -14,14 +14,3 @@ Modules, in the order data flows: ``elements`` (bytes of one file), ``pixels`` (
 to its frames), ``weightings``, ``geometry``, ``copies`` and ``stacks`` (frames to stacks), ``judgements``, ``sources``
 (paths).
 """
-
-from .elements import UnreadableError as UnreadableError
-from .frames import Facts as Facts
-from .judgements import Judgement as Judgement
-from .judgements import body_part_warning as body_part_warning
-from .judgements import judge as judge
-from .sources import files_below as files_below
-from .sources import one_stack as one_stack
-from .sources import scan as scan
-from .stacks import Slice as Slice
-from .stacks import Stack as Stack

@@ -12,5 +12,5 @@ permutes or sums over patients, so that writing each slice twice changes nothing
 | which threshold? | ``operating_points`` |
 | how much of the cord, per patient and per disc level? | ``coding``, ``patient_rules`` |
 | do readers, or two codings, agree? | ``agreement`` |
-| do the intervals cover? | ``simulate`` (``python -m scripts.evaluation.simulate``) |
+| do the intervals cover? | ``simulate`` (``python -m bundle simulate``) |
 """

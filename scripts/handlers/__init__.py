@@ -2,7 +2,6 @@
 
 from .heatmaps import GradCAM, WriteHeatmaps
 from .predictions import WritePredictions
-from .series import WriteSeries
 from .training import BestCheckpoint, EarlyStop, History, LastCheckpoint, Resume, SeedIterations
 
 __all__ = [
@@ -15,5 +14,4 @@ __all__ = [
     "SeedIterations",
     "WriteHeatmaps",
     "WritePredictions",
-    "WriteSeries",
 ]

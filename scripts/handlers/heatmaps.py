@@ -16,8 +16,8 @@ from ..console import say
 from ..datasets import SliceDataset
 from ..distributed import is_on, rank, unwrapped
 from ..errors import InputError
-from ..explanations import save_raw, write_panels, write_sheets
-from ..heatmaps import enlarge, signed_activation, split_features
+from ..heatmaps.grad_cam import enlarge, signed_activation, split_features
+from ..heatmaps.panels import save_raw, write_panels, write_sheets
 
 
 class GradCAM:

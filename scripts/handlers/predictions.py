@@ -12,9 +12,9 @@ from monai.utils import evenly_divisible_all_gather
 from ..console import say
 from ..datasets import SliceDataset
 from ..distributed import is_on, rank
-from ..figures import roc
 from ..files import write_csv, write_json
 from ..metrics import slice_metrics
+from .figures import roc
 
 COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "label", "logit", "probability")
 

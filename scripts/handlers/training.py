@@ -20,8 +20,8 @@ from .. import checkpoints
 from ..console import say
 from ..distributed import mean_of_all, rank, unwrapped
 from ..errors import InputError
-from ..figures import training_curve
 from ..files import write_csv
+from .figures import training_curve
 
 
 def keep_in_state(engine: Engine, name: str, value: Any) -> None:

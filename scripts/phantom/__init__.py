@@ -6,8 +6,3 @@ Where to look: `anatomy` and `lesions` (sizes), `cross_sections` (cord in canal,
 
 Axes throughout: rows to posterior, columns to the patient's left, slice 0 most caudal.
 """
-
-from .cohort import make_cohort
-from .command import phantom
-
-__all__ = ["make_cohort", "phantom"]

@@ -11,11 +11,11 @@ from typing import Any
 
 import joblib
 
+from ..cohort.divisions import split_patients
 from ..console import progress
 from ..datalists import SECTIONS, write
 from ..errors import InputError
 from ..files import read_json, write_csv
-from ..splits import split_patients
 from .labels import READERS, SliceTruth
 from .patients import VERSION, Settings
 from .scanners import STYLES

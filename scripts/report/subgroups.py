@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..cohort.labels import natural
 from ..evaluation import comparisons
 from ..evaluation.auc import pooled_auc
 from ..evaluation.bootstrap import win_matrix
 from ..evaluation.estimates import NAN, Bools, Comparison, Floats, sum_by
 from ..evaluation.per_patient import mean_auc
-from ..labels import natural
 from .inputs import CATEGORIES, UNKNOWN, Cohort, numbers, slice_column
 from .results import MOST_PATIENTS, Scored, too_many
 

@@ -6,5 +6,3 @@
 Sources: Adebayo et al. 2018, NeurIPS (sanity checks by randomisation); Arun et al. 2021, Radiology: AI 3:e200267
 (utility, repeatability, reproducibility), doi:10.1148/ryai.2021200267.
 """
-
-from .command import trust as trust

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits
 
-from ..heatmaps import child, enlarge, grad_cam, split_features
+from ..heatmaps.grad_cam import child, enlarge, grad_cam, split_features
 from ..transforms import to_network_input
 from .measures import hottest
 

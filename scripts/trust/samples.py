@@ -16,7 +16,7 @@ from ..console import progress
 from ..datalists import key, load
 from ..errors import InputError
 from ..files import read_json
-from ..phantom import make_cohort
+from ..phantom.cohort import make_cohort
 from ..runner import ROOT
 
 Floats = NDArray[np.float32]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ...cohort.labels import EVALUABLE, ROLES
 from ...errors import InputError
-from ...labels import EVALUABLE, ROLES
 from .columns import calls, keyed, line, read_table
 
 LABEL_COLUMNS = ["series_uid", "sop_uid", "rater", "role", "status", "label"]

@@ -1,0 +1,1 @@
+"""Whose slices, which labels, which section? Index, labels, adjudication, split, leaks, geometry, description."""

@@ -1,0 +1,258 @@
+"""Where raters disagree, by how much, and what was ruled: from several raters' labels to one reference."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from ..console import say
+from ..datalists import Key
+from ..errors import InputError, check_whole
+from ..files import check_output, write_csv
+from ..tables import Row, read_table
+from .agreement import WEIGHTS, Agreement, agreement
+from .labels import EVALUABLE, HIGHEST_GRADE, Label, agreed, by_slice, is_reason, natural, read_labels
+
+SLICE = ("patient_id", "series_uid", "sop_uid", "frame")
+PAIR_COLUMNS = (
+    "what", "first", "second", "kappa", "low", "high", "observed_percent", "slices", "patients", "not_compared",
+    "weights",
+)  # fmt: skip
+FEW_PATIENTS = 30
+
+
+def agree(
+    labels: str, out: str = "adjudicate.csv", weights: str = "linear", bootstrap: int = 2000, seed: int = 0
+) -> int:
+    """Measure how well raters agree, and list the slices on which the reference must be settled.
+
+    Prints Cohen's kappa of every two raters, and of the two readings of one rater, with 95 % intervals from a bootstrap
+    over patients (slices of one patient are not independent); for Kang-style grades weighted kappa; and the matrix of
+    all pairs. Raters are compared by their first readings.
+
+    Writes OUT: the slices whose reference raters disagree, with an empty column "ruling" for 0, 1 or why the slice is
+    not evaluable. Settle them together, then run `python -m scripts consensus`. OUT_kappa: the numbers of all pairs.
+
+    Args:
+        labels: CSV with patient_id, series_uid, sop_uid, rater, reading, role, status, label, and perhaps grade.
+        out: the list to settle; an existing one with rulings is not overwritten.
+        weights: weighting of grades: linear, quadratic, or none.
+        bootstrap: samples of the bootstrap.
+        seed: seed of the bootstrap.
+    """
+    if weights not in WEIGHTS:
+        raise InputError(f"--weights must be {', '.join(WEIGHTS)}, got {weights!r}")
+    check_whole("--bootstrap", bootstrap, 100)
+    check_whole("--seed", seed, 0)
+    disputes = check_output(out, [labels])
+    kappas = check_output(disputes.with_name(f"{disputes.stem}_kappa.csv"), [labels])
+    rows = read_labels(labels)
+    refuse_to_lose_rulings(disputes)
+    table = []
+    for first, second, one, other in pairs(rows):
+        table.append(compare("label", first, second, one, other, "none", bootstrap, seed))
+        if any(label.grade is not None for label in rows):
+            table.append(compare("grade", first, second, one, other, weights, bootstrap, seed))
+    for line in lines(table):
+        say(line)
+    disputed = open_slices(rows)
+    raters = sorted({one.rater for one in rows if one.role == "reference"})
+    write_csv(disputes, [*SLICE, *raters, "ruling", "ruled_by", "comment"], (dispute(group) for group in disputed))
+    write_csv(kappas, PAIR_COLUMNS, table)
+    n = len(by_slice(rows, "reference"))
+    say(f"{len(disputed)} of {n} slices to settle, see {out}; all pairs in {kappas}")
+    return 0
+
+
+def consensus(labels: str, rulings: str = "adjudicate.csv", out: str = "consensus.csv") -> int:
+    """Merge agreed labels and rulings into one final label per slice; refuses while a disagreement is open.
+
+    The result has the columns of the labels, with rater "consensus" and role "reference", and says in column "source"
+    whether the label was agreed, ruled, or given by one rater alone. A grade is kept where all graded alike. Give it to
+    `python -m scripts split`.
+
+    Args:
+        labels: the raters' labels that `agree` read.
+        rulings: the list that `agree` wrote, with its column "ruling" filled in.
+        out: the table to write.
+    """
+    target = check_output(out, [labels, rulings])
+    rows = read_labels(labels)
+    slices = by_slice(rows, "reference")
+    if not slices:
+        raise InputError(f"{labels} holds no rows with role 'reference'")
+    disputed = {group[0].key for group in open_slices(rows)}
+    ruled = read_rulings(rulings, disputed) if Path(rulings).exists() or disputed else {}
+    unsettled = [key for key in sorted(disputed) if key not in ruled]
+    if unsettled:
+        first = slices[unsettled[0]][0]
+        raise InputError(
+            f"{len(unsettled)} of {len(disputed)} disagreements are open, first patient {first.patient_id}, sop_uid "
+            f"{first.key[1]}; fill in column ruling of {rulings} (0, 1, or why the slice is not evaluable)"
+        )
+    final = [settled(group, ruled.get(key)) for key, group in sorted(slices.items())]
+    columns = [*SLICE, "rater", "reading", "role", "status", "label", "grade", "source"]
+    write_csv(target, columns, final)
+    for source, n in Counter(row["source"] for row in final).most_common():
+        say(f"  {n:6} slices {source}")
+    positive = sum(row["label"] == 1 for row in final)
+    say(f"{out}: {len(final)} slices, {positive} compressed")
+    return 0
+
+
+def pairs(rows: Sequence[Label]) -> Iterable[tuple[str, str, list[Label], list[Label]]]:
+    """Give every two raters by their first readings, then every two readings of one rater."""
+    readings: dict[str, dict[str, list[Label]]] = defaultdict(lambda: defaultdict(list))
+    for one in rows:
+        readings[one.rater][one.reading].append(one)
+    names = {rater: sorted(readings[rater], key=natural) for rater in sorted(readings)}
+    for first, second in combinations(names, 2):
+        yield first, second, readings[first][names[first][0]], readings[second][names[second][0]]
+    for rater, own in names.items():
+        for before, after in combinations(own, 2):
+            yield f"{rater} ({before})", f"{rater} ({after})", readings[rater][before], readings[rater][after]
+
+
+def compare(
+    what: str,
+    first: str,
+    second: str,
+    one: Iterable[Label],
+    other: Iterable[Label],
+    weights: str,
+    bootstrap: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Compare two readings of the same slices; those that either could not evaluate or did not see are counted."""
+    left, right = ({label.key: label for label in labels} for labels in (one, other))
+    shared = sorted(set(left) & set(right))
+    rated = [key for key in shared if None not in (getattr(left[key], what), getattr(right[key], what))]
+    row: dict[str, Any] = {"what": what, "first": first, "second": second, "weights": weights}
+    row |= {"slices": len(rated), "not_compared": len(set(left) | set(right)) - len(rated), "patients": 0}
+    if not rated:
+        return row
+    result = agreement(
+        [getattr(left[key], what) for key in rated],
+        [getattr(right[key], what) for key in rated],
+        [left[key].patient_id for key in rated],
+        2 if what == "label" else HIGHEST_GRADE + 1,
+        weights,
+        bootstrap,
+        seed,
+    )
+    return row | numbers(result)
+
+
+def numbers(result: Agreement) -> dict[str, Any]:
+    """Write an agreement's numbers; undefined ones are empty."""
+    values = {"kappa": result.kappa, "low": result.low, "high": result.high}
+    written = {name: "" if math.isnan(value) else f"{value:.4f}" for name, value in values.items()}
+    return {**written, "observed_percent": f"{100 * result.observed:.1f}", "patients": result.n_patients}
+
+
+def lines(table: Sequence[dict[str, Any]]) -> Iterable[str]:
+    """Lay the pairs out for reading, then the matrix of label kappas."""
+    for row in table:
+        kappa = row.get("kappa") or "undefined"
+        if row.get("low"):
+            kappa = f"{float(row['kappa']):.2f} (95 % {float(row['low']):.2f} to {float(row['high']):.2f})"
+        kind = "kappa" if row["weights"] == "none" else f"{row['weights']} weighted kappa"
+        share = f", {row['observed_percent']} % alike" if row["slices"] else ""
+        counts = f"{row['slices']} slices of {row['patients']} patients"
+        few = "; few patients, a rough interval" if 0 < row["patients"] < FEW_PATIENTS else ""
+        yield f"{row['what']}: {row['first']} and {row['second']}: {kind} {kappa}{share}, {counts}{few}"
+    yield from matrix([row for row in table if row["what"] == "label" and not row["first"].endswith(")")])
+
+
+def matrix(table: Sequence[dict[str, Any]]) -> Iterable[str]:
+    """Lay out the kappas of more than two raters as a matrix."""
+    known = {frozenset((row["first"], row["second"])): row.get("kappa") for row in table}
+    raters = sorted(set().union(*known))
+    if len(raters) < 3:
+        return
+    width = max(6, *map(len, raters))
+    yield " ".join(["label kappa".ljust(width + 6), *(name.rjust(width) for name in raters)])
+    for one in raters:
+        kappas = [known.get(frozenset((one, other))) for other in raters]
+        cells = [f"{float(kappa):.2f}" if kappa else "-" for kappa in kappas]
+        yield " ".join([one.ljust(width + 6), *(cell.rjust(width) for cell in cells)])
+
+
+def open_slices(rows: Iterable[Label]) -> list[list[Label]]:
+    """Give the slices whose reference raters disagree, each with their labels."""
+    return [group for _, group in sorted(by_slice(rows, "reference").items()) if not agreed(group)]
+
+
+def dispute(group: Sequence[Label]) -> dict[str, Any]:
+    """Make a row of the list to settle."""
+    series_uid, sop_uid, frame = group[0].key
+    row: dict[str, Any] = {
+        "patient_id": group[0].patient_id,
+        "series_uid": series_uid,
+        "sop_uid": sop_uid,
+        "frame": frame,
+    }
+    return row | {one.rater: one.status if one.label is None else one.label for one in group}
+
+
+def refuse_to_lose_rulings(path: Path) -> None:
+    """Refuse to overwrite a list that people have begun to fill in."""
+    if path.exists() and any(row["ruling"] for row in read_lenient(path)):
+        raise InputError(f"{path} holds rulings already; move it away or choose another --out")
+
+
+def read_lenient(path: Path) -> list[Row]:
+    """Read a list to settle that may hold no rows."""
+    if len(path.read_bytes().splitlines()) < 2:
+        return []
+    return read_table(path, ("series_uid", "sop_uid", "ruling"))
+
+
+def read_rulings(path: str, disputed: set[Key]) -> dict[Key, Row]:
+    """Read the rulings, by slice; rows without one are open and left out.
+
+    Raises:
+        InputError: a ruling for a slice nobody disagrees on, two for one slice, or one that is neither a label nor a
+            reason.
+    """
+    if not Path(path).exists():
+        raise InputError(
+            f"no rulings at {path}, but {len(disputed)} slices to settle; run `python -m scripts agree` first"
+        )
+    ruled: dict[Key, Row] = {}
+    for row in read_lenient(Path(path)):
+        key = row.key()
+        if key not in disputed:
+            raise InputError(
+                f"{row.where}: nobody disagrees on this slice in the labels; was the list made from others?"
+            )
+        if key in ruled:
+            raise InputError(f"{row.where}: this slice is ruled on already in {ruled[key].where}")
+        if row["ruling"]:
+            if row["ruling"] not in ("0", "1") and not is_reason(row["ruling"]):
+                raise InputError(
+                    f"{row.where}: ruling must be 1 (compressed), 0 (not compressed), or words why the slice is not "
+                    f"evaluable, such as motion; got {row['ruling']!r}"
+                )
+            ruled[key] = row
+    return ruled
+
+
+def settled(group: Sequence[Label], ruling: Row | None) -> dict[str, Any]:
+    """Make the final row of one slice."""
+    row = {name: value for name, value in dispute(group).items() if name in SLICE}
+    row |= {"rater": "consensus", "reading": "1", "role": "reference"}
+    if ruling is None:
+        source = "agreed" if len(group) > 1 else "by one rater"
+        status, label = group[0].status, group[0].label
+    else:
+        source = "ruled"
+        label = int(ruling["ruling"]) if ruling["ruling"] in ("0", "1") else None
+        status = ruling["ruling"] if label is None else EVALUABLE
+    grades = {one.grade for one in group if one.label == label}
+    grade = grades.pop() if len(grades) == 1 and label is not None else None
+    return row | {"status": status, "label": label, "grade": grade, "source": source}

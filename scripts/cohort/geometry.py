@@ -1,0 +1,84 @@
+"""slices.csv, what is known of each slice beside its label: where it lies, how thick it is, who made the scanner."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from ..datalists import Key, key
+from ..dicom.stacks import Stack
+from ..errors import InputError
+from ..files import write_csv
+from ..tables import Row, read_table
+
+COLUMNS = (
+    "patient_id", "series_uid", "sop_uid", "frame", "stack", "slice_index", "position_mm", "thickness_mm",
+    "manufacturer", "model", "field_t",
+)  # fmt: skip
+
+
+def rows_of(stacks: Iterable[Stack], wanted: Collection[Key]) -> list[dict[str, Any]]:
+    """Give the rows of the slices in ``wanted``; positions are along the stack's normal, in mm.
+
+    The stacks of a series are numbered from 1, as in the index.
+    """
+    of_series: Counter[str] = Counter()
+    numbered = []
+    for stack in stacks:
+        of_series[stack.series_uid] += 1
+        numbered.append((of_series[stack.series_uid], stack))
+    return [
+        {
+            "patient_id": stack.patient_id,
+            "series_uid": stack.series_uid,
+            "sop_uid": one.sop_uid,
+            "frame": one.frame,
+            "stack": in_series,
+            "slice_index": number,
+            "position_mm": round(one.position_mm, 3),
+            "thickness_mm": stack.thickness_mm,
+            "manufacturer": stack.manufacturer,
+            "model": stack.model,
+            "field_t": stack.field_t,
+        }
+        for in_series, stack in numbered
+        for number, one in enumerate(stack.slices)
+        if (stack.series_uid, one.sop_uid, one.frame) in wanted
+    ]
+
+
+def read(path: Path) -> dict[Key, Row]:
+    """Read a slices.csv, by slice; nothing where there is none yet.
+
+    Raises:
+        InputError: the table cannot be read, a UID in it is none (a spreadsheet makes numbers of them), or a slice is
+            there twice.
+    """
+    found: dict[Key, Row] = {}
+    if not path.is_file():
+        return found
+    try:
+        for row in read_table(path, ("series_uid", "sop_uid"), COLUMNS):
+            first = found.setdefault(row.key(), row)
+            if first is not row:
+                raise InputError(f"{row.where}: this slice is there already ({first.where}); delete one of the rows")
+    except InputError as error:
+        raise InputError(
+            f"{error}\n{path} is there already, and what was added to it would be kept: correct it, or move it away"
+        ) from error
+    return found
+
+
+def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write slices.csv; columns that somebody added, such as ``level``, stay, and so do rows of other slices.
+
+    Raises:
+        InputError: the table that is there cannot be read, see `read`.
+    """
+    found: dict[Key, dict[str, Any]] = {one: dict(row.cells) for one, row in read(path).items()}
+    columns = list(dict.fromkeys([*COLUMNS, *(name for cells in found.values() for name in cells)]))
+    for row in rows:
+        found[key(row)] = {**found.get(key(row), {}), **row}
+    write_csv(path, columns, [found[one] for one in sorted(found)])

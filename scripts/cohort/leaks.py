@@ -1,0 +1,162 @@
+"""Whether two sections of a datalist share anything: a patient, a study, a series, or the very same picture."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import itk
+import numpy as np
+
+from ..console import progress, say
+from ..datalists import SECTIONS
+from ..dicom.elements import UnreadableError
+from ..dicom.frames import read_frames
+from ..dicom.sources import files_below
+from ..errors import InputError
+from ..files import read_json
+
+SHOWN = 5
+PLURALS = {"patient": "patients", "study": "studies", "series": "series", "picture": "pictures"}
+Entries = Sequence[Mapping[str, Any]]
+Leaks = dict[str, dict[str, dict[str, str]]]
+
+
+def check_split(datalist: str, images: str = "") -> int:
+    """Check that no patient, study, series or picture is in two sections of a datalist.
+
+    Any JSON with lists under training, validation and testing (or other names) of items with an "image" will do, also
+    those of other projects: DICOM, NIfTI, PNG. Pictures are compared by their pixels, so that copies under other names
+    or other UIDs, or encoded otherwise, are found; constant pictures are not compared. An external cohort, of which all
+    is for testing, has nothing to compare. Exit status 2 means a leak.
+
+    Args:
+        datalist: the file.
+        images: the folder that image names start from; by default the datalist's.
+    """
+    path = Path(datalist)
+    content = read_json(path)
+    root = Path(images) if images else path.resolve().parent
+    lists = {
+        name: [{**one, "image": str(root / str(one["image"]))} for one in entries]
+        for name, entries in (content.items() if isinstance(content, dict) else ())
+        if isinstance(entries, list) and entries and all(isinstance(one, dict) and "image" in one for one in entries)
+    }
+    if len(lists) == 1 and all(content.get(name) == [] for name in SECTIONS if name not in lists):
+        (name,) = lists
+        say(f"{path}: all {len(lists[name])} items are in section {name}, so there is nothing to compare")
+        return 0
+    if len(lists) < 2:
+        raise InputError(f"{path} has {len(lists)} lists of items with an 'image'; expected two or more of {SECTIONS}")
+    found = leaks(lists)
+    if found:
+        raise InputError(f"{path} leaks:\n{shown(found)}")
+    for name, entries in lists.items():
+        say(f"  {name:10} {len(entries):6} items")
+    say(f"{path}: no patient, study, series or picture is in two sections")
+    return 0
+
+
+def leaks(sections: Mapping[str, Entries]) -> Leaks:
+    """Find what several sections hold.
+
+    Args:
+        sections: items of each section; ``image`` is a path that can be opened.
+
+    Returns:
+        For each kind (patient, study, series, picture) what is shared, and in each section one item that holds it.
+
+    Raises:
+        InputError: an image cannot be read.
+    """
+    where: dict[str, dict[str, dict[str, str]]] = {kind: defaultdict(dict) for kind in PLURALS}
+    items = [(section, entry) for section, entries in sections.items() for entry in entries]
+    known: dict[tuple[str, str, str], tuple[dict[str, str], list[str]]] = {}
+    for section, entry in progress(items, "comparing pictures", "slice"):
+        image = str(entry["image"])
+        key = (image, str(entry.get("frame", "")), str(entry.get("slice_index", "")))
+        if key not in known:
+            known[key] = identity(entry), pictures(image, entry)
+        names, hashes = known[key]
+        for kind, name in names.items():
+            where[kind][name].setdefault(section, image)
+        for digest in hashes:
+            where["picture"][digest].setdefault(section, image)
+    found = {kind: {name: by for name, by in names.items() if len(by) > 1} for kind, names in where.items()}
+    return {kind: names for kind, names in found.items() if names}
+
+
+def identity(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Give what an item and its DICOM header say of patient, study and series."""
+    names = {"patient": entry.get("patient_id"), "series": entry.get("series_uid")}
+    try:
+        facts = read_frames(first_file(str(entry["image"])))[0].facts
+    except UnreadableError:
+        return {kind: str(name) for kind, name in names.items() if name not in (None, "")}
+    names = {"patient": names["patient"] or facts.patient_id, "study": facts.study_uid, "series": facts.series_uid}
+    return {kind: str(name) for kind, name in names.items() if name not in (None, "")}
+
+
+def first_file(image: str) -> str:
+    """Give a file, or the first of a folder.
+
+    Raises:
+        InputError: the folder holds no files.
+    """
+    if not Path(image).is_dir():
+        return image
+    files = files_below(image)
+    if not files:
+        raise InputError(f"{image} is a folder without files; expected an image; restore it or correct the datalist")
+    return files[0]
+
+
+def pictures(image: str, entry: Mapping[str, Any]) -> list[str]:
+    """Hash the pixels of an item, each slice by itself.
+
+    Raises:
+        InputError: the image cannot be read.
+    """
+    digests = []
+    for path in files_below(image) if Path(image).is_dir() else [image]:
+        try:
+            volume = np.asarray(itk.array_from_image(itk.imread(path, itk.F)))
+        except (RuntimeError, OSError) as error:
+            raise InputError(f"{path} cannot be read as an image: {' '.join(str(error).split())[:200]}") from error
+        slices = volume.reshape(-1, *volume.shape[-2:])
+        digests += [digest(one) for one in chosen(slices, entry, Path(path)) if one.min() < one.max()]
+    return digests
+
+
+def chosen(slices: np.ndarray, entry: Mapping[str, Any], path: Path) -> Iterable[np.ndarray]:
+    """Give the slice that an item names, else all."""
+    frame = str(entry.get("frame", ""))
+    if frame.isdigit() and 0 < int(frame) <= len(slices):
+        return slices[int(frame) - 1 : int(frame)]
+    volume_format = path.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".mha"))
+    number = entry.get("slice_index")
+    if volume_format and isinstance(number, int) and 0 <= number < len(slices):
+        return slices[number : number + 1]
+    return slices
+
+
+def digest(picture: np.ndarray) -> str:
+    """Hash one slice, shape (rows, columns), by its values whatever their type was."""
+    values = np.ascontiguousarray(picture, dtype=np.float32)
+    return hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
+
+
+def shown(found: Leaks) -> str:
+    """Describe leaks for a person, a few of each kind."""
+    lines = []
+    for kind, names in found.items():
+        lines.append(f"  {len(names)} {kind if len(names) == 1 else PLURALS[kind]} in two sections:")
+        for name, by in list(names.items())[:SHOWN]:
+            places = ", ".join(f"{section} ({image})" for section, image in by.items())
+            lines.append(f"    {name[:64]}: {places}")
+        if len(names) > SHOWN:
+            lines.append(f"    and {len(names) - SHOWN} more")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Where did the call come from? Grad-CAM, views, montages and panels."""

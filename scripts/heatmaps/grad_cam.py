@@ -1,0 +1,133 @@
+"""Grad-CAM: which places of a slice spoke for (or against) compression.
+
+The map needs the gradient of the logit with respect to one layer's activation. Only what follows that layer is
+differentiated, so for the last layer (``layer4``) a map costs a plain forward pass and one pass through the head. The
+children of the network are called one after the other, without hooks, so it works on a TorchScript copy too.
+
+Source: Selvaraju et al. 2017, ICCV, equations 1 and 2, doi:10.1109/ICCV.2017.74.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+
+from ..errors import InputError
+
+
+def child(network: nn.Module, name: str) -> nn.Module:
+    """Give a direct child; ``get_submodule`` would do so too, but TorchScript copies loaded from a file lack it."""
+    module: nn.Module = getattr(network, name)
+    return module
+
+
+def split_features(network: nn.Module, layer: str) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Divide ``network.features`` into what leads to ``layer`` (included) and what follows.
+
+    Raises:
+        InputError: ``layer`` is not a child of ``network.features``.
+    """
+    names, children = zip(*child(network, "features").named_children(), strict=True)
+    if layer not in names:
+        raise InputError(f"layer must be one of {', '.join(names)}, got {layer!r}")
+    cut = names.index(layer) + 1
+    return list(children[:cut]), list(children[cut:])
+
+
+def signed_activation(
+    network: nn.Module, activation: torch.Tensor, layer: str = "layer4", targets: Sequence[int] = (0,)
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Continue from the activation of ``layer`` to the logits and, for several of them, Grad-CAM before rectification.
+
+    Works under ``no_grad`` and ``inference_mode``, and whatever mode the network is in: what follows the layer runs
+    in evaluation mode and is put back afterwards.
+
+    Args:
+        network: a `CordCompressionNet`, or a TorchScript copy of one.
+        activation: output of ``layer``, ``(N, C, h, w)``.
+        layer: child of ``network.features`` that gave ``activation``.
+        targets: which logits are explained.
+
+    Returns:
+        logits ``(N, K)`` and maps ``(N, len(targets), h, w)``; positive where it spoke for the target, negative where
+        it spoke against it.
+
+    Raises:
+        InputError: the network has no such logit.
+    """
+    rest = [*split_features(network, layer)[1], child(network, "pool"), child(network, "head")]
+    training = [module.training for module in rest]
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = activation.detach().clone().requires_grad_(True)
+        output = leaf
+        try:
+            for module in rest:
+                output = module.eval()(output)
+        finally:
+            for module, mode in zip(rest, training, strict=True):
+                module.train(mode)
+        if not all(0 <= target < output.shape[1] for target in targets):
+            raise InputError(f"the network has {output.shape[1]} logits, 0 to {output.shape[1] - 1}; got {targets}")
+        maps = []
+        for number, target in enumerate(targets):
+            more = number + 1 < len(targets)
+            (gradient,) = torch.autograd.grad(output[:, target].sum(), leaf, retain_graph=more)
+            maps.append((gradient.mean((2, 3), keepdim=True) * leaf).sum(1))
+    return output.detach(), torch.stack(maps, dim=1).detach()
+
+
+def class_activation(
+    network: nn.Module, activation: torch.Tensor, layer: str = "layer4", target: int = 0, sign: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Continue from the activation of ``layer`` to the logits and the Grad-CAM map, see `signed_activation`.
+
+    Args:
+        network: a `CordCompressionNet`, or a TorchScript copy of one.
+        activation: output of ``layer``, ``(N, C, h, w)``.
+        layer: child of ``network.features`` that gave ``activation``.
+        target: which logit is explained.
+        sign: 1 explains the logit (what spoke *for* the class), -1 its negative (what spoke *against* it).
+
+    Returns:
+        logits ``(N, K)`` and the rectified map ``(N, h, w)``, not normalised; large is hot.
+    """
+    if sign not in (1, -1):
+        raise InputError(f"sign must be 1 (for) or -1 (against), got {sign}")
+    logits, maps = signed_activation(network, activation, layer, (target,))
+    return logits, torch.relu(sign * maps[:, 0])
+
+
+def grad_cam(
+    network: nn.Module, image: torch.Tensor, layer: str = "layer4", target: int = 0, sign: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute logits and Grad-CAM maps of a batch in one forward pass.
+
+    Args:
+        network: a `CordCompressionNet` in evaluation mode, or a TorchScript copy of one.
+        image: network input ``(N, 3, H, W)``.
+        layer: child of ``network.features``; earlier layers give finer maps at a higher cost.
+        target: which logit is explained.
+        sign: 1 for, -1 against.
+
+    Returns:
+        logits ``(N, K)`` and the map ``(N, h, w)`` at the layer's resolution, not normalised; large is hot.
+    """
+    with torch.no_grad():
+        activation = image
+        for module in split_features(network, layer)[0]:
+            activation = module(activation)
+    return class_activation(network, activation, layer, target, sign)
+
+
+def enlarge(heatmap: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Interpolate maps ``(N, h, w)`` to ``(N, *size)``."""
+    return interpolate(heatmap[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def normalise(heatmap: torch.Tensor) -> torch.Tensor:
+    """Scale every map of ``(N, h, w)`` to a maximum of 1; a map without any heat stays 0."""
+    peak = heatmap.amax((1, 2), keepdim=True)
+    return torch.where(peak > 0, heatmap / torch.where(peak > 0, peak, 1), 0)

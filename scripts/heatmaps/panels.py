@@ -1,0 +1,172 @@
+"""Figures of heat maps: chosen slices side by side as in the paper's Fig. 5, and all slices of every patient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..files import replacing
+from .grad_cam import enlarge
+from .montages import Picture, grey, overlay, save_png, sheet_picture
+
+Entry = Mapping[str, Any]
+Floats = NDArray[np.floating[Any]]
+SMALLEST = 224
+"""Side in pixels below which slices are drawn twice as large."""
+
+
+def save_raw(entries: Sequence[Entry], logits: Floats, raw: Floats, path: Path) -> None:
+    """Save maps as Grad-CAM gave them, with the keys of their slices.
+
+    Args:
+        entries: the slices, as in the datalist.
+        logits: shape (S,).
+        raw: ``(S, h, w)`` at the layer's resolution, in units of the logit; positive speaks for compression.
+        path: the npz file: ``series_uid, sop_uid, frame, slice_index, logit, raw``.
+    """
+    names = ("series_uid", "sop_uid", "frame", "slice_index")
+    arrays: dict[str, Any] = {name: np.array([str(entry.get(name, "")) for entry in entries]) for name in names}
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays, logit=logits, raw=raw)
+
+
+def enlarged(raw: Floats, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
+    """Part a raw map ``(h, w)`` into what spoke for and against, each enlarged to ``shape``."""
+    maps = torch.stack([torch.from_numpy(raw).relu(), torch.from_numpy(-raw).relu()])
+    both = enlarge(maps.float(), (shape[0], shape[1])).numpy()
+    return both[0], both[1]
+
+
+def scaled(heat: Floats, top: float) -> Floats:
+    """Divide a map by ``top``; 0 where there is no heat at all."""
+    return heat / top if top > 0 else np.zeros_like(heat)
+
+
+def twice(picture: Picture) -> Picture:
+    """Draw small pictures twice as large."""
+    return picture.repeat(2, 0).repeat(2, 1) if picture.shape[0] < SMALLEST else picture
+
+
+def kind_of(label: int, called: bool) -> str:
+    """Name the cell of the confusion matrix."""
+    return {(1, True): "true positive", (1, False): "false negative", (0, True): "false positive"}.get(
+        (label, called), "true negative"
+    )
+
+
+def choose_slices(kinds: Sequence[str], logits: Floats, kind: str, count: int, choose: str, seed: int) -> list[int]:
+    """Pick slices of one kind: at random, or the most confident ones (for false negatives, the lowest logits)."""
+    members = np.flatnonzero(np.array(kinds) == kind)
+    if choose == "random":
+        return sorted(np.random.default_rng(seed).permutation(members)[:count].tolist())
+    order = np.argsort(logits[members] if kind == "false negative" else -logits[members], kind="stable")
+    return [int(one) for one in members[order][:count]]
+
+
+def notice(facts: Mapping[str, Any]) -> str:
+    """Say what the figures were made with."""
+    trained = "trained on a synthetic phantom, " if facts.get("trained_on_phantom") else ""
+    weights = str(facts.get("weights_sha256", ""))[:16]
+    sides = "anterior up, the patient's right on the left"
+    return f"weights {weights}, {trained}threshold {facts['threshold']:g}; research use only; {sides}"
+
+
+def write_panels(
+    entries: Sequence[Entry],
+    pictures: Sequence[Floats],
+    logits: Floats,
+    raw: Floats,
+    facts: Mapping[str, Any],
+    count: int,
+    choose: str,
+    seed: int,
+    path: Path,
+) -> Path:
+    """Draw true positives, false negatives and false positives: the slice, and over it what spoke for compression.
+
+    False negatives also show what spoke against it, the map of the negative logit. Both maps of a slice are divided
+    by the larger maximum of the two, so that they can be compared; slices cannot.
+
+    Args:
+        entries: the slices, as in the datalist.
+        pictures: the slices, ``(H, W)`` in [0, 1] each.
+        logits: shape (S,).
+        raw: signed maps ``(S, h, w)``.
+        facts: ``threshold``, and what the figures name: ``weights_sha256``, ``trained_on_phantom``.
+        count: slices of each kind.
+        choose: ``random`` or ``confidence``.
+        seed: seed of the random choice.
+        path: the PNG.
+    """
+    probabilities = 1 / (1 + np.exp(-logits))
+    called = probabilities >= facts["threshold"]
+    kinds = [kind_of(int(entry["label"]), bool(call)) for entry, call in zip(entries, called, strict=True)]
+    how = f"chosen at random, seed {seed}" if choose == "random" else "the most confident"
+    bands = []
+    for kind in ("true positive", "false negative", "false positive"):
+        members = choose_slices(kinds, logits, kind, count, choose, seed)
+        if not members:
+            bands.append(sheet_picture([[np.full((40, 40, 3), 255, np.uint8)]], [""], [False], f"{kind}s: none", ""))
+            continue
+        columns, captions = [], []
+        for index in members:
+            image, entry = pictures[index], entries[index]
+            speaks_for, against = enlarged(raw[index], image.shape)
+            top = float(max(speaks_for.max(), against.max()))
+            column = [grey(image), overlay(image, scaled(speaks_for, top))]
+            if kind == "false negative":
+                column.append(overlay(image, scaled(against, top)))
+            columns.append([twice(one) for one in column])
+            captions.append(
+                f"{entry['patient_id']}, slice {entry.get('slice_index', '')}\np {probabilities[index]:.2f}"
+            )
+        rows = "slice; what spoke for compression" + ("; what spoke against it" if kind == "false negative" else "")
+        title = f"{kind}s ({kinds.count(kind)}, {how}). Rows: {rows}"
+        title += f"\n{notice(facts)}" if kind == "true positive" else ""
+        bands.append(sheet_picture(columns, captions, [bool(called[i]) for i in members], title, "Grad-CAM / maximum"))
+    width = max(band.shape[1] for band in bands)
+    padded = [np.pad(band, ((0, 0), (0, width - band.shape[1]), (0, 0)), constant_values=255) for band in bands]
+    save_png(np.concatenate(padded), path)
+    return path
+
+
+def write_sheets(
+    entries: Sequence[Entry],
+    pictures: Sequence[Floats],
+    logits: Floats,
+    raw: Floats,
+    facts: Mapping[str, Any],
+    folder: Path,
+) -> list[Path]:
+    """Draw all slices of every patient, each above what spoke for compression, divided by the series' maximum."""
+    probabilities = 1 / (1 + np.exp(-logits))
+    groups: dict[str, list[int]] = {}
+    for number, entry in enumerate(entries):
+        groups.setdefault(str(entry["patient_id"]), []).append(number)
+    written = []
+    for patient_id, members in groups.items():
+        members.sort(key=lambda n: (str(entries[n].get("series_uid", "")), int(entries[n].get("slice_index") or 0)))
+        tops: dict[str, float] = {}
+        for n in members:
+            uid = str(entries[n].get("series_uid", ""))
+            tops[uid] = max(tops.get(uid, 0.0), float(raw[n].max()))
+        columns, captions, called = [], [], []
+        for n in members:
+            heat, _ = enlarged(raw[n], pictures[n].shape)
+            top = tops[str(entries[n].get("series_uid", ""))]
+            columns.append([grey(pictures[n]), overlay(pictures[n], scaled(heat, top))])
+            called.append(bool(probabilities[n] >= facts["threshold"]))
+            kind = kind_of(int(entries[n]["label"]), called[-1])
+            short = "".join(word[0] for word in kind.split()).upper()
+            captions.append(f"{entries[n].get('slice_index', n)}  {short}  p {probabilities[n]:.2f}")
+        title = f"{patient_id}: {sum(called)} of {len(members)} slices called compressed\n{notice(facts)}"
+        name = "".join(c if c.isalnum() or c in "-_." else "_" for c in patient_id).lstrip(".") or "patient"
+        path = folder / f"{name}.png"
+        save_png(sheet_picture(columns, captions, called, title, "Grad-CAM for compression / series maximum"), path)
+        written.append(path)
+    return written

@@ -1,0 +1,149 @@
+"""What results take over from the images they speak of, and how they are stored."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from monai.utils import optional_import
+from pydicom.dataset import Dataset
+
+from ...errors import InputError
+
+highdicom, HAS_HIGHDICOM = optional_import("highdicom")
+
+Row = Mapping[str, Any]
+PATIENT_AND_STUDY = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime"),
+    *("StudyID", "AccessionNumber", "ReferringPhysicianName"),
+)
+CARRIED = (
+    *("SpecificCharacterSet", *PATIENT_AND_STUDY, "StudyDescription", "IssuerOfPatientID", "PatientAge"),
+    *("PatientIdentityRemoved", "DeidentificationMethod", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"),
+    *("Manufacturer", "FrameOfReferenceUID", "PositionReferenceIndicator"),
+)
+TIME = re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
+
+
+def require_highdicom() -> None:
+    """Refuse to go on without highdicom.
+
+    Raises:
+        InputError: the extra ``dicom`` is not installed.
+    """
+    if not HAS_HIGHDICOM:
+        raise InputError("DICOM results need highdicom; install it with `pip install -e '.[dicom]'`")
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Leave out what highdicom says of every patient whose name has one part only, as de-identified ones have."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*unlikely to represent the intended person name.*")
+        yield
+
+
+def headers(files: Iterable[str | Path]) -> list[Dataset]:
+    """Read the headers of a series' files, pixels left out.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    found: list[Dataset] = []
+    for path in dict.fromkeys(map(str, files)):
+        try:
+            found.append(pydicom.dcmread(path, stop_before_pixels=True))
+        except Exception as error:  # pydicom raises many kinds for a damaged file
+            raise InputError(f"{path} cannot be read as DICOM: {error}") from error
+    return found
+
+
+def evidence(images: Sequence[Dataset]) -> dict[str, Dataset]:
+    """Give, by SOPInstanceUID, what results repeat of their sources: patient and study, complete and valid.
+
+    Scanners and de-identification leave out what the standard wants present, or fill in what it does not allow; such
+    values become empty, everything else stays as it is.
+
+    Raises:
+        InputError: there is no image, or the images come from several studies.
+    """
+    studies = {str(image.get("StudyInstanceUID", "")) for image in images}
+    if len(studies) != 1 or not all(studies):
+        raise InputError(f"DICOM results belong to one study; the images name {len(studies)}")
+    found = {}
+    for image in images:
+        copy = Dataset()
+        for keyword in CARRIED:
+            if keyword in image:
+                copy[keyword] = deepcopy(image[keyword])
+        for keyword in PATIENT_AND_STUDY:
+            if copy.get(keyword) is None:
+                setattr(copy, keyword, "")
+        if copy.PatientSex not in ("M", "F", "O"):
+            copy.PatientSex = ""
+        for keyword in ("PatientBirthDate", "StudyDate"):
+            if not re.fullmatch(r"\d{8}", str(copy[keyword].value)):
+                setattr(copy, keyword, "")
+        if not TIME.fullmatch(str(copy.StudyTime)):
+            copy.StudyTime = ""
+        found[str(copy.SOPInstanceUID)] = copy
+    return found
+
+
+def source_of(row: Row, images: Mapping[str, Dataset]) -> Dataset:
+    """Find the image a row speaks of.
+
+    Raises:
+        InputError: the row names no image, or one that is not there.
+    """
+    if not row.get("sop_uid"):
+        raise InputError("slices without a SOPInstanceUID (NIfTI, or a volume cut anew) have no place in DICOM results")
+    if row["sop_uid"] not in images:
+        raise InputError(f"no image with SOPInstanceUID {row['sop_uid']} among the {len(images)} given")
+    return images[str(row["sop_uid"])]
+
+
+def number(row: Row, name: str) -> float:
+    """Read a number of a row, which is empty where a slice was not scored; NaN then."""
+    value = row.get(name)
+    return math.nan if value in (None, "") else float(str(value))
+
+
+def compressed(row: Row) -> bool:
+    """Say whether a row's slice is called compressed."""
+    return str(row.get("compressed")) in ("1", "True")
+
+
+def software(summary: Row) -> dict[str, str]:
+    """Give what says who made a result, as keyword arguments of highdicom's classes."""
+    return {
+        "manufacturer": "cervical_cord_compression contributors",
+        "manufacturer_model_name": str(summary["model_name"])[:64],
+        "software_versions": str(summary["model_version"]),
+        "device_serial_number": str(summary["weights_sha256"])[:64],
+    }
+
+
+def save(results: Iterable[Dataset], folder: str | Path) -> list[Path]:
+    """Write results under their SOPInstanceUIDs; a file that exists is never replaced.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    paths = []
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for result in results:
+            path = Path(folder) / f"{result.SOPInstanceUID}.dcm"
+            result.save_as(path, enforce_file_format=True, overwrite=False)
+            paths.append(path)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror or error})") from error
+    return paths

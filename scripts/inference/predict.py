@@ -1,0 +1,226 @@
+"""The ``predict`` command: inference.json for people who do not speak MONAI."""
+
+from __future__ import annotations
+
+import datetime
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed
+
+from .. import checkpoints
+from ..console import say
+from ..errors import InputError
+from ..operating_points import choose
+from ..runner import ROOT, run_config
+from .dicom_results.sources import require_highdicom
+from .writing import write_tables
+
+LISTED = 20
+"""Series that the final table names one by one; more are only counted, and listed in series.csv."""
+
+
+class Outcome(NamedTuple):
+    """What became of the series of one process: rows of series.csv and of failures.csv."""
+
+    records: list[dict[str, Any]]
+    failures: list[dict[str, str]]
+
+
+def predict(
+    *inputs: str,
+    out: str,
+    weights: str = "",
+    threshold: float | None = None,
+    operating_points: str = "",
+    operating_point: str = "youden",
+    batch_size: int = 16,
+    force: bool = False,
+    resume: bool = False,
+    workers: int = 1,
+    dicom: bool = False,
+    overlays: bool = False,
+    raw_heatmap: bool = False,
+    heatmap_layer: str = "layer4",
+    test_time_average: bool = False,
+    hotspots: bool = False,
+    allow_phantom_weights: bool = False,
+) -> int:
+    """Score every axial T2 series below INPUTS, slice by slice, with a heat map. Research use only.
+
+    Writes OUT/<series_uid>/slices.csv (one row per slice), summary.json, heatmap.nii.gz (on the grid of the series),
+    heatmap.png; OUT/series.csv with what became of each series, and OUT/failures.csv with what was refused or could
+    not be read, and why. Under torchrun, each process takes its share of the series.
+
+    Args:
+        inputs: DICOM files or folders at any depth, NIfTI files, or zips of one series.
+        out: folder of the results.
+        weights: a checkpoint; default models/model.pt. It says itself which network it belongs to.
+        threshold: probability from which a slice is called compressed; default is that of configs/inference.json.
+        operating_points: operating_points.json of these weights, from `report` or `recalibrate`; probabilities are then
+            calibrated, and the threshold is that of one of its points.
+        operating_point: which of its points, e.g. youden or sensitivity_95.
+        batch_size: slices that go through the network at once.
+        force: score series that are not axial T2, too.
+        resume: leave series that have results of the same weights and settings as they are.
+        workers: processes that share the series; several GPUs are used in turn.
+        dicom: also write OUT/<series_uid>/dicom, a structured report (TID 1500) and colour overlays (needs highdicom).
+        overlays: also write OUT/<series_uid>/overlays, each slice with its heat map as PNG.
+        raw_heatmap: also write heatmap_raw.nii.gz, not scaled slice by slice, to compare slices of a series.
+        heatmap_layer: layer of the heat map; layer3 gives finer maps and costs a quarter more.
+        test_time_average: average the logit over 18 views of a slice (9 shifts, mirrored or not); 18 times the cost.
+        hotspots: average the heat map over the same 18 views (evidence hotspots); 18 times the cost.
+        allow_phantom_weights: let weights that were trained on the phantom score anything else; every output says so.
+
+    Returns:
+        0 if every accepted series was scored, 1 if some failed, 2 if none was scored.
+    """
+    if threshold is not None and not 0 < threshold < 1:
+        raise InputError(f"threshold is a probability between 0 and 1, got {threshold}")
+    if threshold is not None and operating_points:
+        raise InputError("--threshold and --operating_points both set the threshold; give one of them")
+    for name, value in (("batch_size", batch_size), ("workers", workers)):
+        if value < 1:
+            raise InputError(f"{name} must be at least 1, got {value}")
+    if dicom:
+        require_highdicom()
+    path = Path(weights) if weights else ROOT / "models" / "model.pt"
+    settings = checkpoints.read(path)
+    missing = [name for name in checkpoints.SETTINGS if name not in settings]
+    if missing:
+        raise InputError(
+            f"{path} does not say its {', '.join(missing)}; expected a checkpoint written by configs/train.json"
+        )
+    overrides: dict[str, Any] = {
+        "dataset_dir": list(inputs),
+        "output_dir": out,
+        "ckpt_path": str(path),
+        "force": force,
+        "resume": resume,
+        "batch_size": batch_size,
+        "dicom": dicom,
+        "overlays": overlays,
+        "raw_heatmap": raw_heatmap,
+        "heatmap_layer": heatmap_layer,
+        "test_time_average": test_time_average,
+        "hotspots": hotspots,
+        "allow_phantom_weights": allow_phantom_weights,
+        **{name: settings[name] for name in checkpoints.SETTINGS},
+    }
+    if threshold is not None:
+        overrides |= {"displayable_configs__threshold": threshold, "threshold_source": "given with --threshold"}
+    if operating_points:
+        chosen = choose(operating_points, operating_point, checkpoints.sha256(path))
+        overrides |= {
+            "displayable_configs__threshold": chosen.threshold,
+            "threshold_source": chosen.source,
+            "calibration__slope": chosen.slope,
+            "calibration__intercept": chosen.intercept,
+        }
+    if test_time_average or hotspots:
+        say("18 views of each slice: expect 18 times the cost of one")
+    return report(Path(out), run_shards(overrides, workers))
+
+
+def run_shards(overrides: dict[str, Any], workers: int) -> Outcome | None:
+    """Score the series in this process, in several, or in those of torchrun; None where another rank reports."""
+    if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
+        return run_rank(overrides, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    if workers == 1:
+        return run_shard(overrides, 0, 1)
+    outcome = Outcome([], [])
+    # clean processes: forked ones inherit threads' locks and cannot use a GPU
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        shards = {pool.submit(run_shard, overrides, number, workers): number for number in range(workers)}
+        for done in as_completed(shards):
+            try:
+                found = done.result()
+            except InputError:
+                raise
+            except Exception as error:  # a process that died, e.g. for want of memory, takes only its share along
+                reason = f"process {shards[done] + 1} of {workers} ended: {error}; go on with --resume true"
+                found = Outcome(
+                    [],
+                    [
+                        {
+                            "input": ", ".join(overrides["dataset_dir"]),
+                            "series_uid": "",
+                            "status": "failed",
+                            "reason": reason,
+                        }
+                    ],
+                )
+            outcome.records.extend(found.records)
+            outcome.failures.extend(found.failures)
+    return outcome
+
+
+def run_rank(overrides: dict[str, Any], rank: int, world_size: int) -> Outcome | None:
+    """Score the share of one process of torchrun; rank 0 gathers what became of all series."""
+    torch.distributed.init_process_group("gloo", timeout=datetime.timedelta(days=7))
+    try:
+        found = run_shard(overrides, rank, world_size)
+        gathered: list[Any] | None = [None] * world_size if rank == 0 else None
+        torch.distributed.gather_object(found, gathered)
+    finally:
+        torch.distributed.destroy_process_group()
+    if gathered is None:
+        return None
+    return Outcome([row for one in gathered for row in one.records], [row for one in gathered for row in one.failures])
+
+
+def run_shard(overrides: dict[str, Any], shard: int, shards: int) -> Outcome:
+    """Score one share of the series."""
+    if shards > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // shards))
+    changes = dict(overrides)
+    if torch.cuda.device_count() > 1:
+        changes["device"] = (
+            f"$torch.device('cuda:{int(os.environ.get('LOCAL_RANK', shard)) % torch.cuda.device_count()}')"
+        )
+    parser = run_config(["inference.json"], shard=shard, shards=shards, **changes)
+    return Outcome(parser.get_parsed_content("writer").records, parser.get_parsed_content("dataset").failures)
+
+
+def report(out: Path, outcome: Outcome | None) -> int:
+    """Write the tables, print what became of the series, and give the exit status."""
+    if outcome is None:
+        return 0
+    records = sorted(outcome.records, key=lambda row: (str(row["patient_id"]), str(row["series_uid"])))
+    failures = sorted(outcome.failures, key=lambda row: row["input"])
+    write_tables(out, records, failures)
+    say()
+    if len(records) <= LISTED:
+        say_table(records)
+    counts = Counter(row["status"] for row in records)
+    evaluated, slices = (sum(row[name] for row in records) for name in ("n_evaluated", "n_slices"))
+    compressed = sum(row["n_compressed"] for row in records)
+    say(
+        f"{counts['scored']} series scored, {counts['kept']} kept from an earlier run, {len(failures)} left out; "
+        f"{slices} slices, {slices - evaluated} of them not evaluable, {compressed} compressed"
+    )
+    for reason, count in Counter(row["reason"] for row in failures).most_common(5):
+        say(f"  left out ({count}): {reason}")
+    say(f"tables: {out / 'series.csv'}" + (f", {out / 'failures.csv'}" if failures else ""))
+    if not records:
+        return 2
+    return 1 if any(row["status"] == "failed" for row in failures) else 0
+
+
+def say_table(records: Sequence[dict[str, Any]]) -> None:
+    """Print one line per series."""
+    if not records:
+        return
+    say(f"{'series':24}  {'status':7}  {'slices':>6}  {'compressed':>10}  {'longest run':>11}  {'highest p':>9}")
+    for row in records:
+        highest = "" if row["max_probability"] is None else f"{row['max_probability']:.3f}"
+        uid = str(row["series_uid"])
+        name = uid if len(uid) <= 24 else f"…{uid[-23:]}"
+        run = f"{row['longest_run_mm']:.1f} mm"
+        say(f"{name:24}  {row['status']:7}  {row['n_slices']:6}  {row['n_compressed']:10}  {run:>11}  {highest:>9}")

@@ -1,0 +1,45 @@
+"""Where a run's slices come from: the cohort the user names, or a phantom made on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch.distributed as dist
+
+from ..console import say
+from ..distributed import is_on, rank
+from ..errors import InputError
+from .cohort import make_cohort
+
+
+def datalist_path(dataset_dir: str | None, output_dir: str, phantom_patients: int, seed: int) -> str:
+    """Give the datalist of a cohort; without a cohort, make a phantom one below ``output_dir`` and say so.
+
+    Args:
+        dataset_dir: folder with a datalist.json, or the datalist itself; None for the phantom.
+        output_dir: folder of the run.
+        phantom_patients: size of the phantom cohort.
+        seed: its seed.
+
+    Raises:
+        InputError: ``dataset_dir`` does not exist or holds no datalist.
+    """
+    if dataset_dir is None:
+        folder = Path(output_dir) / "phantom"
+        say(f"no --dataset_dir given: using a synthetic phantom cohort of {phantom_patients} patients in {folder}")
+        if rank() == 0:
+            make_cohort(folder, patients=phantom_patients, seed=seed, reuse=True)
+        if is_on():
+            dist.barrier()
+        return str(folder / "datalist.json")
+    path = Path(dataset_dir)
+    if path.suffix == ".json" and path.is_file():
+        return str(path)
+    if not path.is_dir():
+        raise InputError(f"dataset_dir {path} is no folder; give the folder that holds datalist.json")
+    if not (path / "datalist.json").is_file():
+        raise InputError(
+            f"dataset_dir {path} holds no datalist.json; make one with `python -m scripts split`, or omit "
+            "--dataset_dir to train on a synthetic phantom"
+        )
+    return str(path / "datalist.json")

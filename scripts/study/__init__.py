@@ -1,0 +1,1 @@
+"""Which settings are best? Experiments, sweep, search, cross-validation and the quickstart."""

@@ -1,0 +1,62 @@
+"""The ``quickstart`` command: the whole path on synthetic patients, in minutes, on any machine."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ..console import say
+from ..datalists import load
+from ..files import read_json
+from ..inference.predict import predict
+from ..phantom.cohort import make_cohort
+from ..runner import run_config
+
+
+def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, epochs: int = 8) -> None:
+    """Make a phantom cohort, train on it, evaluate on held-out phantom patients, and explain one of them.
+
+    All of it runs through the shipped configs: train.json, evaluate.json and inference.json with the overlay
+    quickstart.json (small images, a ResNet-50 without pretrained weights). The scores speak of the phantom alone.
+
+    Args:
+        out: folder of everything this makes.
+        patients: size of the phantom cohort.
+        seed: seed of the cohort, its split and the training.
+        epochs: most epochs to train for.
+    """
+    started_s = time.monotonic()
+    folder = Path(out).resolve()
+    cohort = folder / "phantom"
+    say(f"1/4  making {patients} synthetic patients as DICOM in {cohort}")
+    make_cohort(cohort, patients=patients, seed=seed, reuse=True)
+    common: dict[str, Any] = {
+        "dataset_dir": str(cohort),
+        "output_dir": str(folder),
+        "ckpt_dir": str(folder / "models"),
+        "seed": seed,
+    }
+    say("2/4  training (configs/train.json with configs/quickstart.json)")
+    run_config(["train.json", "quickstart.json"], max_epochs=epochs, **common)
+    say("3/4  evaluating on patients the training never saw")
+    for section in ("validation", "testing"):
+        run_config(["train.json", "quickstart.json", "evaluate.json"], validate__section=section, **common)
+    say("4/4  scoring one held-out patient as new DICOM, with heat maps")
+    held_out = load(cohort / "datalist.json", "testing")
+    patient = max(
+        {row["patient_id"] for row in held_out},
+        key=lambda one: (sum(row["label"] for row in held_out if row["patient_id"] == one), one),
+    )
+    series = {str(Path(row["image"]).parent) for row in held_out if row["patient_id"] == patient}
+    predict(*sorted(series), out=str(folder / "predictions"), weights=str(folder / "models" / "model.pt"))
+    metrics = read_json(folder / "metrics.json")
+    say()
+    minutes = (time.monotonic() - started_s) / 60
+    say(f"done in {minutes:.1f} min. On held-out phantom patients the slice AUC is {metrics['auc']:.3f}.")
+    say("It proves that the software works and says nothing about real patients. Look at:")
+    for name in ("training_curve.png", "roc.png", "metrics.json", "predictions.csv"):
+        say(f"  {folder / name}")
+    for name in ("heatmap.png", "heatmap.nii.gz", "slices.csv", "summary.json"):
+        for path in sorted((folder / "predictions").glob(f"*/{name}")):
+            say(f"  {path}")

@@ -1,0 +1,146 @@
+"""The ``search`` command: random search over learning rate and beta1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.utils import optional_import
+
+from ..checkpoints import sha256
+from ..console import say
+from ..errors import InputError
+from ..handlers.figures import scatter
+from .experiments import (
+    COLUMNS,
+    DivergenceError,
+    cohort_title,
+    describe,
+    overlays,
+    parse_overrides,
+    run_experiment,
+    write_table,
+)
+
+optuna, has_optuna = optional_import("optuna")
+
+LEARNING_RATES = (1e-6, 1e-2)
+BETA1 = (0.5, 0.99)
+
+
+def open_study(folder: Path, settings: Mapping[str, Any]) -> Any:
+    """Open the search's database; trials that were interrupted are queued again with their own values.
+
+    Args:
+        folder: the search's folder.
+        settings: what all trials must share to be ranked in one table.
+
+    Raises:
+        InputError: the folder holds a search with other settings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = f"sqlite:///{(folder / 'search.db').resolve()}"
+    study = optuna.create_study(storage=storage, study_name="search", direction="minimize", load_if_exists=True)
+    known = {**settings, **study.user_attrs}
+    others = [f"{name} was {known[name]}, now {value}" for name, value in settings.items() if known[name] != value]
+    if others:
+        raise InputError(f"{folder} holds a search with other settings ({'; '.join(others)}); choose another --out")
+    for name, value in settings.items():
+        study.set_user_attr(name, value)
+    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        if "folder" in trial.user_attrs:  # else it had not begun
+            study.enqueue_trial(trial.params, user_attrs={"folder": trial.user_attrs["folder"]})
+    return study
+
+
+def ended_trials(study: Any) -> list[Any]:
+    """List the trials that will not run again, best first; the diverged ones, which optuna calls pruned, come last."""
+    states = optuna.trial.TrialState
+    trials = study.get_trials(states=[states.COMPLETE, states.PRUNED])
+    return sorted(trials, key=lambda trial: float("inf") if trial.value is None else float(trial.value))
+
+
+def search(cohort: str, out: str, trials: int = 20, overlay: str = "", overrides: str = "", seed: int = 0) -> None:
+    """Try random learning rates and beta1 of Adam, and rank them by validation loss.
+
+    Learning rates are drawn log-uniformly from 1e-6 to 1e-2, beta1 uniformly from 0.5 to 0.99. The search lives in
+    OUT/search.db (Optuna, SQLite) and can be stopped and continued, on the same cohort with the same overlay and
+    overrides; a larger number of trials continues it too. A trial whose loss diverges ends without a loss, is ranked
+    last and not tried again. For Adam, the paper's "momentum" is beta1.
+
+    Args:
+        cohort: folder with a datalist.json, or a datalist.
+        out: folder of the search: search.db, search.csv, search.md, search.png and one folder per trial.
+        trials: number of trials in all, those already finished or diverged included.
+        overlay: a config over train.json, e.g. configs/quickstart.json.
+        overrides: config keys of train.json as JSON, e.g. '{"max_epochs": 5}'; learning_rate and beta1 are drawn, so
+            they are refused.
+        seed: seed of the draws; trial n draws the same values whenever it runs.
+    """
+    if not has_optuna:
+        raise InputError("the search needs Optuna: pip install -e '.[study]'")
+    if trials < 1:
+        raise InputError(f"trials must be at least 1, got {trials}")
+    changes = parse_overrides(overrides, varied=["learning_rate", "beta1"])
+    configs, folder = overlays(overlay), Path(out)
+    settings = {"cohort": str(Path(cohort).resolve()), **describe(configs, cohort, changes)}
+    study = open_study(folder, settings | {"overlay_sha256": sha256(overlay) if overlay else None})
+    while (done := len(ended_trials(study))) < trials:
+        number = len(study.trials)
+        study.sampler = optuna.samplers.RandomSampler(seed=seed * 1_000_003 + number)
+        trial = study.ask()
+        values = {
+            "learning_rate": trial.suggest_float("learning_rate", *LEARNING_RATES, log=True),
+            "beta1": trial.suggest_float("beta1", *BETA1),
+        }
+        name = trial.user_attrs.get("folder", f"trial_{trial.number:03d}")
+        trial.set_user_attr("folder", name)
+        say(f"trial {done + 1} of {trials}: learning rate {values['learning_rate']:.3g}, beta1 {values['beta1']:.3f}")
+        try:
+            result = run_experiment(folder / name, configs, cohort, **{**changes, **values})
+        except DivergenceError as error:
+            say(str(error))
+            trial.set_user_attr("reason", str(error))
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            continue
+        for key in COLUMNS:
+            trial.set_user_attr(key, result[key])
+        study.tell(trial, result["val_loss"])
+    write_results(ended_trials(study), folder, cohort)
+
+
+def write_results(trials: Sequence[Any], folder: Path, cohort: str) -> None:
+    """Write search.csv, search.md and search.png, which shows the trials that have a loss.
+
+    Raises:
+        InputError: no trial has one.
+    """
+    rows = [
+        {
+            "trial": trial.user_attrs["folder"],
+            **trial.params,
+            "status": "diverged" if trial.value is None else "finished",
+            **{key: trial.user_attrs.get(key) for key in COLUMNS},
+        }
+        for trial in trials
+    ]
+    title = f"Random search on the validation patients of the {cohort_title(cohort)}, best first"
+    write_table(folder / "search", title, cohort, ("trial", "learning_rate", "beta1", "status", *COLUMNS), rows)
+    finished = [row for row in rows if row["status"] == "finished"]
+    if not finished:
+        raise InputError(
+            f"every trial in {folder} diverged, so there is nothing to rank; check the images, the overlay "
+            "and the overrides, or give more --trials"
+        )
+    drawn = scatter(
+        [row["learning_rate"] for row in finished],
+        [row["beta1"] for row in finished],
+        [row["val_loss"] for row in finished],
+        ("learning rate", "beta1", "validation loss"),
+        title,
+        folder / "search.png",
+    )
+    say(f"figure: {drawn}")

@@ -1,0 +1,407 @@
+"""MONAI Label and MONAI Deploy, really run in their own environments, against the predict command.
+
+The environments are installed by the project's own script where they are absent (10 GB, some minutes, once).
+"""
+
+from __future__ import annotations
+
+import csv
+import email
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import uuid
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dicom_fixtures
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+import torch
+from conftest import SMALL
+
+from bundle.assemble import NAME, assemble
+from bundle.deploy_folder import deploy
+from bundle.environments import install
+from bundle.export import export
+from bundle.label import prepare_app, server_command, server_environment
+from scripts import checkpoints
+from scripts.inference.predict import predict
+from scripts.networks import CordCompressionNet
+from scripts.readers import SeriesReader
+
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(1800)]
+TOLERANCE = 1e-4
+LEVELS = (0.25, 0.5, 0.75)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """A random network whose probabilities spread over all levels of the heat map."""
+    torch.manual_seed(2)
+    network = CordCompressionNet(SMALL["head"], architecture=SMALL["architecture"])
+    with torch.no_grad():
+        network.head.logit.weight.mul_(80)
+    settings = checkpoints.describe(**{name: SMALL.get(name, "imagenet") for name in checkpoints.SETTINGS})
+    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    checkpoints.save(path, network, settings, trained_on={"phantom": True})
+    return path
+
+
+@pytest.fixture(scope="module")
+def packed(weights, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("build")
+    assemble(out=str(out), weights=str(weights), local=True)
+    return out / NAME
+
+
+@pytest.fixture(scope="module")
+def volume(axial_series, tmp_path_factory) -> Path:
+    """The phantom series as NIfTI."""
+    pixels, meta = SeriesReader().dicom(str(axial_series))
+    path = tmp_path_factory.mktemp("nifti") / "series.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(pixels, meta["affine"]), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def predicted(axial_series, volume, weights, tmp_path_factory) -> dict[str, Path]:
+    """Results of the predict command: ``dicom`` and ``nifti``."""
+    out = tmp_path_factory.mktemp("predicted")
+    for name, source in (("dicom", axial_series), ("nifti", volume)):
+        status = predict(str(source), out=str(out / name), weights=str(weights), allow_phantom_weights=True)
+        assert status == 0
+    return {name: next((out / name).glob("*/slices.csv")).parent for name in ("dicom", "nifti")}
+
+
+def logits_of(folder: Path) -> list[float]:
+    return [float(row["logit"]) for row in rows(folder / "slices.csv")]
+
+
+@pytest.fixture(scope="module")
+def shuffled(axial_series, tmp_path_factory) -> Path:
+    """The phantom's DICOM files under names whose order says nothing."""
+    folder = tmp_path_factory.mktemp("shuffled")
+    files = sorted(axial_series.iterdir())
+    random.Random(5).shuffle(files)
+    for number, path in enumerate(files):
+        shutil.copy(path, folder / f"x{number}.bin")
+    return folder
+
+
+class Label:
+    """A running MONAI Label server."""
+
+    def __init__(self, url: str, bundle: Path, log: Path) -> None:
+        self.url, self.bundle, self.log = url, bundle, log
+
+    def request(self, method: str, path: str, body: bytes = b"", kind: str = "") -> tuple[bytes, str]:
+        request = urllib.request.Request(self.url + path, data=body or None, method=method)
+        if kind:
+            request.add_header("Content-Type", kind)
+        with urllib.request.urlopen(request, timeout=600) as answer:
+            return answer.read(), answer.headers["Content-Type"]
+
+    def form(self, method: str, path: str, **parts: tuple[str, bytes] | str) -> tuple[bytes, str]:
+        """Send a multipart form of texts and files ``(name, content)``."""
+        border = uuid.uuid4().hex
+        body = b""
+        for name, part in parts.items():
+            file, content = part if isinstance(part, tuple) else ("", part.encode())
+            head = f'Content-Disposition: form-data; name="{name}"' + (f'; filename="{file}"' if file else "")
+            body += f"--{border}\r\n{head}\r\n\r\n".encode() + content + b"\r\n"
+        return self.request(
+            method, path, body + f"--{border}--\r\n".encode(), f"multipart/form-data; boundary={border}"
+        )
+
+    def infer(self, query: str = "", **parts: Any) -> tuple[dict[str, Any], bytes]:
+        """Give the JSON and the heat map that a viewer gets."""
+        content, kind = self.form("POST", f"/infer/{NAME}{query}", **{"params": "{}", **parts})
+        message = email.message_from_bytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + content)
+        found = {part.get_param("name", header="Content-Disposition"): part.get_payload(decode=True)
+                 for part in message.get_payload()}  # fmt: skip
+        return json.loads(found["params"]), found["image"]
+
+
+@pytest.fixture(scope="module")
+def label(packed, volume, tmp_path_factory) -> Iterator[Label]:
+    python = install("label")
+    folder = tmp_path_factory.mktemp("label")
+    bundle = folder / NAME
+    shutil.copytree(packed, bundle)
+    (folder / "studies").mkdir()
+    for name in ("one", "two"):
+        shutil.copy(volume, folder / "studies" / f"{name}.nii.gz")
+    app = prepare_app(python, folder, bundle)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = server_command(python, app, folder / "studies", "127.0.0.1", port)
+    environment = {**server_environment(), "OMP_NUM_THREADS": "1", "MONAI_LABEL_SESSION_PATH": str(folder / "sessions")}
+    log = folder / "server.log"
+    with log.open("wb") as stream:
+        server = subprocess.Popen(
+            command, stdout=stream, stderr=stream, env=environment, cwd=folder, start_new_session=True
+        )
+    try:
+        running = Label(f"http://127.0.0.1:{port}", bundle, log)
+        deadline = time.monotonic() + 300
+        while True:
+            try:
+                running.request("GET", "/info/")
+                break
+            except (urllib.error.URLError, ConnectionError):
+                assert server.poll() is None, log.read_text()[-3000:]
+                assert time.monotonic() < deadline, log.read_text()[-3000:]
+                time.sleep(1)
+        yield running
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def read_map(content: bytes, tmp_path: Path) -> nibabel.Nifti1Image:
+    path = tmp_path / f"{uuid.uuid4().hex}.nii.gz"
+    path.write_bytes(content)
+    return nibabel.load(path)
+
+
+def assert_same_place_and_levels(found: nibabel.Nifti1Image, folder: Path) -> None:
+    wanted = nibabel.load(folder / "heatmap.nii.gz")
+    assert np.allclose(found.affine, wanted.affine, atol=1e-3)
+    assert found.get_data_dtype() == np.uint8
+    heat = wanted.get_fdata()
+    clear = np.all([abs(heat - level) > 1e-3 for level in LEVELS], axis=0)
+    assert np.array_equal(found.get_fdata()[clear], np.digitize(heat, LEVELS)[clear])
+    assert set(np.unique(np.digitize(heat, LEVELS))) == {0, 1, 2, 3}
+
+
+def test_label_scores_shuffled_dicom_like_predict_and_puts_the_map_in_its_place(label, shuffled, predicted, tmp_path):
+    result, heatmap = label.infer(f"?image={shuffled}")
+    table = rows(predicted["dicom"] / "slices.csv")
+    assert [one["sop_uid"] for one in result["slices"]] == [row["sop_uid"] for row in table]
+    assert [one["logit"] for one in result["slices"]] == pytest.approx(logits_of(predicted["dicom"]), abs=TOLERANCE)
+    assert [one["compressed"] for one in result["slices"]] == [row["compressed"] == "1" for row in table]
+    assert result["threshold"] == 0.5
+    assert result["class"] == ("compressed" if any(row["compressed"] == "1" for row in table) else "not compressed")
+    assert result["label_names"] == {"heat_low": 1, "heat_medium": 2, "heat_high": 3}
+    assert_same_place_and_levels(read_map(heatmap, tmp_path), predicted["dicom"])
+
+
+def test_label_scores_an_uploaded_zip_like_its_folder(label, shuffled, predicted, tmp_path):
+    archive = tmp_path / "study.zip"
+    with zipfile.ZipFile(archive, "w") as content:
+        for path in shuffled.iterdir():
+            content.write(path, path.name)
+    result, heatmap = label.infer(file=("study.zip", archive.read_bytes()))
+    assert [one["logit"] for one in result["slices"]] == pytest.approx(logits_of(predicted["dicom"]), abs=TOLERANCE)
+    assert_same_place_and_levels(read_map(heatmap, tmp_path), predicted["dicom"])
+
+
+def test_label_scores_nifti_uploaded_or_from_its_studies_like_predict(label, volume, predicted, tmp_path):
+    for query, parts in (("", {"file": ("any.nii.gz", volume.read_bytes())}), ("?image=one", {})):
+        result, heatmap = label.infer(query, **parts)
+        assert [one["logit"] for one in result["slices"]] == pytest.approx(logits_of(predicted["nifti"]), abs=TOLERANCE)
+        assert_same_place_and_levels(read_map(heatmap, tmp_path), predicted["nifti"])
+
+
+def test_labels_threshold_is_the_users(label, shuffled):
+    params = json.dumps({"threshold": 1e-9})
+    result, _ = label.infer(f"?image={shuffled}", params=params)
+    assert (result["class"], result["n_compressed"]) == ("compressed", len(result["slices"]))
+
+
+def test_label_and_predict_agree_on_a_real_scan(label, real_data, weights, tmp_path):
+    source = real_data / "gm_challenge_t2star" / "sub-9418_run-1_T2starw.nii.gz"
+    assert predict(str(source), out=str(tmp_path), weights=str(weights), allow_phantom_weights=True) == 0
+    result, _ = label.infer(f"?image={source}")
+    wanted = logits_of(next(tmp_path.glob("*/slices.csv")).parent)
+    assert [one["logit"] for one in result["slices"]] == pytest.approx(wanted, abs=TOLERANCE)
+
+
+def test_wrong_weights_are_an_error_in_label_and_no_random_numbers(label, shuffled, weights):
+    model = label.bundle / "models" / "model.pt"
+    other = CordCompressionNet([8], architecture=SMALL["architecture"])
+    try:
+        checkpoints.save(model, other, {})
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            label.infer(f"?image={shuffled}")
+        caught.value.close()
+        assert caught.value.code == 500
+        deadline = time.monotonic() + 30
+        while "the weights belong to another network" not in label.log.read_text():  # the log follows the answer
+            assert time.monotonic() < deadline, label.log.read_text()[-3000:]
+            time.sleep(0.2)
+    finally:
+        shutil.copyfile(weights, model)
+
+
+def test_label_trains_from_labels(label, volume):
+    image = nibabel.load(volume)
+    mask = np.zeros(image.shape, np.uint8)
+    mask[40:60, 40:60, ::2] = 1  # every other slice is labelled compressed
+    path = volume.with_name("mask.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(mask, image.affine), path)
+    for name in ("one", "two"):
+        label.form("PUT", f"/datastore/label?image={name}&tag=final", label=("mask.nii.gz", path.read_bytes()))
+    model = label.bundle / "models" / "model.pt"
+    before = checkpoints.read(model)
+    settings = json.dumps({"max_epochs": 1, "val_split": 0.5, "pretrained": True}).encode()
+    label.request("POST", f"/train/{NAME}?run_sync=true", settings, "application/json")
+    trained = checkpoints.read(model)
+    (epoch,) = rows(label.bundle / "runs" / "train" / "history.csv")
+    assert (epoch["epoch"], trained["epoch"]) == ("1", 1), label.log.read_text()[-3000:]
+    assert trained["trained_on"]["slices"] == image.shape[2]
+    assert trained["trained_on"]["phantom"] is False
+    assert not torch.equal(trained["model"]["head.logit.weight"], before["model"]["head.logit.weight"])
+
+
+@pytest.fixture(scope="module")
+def application(tmp_path_factory) -> tuple[Path, Path]:
+    """The Python of the Deploy environment, and the application's folder."""
+    folder = tmp_path_factory.mktemp("deploy") / "app"
+    deploy(out=str(folder))
+    return install("deploy"), folder
+
+
+@pytest.fixture(scope="module")
+def exported(packed) -> Path:
+    assert export(bundle=str(packed)) == 0
+    return packed.parent / "exports" / "model.ts"
+
+
+def run_application(application: tuple[Path, Path], inputs: Path, out: Path, model: Path, **more: str) -> Any:
+    python, folder = application
+    environment = {**server_environment(), "OMP_NUM_THREADS": "1", **more}
+    command = [str(python), str(folder), "-i", str(inputs), "-o", str(out), "-m", str(model)]
+    return subprocess.run(command, env=environment, cwd=out.parent, capture_output=True, text=True, check=False)
+
+
+def changed_copy(source: Path, target: Path, suffix: int, **changes: Any) -> None:
+    """Copy a series under new UIDs with some tags changed; a callable gets the number of the file."""
+    target.mkdir(parents=True)
+    for number, path in enumerate(sorted(source.iterdir())):
+        dataset = pydicom.dcmread(path)
+        dataset.SeriesInstanceUID = f"2.25.{suffix}"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"2.25.{suffix}.{number}"
+        for keyword, value in changes.items():
+            setattr(dataset, keyword, value(number) if callable(value) else value)
+        dataset.save_as(target / path.name)
+
+
+def test_deploy_agrees_with_predict_among_distractors_and_writes_valid_dicom(
+    application, exported, axial_series, shuffled, predicted, tmp_path
+):
+    study = tmp_path / "study"
+    shutil.copytree(shuffled, study / "t2")
+    changed_copy(axial_series, study / "t1", 11, EchoTime="10", RepetitionTime="500")
+    changed_copy(axial_series, study / "stir", 12, ScanningSequence=["SE", "IR"], InversionTime="150")
+    changed_copy(axial_series, study / "map", 13, ImageType=["DERIVED", "SECONDARY", "ADC"])
+    (study / "notes.txt").write_text("no image")
+    ended = run_application(application, study, tmp_path / "out", exported)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (folder,) = (tmp_path / "out").iterdir()
+    result = json.loads((folder / "result.json").read_text())
+    table = rows(predicted["dicom"] / "slices.csv")
+    wanted = {row["sop_uid"]: float(row["logit"]) for row in table}
+    assert {one["sop_uid"]: one["logit"] for one in result["slices"]} == pytest.approx(wanted, abs=TOLERANCE)
+    summary = json.loads((predicted["dicom"] / "summary.json").read_text())
+    same = (
+        "series_uid",
+        "n_compressed",
+        "longest_run_slices",
+        "longest_run_mm",
+        "weights_sha256",
+        "trained_on_phantom",
+    )
+    assert {name: result[name] for name in same} == {name: summary[name] for name in same}
+    written = [pydicom.dcmread(path) for path in folder.glob("*.dcm")]
+    kinds = sorted(dataset.SOPClassUID.name for dataset in written)
+    captures = ["Secondary Capture Image Storage"] * len(table)
+    assert kinds == sorted(["Basic Text SR Storage", "Comprehensive 3D SR Storage", *captures])
+    assert {dataset.StudyInstanceUID for dataset in written} == {result["study_uid"]}
+
+
+def test_deploys_dicom_passes_the_validator(application, exported, shuffled, tmp_path):
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy is not installed (Debian package dicom3tools)")
+    # a container keeps its model as models/<name>/<file>
+    container = tmp_path / "models" / "cord_compression"
+    container.mkdir(parents=True)
+    shutil.copy(exported, container)
+    ended = run_application(application, shuffled, tmp_path / "out", container.parent)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    files = sorted((tmp_path / "out").glob("*/*.dcm"))
+    assert files
+    for path in files:
+        checked = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
+        assert [line for line in checked.stderr.splitlines() if line.startswith(("Error", "Abort"))] == []
+
+
+def test_deploy_says_why_nothing_fits_and_fails(application, exported, packed, axial_series, tmp_path):
+    study = tmp_path / "study"
+    changed_copy(axial_series, study / "slopes", 21, RescaleIntercept="0", RescaleSlope=lambda n: str(1 + n))
+    changed_copy(axial_series, study / "t1", 22, EchoTime="10", RepetitionTime="500")
+    dicom_fixtures.write(dicom_fixtures.enhanced_t2(), study / "enhanced")
+    # a bundle's folder serves as model, too
+    (packed / "models" / "model.ts").unlink(missing_ok=True)
+    shutil.copy(exported, packed / "models")
+    ended = run_application(application, study, tmp_path / "out", packed, CORD_ALLOW_PHANTOM_WEIGHTS="true")
+    assert ended.returncode == 2
+    message = ended.stderr[ended.stderr.index("error: no axial T2 series") :]
+    assert "series 2.25.21: RescaleSlope or RescaleIntercept varies by slice" in message
+    assert "series 2.25.22: T1-weighted" in message
+    assert "enhanced multi-frame" in message
+
+
+def test_deploy_lets_phantom_weights_score_no_patient(application, exported, real_data, tmp_path):
+    ended = run_application(application, real_data / "nema_axial_dicom", tmp_path / "out", exported)
+    assert ended.returncode == 2
+    assert "trained on a synthetic phantom and know no real patient" in ended.stderr
+    assert "STIR" in ended.stderr
+
+
+def test_deploy_and_predict_agree_on_a_real_scan(application, exported, real_data, weights, tmp_path):
+    source = real_data / "nema_axial_dicom"
+    assert predict(str(source), out=str(tmp_path / "p"), weights=str(weights), allow_phantom_weights=True) == 0
+    allowed = {"CORD_ALLOW_PHANTOM_WEIGHTS": "true"}
+    ended = run_application(application, source, tmp_path / "out", exported, **allowed)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    result = json.loads(next((tmp_path / "out").glob("*/result.json")).read_text())
+    wanted = logits_of(next(tmp_path.glob("p/*/slices.csv")).parent)
+    assert [one["logit"] for one in result["slices"]] == pytest.approx(wanted, abs=TOLERANCE)
+
+
+def test_the_packager_reads_the_application(application):
+    python, folder = application
+    program = (
+        "import sys; from pathlib import Path; from holoscan_cli.packager.config_reader import ApplicationConfiguration"
+        "; a = ApplicationConfiguration(); a.read(Path(sys.argv[1])); print(a.title())"
+    )
+    ended = subprocess.run(
+        [str(python), "-c", program, str(folder / "app.yaml")], capture_output=True, text=True, check=False
+    )
+    assert ended.stdout.strip() == "Cervical cord compression", ended.stderr
+    command = [str(python), "-m", "pip", "install", "--dry-run", "--no-deps", "--no-index"]
+    ended = subprocess.run(
+        [*command, "-r", str(folder / "requirements.txt")], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Would install" not in ended.stdout  # all of it is there, in the versions it names
+    assert (folder / "__main__.py").is_file()

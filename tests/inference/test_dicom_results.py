@@ -1,0 +1,214 @@
+"""DICOM results: valid, complete, and where their sources are."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+from dicom_fixtures import enhanced_t2, write
+from pydicom.sr.codedict import codes
+from tiny_models import SIZE, write_t2
+
+from scripts.errors import InputError
+from scripts.heatmaps.montages import source_overlays
+from scripts.inference import dicom_results
+from scripts.inference.dicom_results import sources
+from scripts.inference.dicom_results.captures import secondary_captures
+from scripts.inference.dicom_results.reports import COMPRESSION, structured_report
+from scripts.inference.dicom_results.sources import headers, save
+
+SUMMARY = {
+    "series_uid": "1.2.3",
+    "model_name": "Cervical cord compression",
+    "model_version": "1.2.3",
+    "weights_sha256": "ab" * 32,
+    "trained_on_phantom": True,
+    "threshold": 0.5,
+    "threshold_source": "chosen on validation",
+    "n_slices": 4,
+    "n_evaluated": 3,
+    "n_compressed": 1,
+    "longest_run_slices": 1,
+    "longest_run_mm": 2.5,
+    "max_probability": 0.875,
+    "warnings": "",
+}
+
+
+def errors_of(path: Path) -> list[str]:
+    if shutil.which("dciodvfy") is None:
+        pytest.fail("dciodvfy is not installed; run tests/install_tools.sh")
+    found = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
+    lines = (found.stdout + found.stderr).splitlines()
+    assert any("SR" in line or "SCImage" in line for line in lines), f"dciodvfy did not recognise {path}: {lines}"
+    return [line for line in lines if line.startswith("Error")]
+
+
+def rows_for(images: list[pydicom.Dataset]) -> list[dict]:
+    scored = {"frame": "", "threshold": 0.5, "status": "scored"}
+    rows = [
+        {**scored, "sop_uid": str(image.SOPInstanceUID), "slice_index": index, "probability": 0.125 * (2 * index + 1)}
+        for index, image in enumerate(images)
+    ]
+    for row in rows:
+        row["compressed"] = int(row["slice_index"] == 3)
+    rows[1] |= {"probability": "", "compressed": "", "status": "not evaluable: blank slice"}
+    return rows
+
+
+@pytest.fixture
+def scored(tmp_path):
+    images = sorted(headers(write_t2(tmp_path / "series")), key=lambda image: image.ImagePositionPatient[2])
+    return images, rows_for(images)
+
+
+def test_the_report_is_valid_and_says_what_was_found_in_each_slice(scored, tmp_path):
+    images, rows = scored
+    (path,) = save([structured_report(images, rows, SUMMARY)], tmp_path / "out")
+    assert errors_of(path) == []
+    report = highdicom.sr.srread(path)
+    assert (report.PatientID, report.StudyInstanceUID) == (images[0].PatientID, images[0].StudyInstanceUID)
+    assert report.ContentQualification == "RESEARCH"
+    summary, *groups = report.content.get_image_measurement_groups()
+    assert len(groups) == 4
+    for row, group in zip(rows, groups, strict=True):
+        (source,) = group.source_images
+        assert source.referenced_sop_instance_uid == row["sop_uid"]
+        values = [measured.value for measured in group.get_measurements(codes.DCM.Probability)]
+        assert values == ([] if row["probability"] == "" else [row["probability"]])
+        (evaluation,) = group.get_qualitative_evaluations(COMPRESSION)
+        wanted = "Not Evaluated" if row["probability"] == "" else ("Absent", "Present")[row["compressed"]]
+        assert evaluation.value.meaning == wanted
+    measured = {one.name.meaning: one.value for one in summary.get_measurements()}
+    assert measured["Number of compressed slices"] == 1
+    assert measured["Length of the longest run of compressed slices"] == 2.5
+    comments = [item.TextValue for item in report.ContentSequence if item.ValueType == "TEXT"]
+    for needed in (
+        "Research use only",
+        "synthetic phantom",
+        "abababab",
+        "1.2.3",
+        "blank slice",
+        "chosen on validation",
+    ):
+        assert needed in " ".join(comments)
+
+
+def test_captures_are_valid_and_lie_where_their_sources_lie(scored, tmp_path):
+    images, rows = scored
+    colour = [np.full((SIZE, SIZE, 3), 40 * index, np.uint8) for index in range(4)]
+    paths = save(secondary_captures(images, rows, SUMMARY, colour), tmp_path / "out")
+    for path, image, picture in zip(paths, images, colour, strict=True):
+        assert errors_of(path) == []
+        capture = pydicom.dcmread(path)
+        for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "FrameOfReferenceUID"):
+            assert capture[keyword].value == image[keyword].value
+        assert list(capture.PatientOrientation) == ["L", "P"]
+        assert np.array_equal(capture.pixel_array, picture)
+        assert capture.SourceImageSequence[0].ReferencedSOPInstanceUID == image.SOPInstanceUID
+        assert capture.SOPInstanceUID != image.SOPInstanceUID
+        assert capture.SeriesInstanceUID != image.SeriesInstanceUID
+        assert "Research use only" in capture.ImageComments
+
+
+def test_frames_of_an_enhanced_image_are_told_apart(tmp_path):
+    image = enhanced_t2(n=4)
+    path = write(image, tmp_path / "enhanced")
+    images = headers([path])
+    rows = [
+        {**row, "sop_uid": str(image.SOPInstanceUID), "frame": str(4 - n)} for n, row in enumerate(rows_for(images * 4))
+    ]
+    colour = [np.zeros((image.Rows, image.Columns, 3), np.uint8)] * 4
+    results = [structured_report(images, rows, SUMMARY), *secondary_captures(images, rows, SUMMARY, colour)]
+    paths = save(results, tmp_path / "out")
+    assert [errors_of(one) for one in paths] == [[]] * 5
+    frames = [
+        group.source_images[0] for group in highdicom.sr.srread(paths[0]).content.get_image_measurement_groups()[1:]
+    ]
+    assert [frame.referenced_frame_numbers for frame in frames] == [[4], [3], [2], [1]]
+    assert [float(result.ImagePositionPatient[2]) for result in results[1:]] == [-9.0, -6.0, -3.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"PatientSex": "N/A"}, {"PatientBirthDate": "unknown"}, {"StudyTime": "late"}, {"PatientName": "ANON123"},
+        {"StudyID": None}, {"PatientName": None}, {"AccessionNumber": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_headers_that_de_identification_damaged_still_give_valid_results(scored, tmp_path, damage):
+    images, rows = scored
+    with pydicom.config.disable_value_validation():
+        for image in images:
+            for keyword, value in damage.items():
+                if value is None:
+                    image.pop(keyword, None)
+                else:
+                    setattr(image, keyword, value)
+    colour = [np.zeros((SIZE, SIZE, 3), np.uint8)] * 4
+    results = [structured_report(images, rows, SUMMARY), *secondary_captures(images, rows, SUMMARY, colour)]
+    assert [errors_of(path) for path in save(results[:2], tmp_path / "out")] == [[], []]
+
+
+def test_real_headers_give_valid_results(real_data, tmp_path):
+    images = headers(sorted((real_data / "toshiba_axial_dicom").glob("*"))[:4])
+    colour = [np.zeros((image.Rows, image.Columns, 3), np.uint8) for image in images]
+    results = [
+        structured_report(images, rows_for(images), SUMMARY),
+        *secondary_captures(images, rows_for(images), SUMMARY, colour),
+    ]
+    assert [errors_of(path) for path in save(results[:2], tmp_path / "out")] == [[], []]
+
+
+def test_results_are_never_written_over_each_other(scored, tmp_path):
+    images, rows = scored
+    first, second = (structured_report(images, rows, SUMMARY) for _ in range(2))
+    assert first.SOPInstanceUID != second.SOPInstanceUID
+    save([first, second], tmp_path)
+    assert len(list(tmp_path.glob("*.dcm"))) == 2
+    with pytest.raises(InputError, match="cannot be written"):
+        save([first], tmp_path)
+
+
+def test_the_hot_spot_of_an_overlay_is_where_the_map_is_hot():
+    pixels = np.random.default_rng(0).normal(100, 1, (260, 240, 2)).astype(np.float32)  # columns, rows, slices
+    heat = np.zeros_like(pixels)
+    heat[150, 130, 1] = 1
+    row = {"status": "scored", "probability": 0.9, "compressed": 1}
+    cold, hot = source_overlays(pixels, heat, [row, row], SUMMARY)
+    assert hot.shape == (240, 260, 3)
+    colourful = np.ptp(hot.astype(int), axis=-1)
+    colourful[:60] = 0  # the caption
+    assert np.unravel_index(colourful.argmax(), colourful.shape) == (130, 150)
+    assert np.ptp(cold[60:].astype(int), axis=-1).max() == 0
+
+
+def test_what_does_not_belong_together_is_refused(scored):
+    images, rows = scored
+    with pytest.raises(InputError, match="no place in DICOM results"):
+        structured_report(images, [{**rows[0], "sop_uid": ""}], SUMMARY)
+    with pytest.raises(InputError, match="no image with SOPInstanceUID 9"):
+        structured_report(images, [{**rows[0], "sop_uid": "9"}], SUMMARY)
+    with pytest.raises(InputError, match=r"96 rows and 96 columns"):
+        secondary_captures(images, rows[:1], SUMMARY, [np.zeros((8, 8, 3), np.uint8)])
+    images[0].StudyInstanceUID = "1.2.99"
+    with pytest.raises(InputError, match="one study"):
+        structured_report(images, rows, SUMMARY)
+
+
+def test_without_highdicom_the_message_says_how_to_install_it(scored, monkeypatch):
+    monkeypatch.setattr(sources, "HAS_HIGHDICOM", False)
+    with pytest.raises(InputError, match=r"pip install -e '\.\[dicom\]'"):
+        dicom_results.structured_report(*scored, SUMMARY)
+
+
+def test_empty_numbers_are_no_numbers():
+    assert math.isnan(sources.number({"probability": ""}, "probability"))
+    assert sources.number({"probability": "0.5"}, "probability") == 0.5

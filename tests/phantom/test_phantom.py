@@ -1,0 +1,302 @@
+"""The phantom cohort on disk."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+from typing import ClassVar
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+
+from scripts import datalists
+from scripts.__main__ import main
+from scripts.errors import InputError
+from scripts.phantom import cohort as cohorts
+from scripts.phantom.cohort import make_cohort
+
+SMALL = {"patients": 6, "seed": 3, "slices": 5, "matrix": 96}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory) -> Path:
+    return make_cohort(tmp_path_factory.mktemp("phantom") / "cohort", workers=1, twins=True, **SMALL).parent
+
+
+@pytest.fixture(scope="module")
+def entries(cohort):
+    return [entry for section in datalists.SECTIONS for entry in datalists.load(cohort / "datalist.json", section)]
+
+
+def test_same_arguments_give_the_same_bytes_on_any_number_of_workers(cohort, tmp_path):
+    again = make_cohort(tmp_path / "again", workers=2, twins=True, **SMALL).parent
+    assert hashes(again) == hashes(cohort)
+
+
+def test_another_seed_gives_other_patients(cohort, tmp_path):
+    other = make_cohort(tmp_path / "other", workers=1, **{**SMALL, "patients": 1, "seed": 4}).parent
+    assert not set(hashes(other).values()) & set(hashes(cohort).values())
+
+
+def test_a_patient_is_the_same_in_a_cohort_of_another_size(cohort, tmp_path):
+    fewer = make_cohort(tmp_path / "fewer", workers=1, twins=True, **{**SMALL, "patients": 2}).parent
+    shared = {name: value for name, value in hashes(fewer).items() if name.startswith(("dicom/", "twins/"))}
+    assert shared
+    assert shared.items() <= hashes(cohort).items()
+
+
+def test_datalist_holds_every_labelled_slice_once_and_its_file_has_its_uids(cohort, entries):
+    reference = {
+        (row["series_uid"], row["sop_uid"]): int(row["label"])
+        for row in rows(cohort / "labels.csv")
+        if row["role"] == "reference"
+    }
+    assert {datalists.key(entry)[:2]: entry["label"] for entry in entries} == reference
+    assert len(entries) == SMALL["patients"] * SMALL["slices"]
+    for entry in entries:
+        header = pydicom.dcmread(entry["image"], stop_before_pixels=True)
+        assert (header.SeriesInstanceUID, header.SOPInstanceUID) == datalists.key(entry)[:2]
+        assert header.PatientID == entry["patient_id"]
+
+
+def test_every_section_has_both_labels(cohort):
+    for section in datalists.SECTIONS:
+        assert {entry["label"] for entry in datalists.load(cohort / "datalist.json", section)} == {0, 1}, section
+
+
+def test_slice_zero_is_the_most_caudal_and_rows_run_to_posterior(entries):
+    for patient_id in {entry["patient_id"] for entry in entries}:
+        series = sorted((e for e in entries if e["patient_id"] == patient_id), key=lambda entry: entry["slice_index"])
+        headers = [pydicom.dcmread(entry["image"], stop_before_pixels=True) for entry in series]
+        orientation = np.array(headers[0].ImageOrientationPatient, float)
+        left, posterior = orientation[:3], orientation[3:]
+        assert left[0] > 0.99
+        assert posterior[1] > 0.9
+        heights = [np.array(h.ImagePositionPatient, float) @ np.cross(left, posterior) for h in headers]
+        np.testing.assert_allclose(np.diff(heights), float(headers[0].SpacingBetweenSlices), atol=1e-4)
+
+
+def test_headers_agree_with_patients_csv(cohort, entries):
+    patients = {row["patient_id"]: row for row in rows(cohort / "patients.csv")}
+    for entry in entries:
+        header, row = pydicom.dcmread(entry["image"], stop_before_pixels=True), patients[entry["patient_id"]]
+        assert header.PatientAge == f"{int(row['age']):03d}Y"
+        assert header.PatientSex == row["sex"]
+        assert float(header.PatientWeight) == pytest.approx(float(row["weight"]))
+        assert float(header.PatientSize) == pytest.approx(float(row["height"]))
+        assert header.InstitutionName == row["site"]
+
+
+def test_file_names_do_not_tell_the_order_of_slices(entries):
+    ordered = 0
+    for patient_id in {entry["patient_id"] for entry in entries}:
+        indices = [e["slice_index"] for e in sorted(entries, key=lambda e: e["image"]) if e["patient_id"] == patient_id]
+        ordered += indices in (sorted(indices), sorted(indices, reverse=True))
+    assert ordered < SMALL["patients"] / 2
+
+
+def test_twins_differ_only_where_a_lesion_is(cohort):
+    """The files of a patient's twin have the same noise, so slices that no lesion reaches are equal."""
+    checked = 0
+    for row in rows(cohort / "truth.csv"):
+        pair = [pydicom.dcmread(cohort / row[name]) for name in ("image", "twin_image")]
+        assert pair[0].SOPInstanceUID != pair[1].SOPInstanceUID
+        assert pair[0].ImagePositionPatient == pair[1].ImagePositionPatient
+        change = np.abs(pair[0].pixel_array.astype(float) - pair[1].pixel_array) / pair[1].pixel_array.max()
+        if row["lesion"] == "":
+            assert change.max() == 0
+        if row["label"] == "1":
+            checked += 1
+            near = change > 0.5 * change.max()
+            spread_mm = near.any(axis=0).sum() * float(pair[0].PixelSpacing[1])
+            assert change.max() > 0.1
+            assert spread_mm < 30
+    assert checked > 5
+
+
+def test_masks_lie_on_the_cord_of_their_series(cohort, entries):
+    """Same grid as the DICOM series, CSF brightest against cord exactly in place, and the area that truth.csv tells."""
+    truth = {row["sop_uid"]: row for row in rows(cohort / "truth.csv")}
+    errors, contrasts = [], np.zeros((3, 3))
+    for entry in entries:
+        image = pydicom.dcmread(entry["image"])
+        pixels = image.pixel_array / image.pixel_array.max()
+        mask = nibabel.load(cohort / "masks" / f"{entry['patient_id']}.nii.gz")
+        assert mask.get_data_dtype() == np.uint8
+        corner = mask.affine @ [0, 0, entry["slice_index"], 1]
+        np.testing.assert_allclose(corner[:3] * [-1, -1, 1], np.array(image.ImagePositionPatient, float), atol=1e-3)
+        labels = np.asarray(mask.dataobj[..., entry["slice_index"]]).T
+        assert labels.shape == pixels.shape
+        for row, column in np.ndindex(3, 3):
+            shifted = np.roll(pixels, (1 - row, 1 - column), (0, 1))
+            contrasts[row, column] += shifted[labels == 1].mean() - shifted[labels == 2].mean()
+        area_mm2 = (labels == 2).sum() * float(image.PixelSpacing[0]) ** 2
+        errors.append(area_mm2 / float(truth[entry["sop_uid"]]["cord_area_mm2"]) - 1)
+    assert contrasts[1, 1] == contrasts.max() > 0
+    assert abs(np.median(errors)) < 0.05
+    assert np.abs(errors).max() < 0.20
+
+
+def test_a_study_holds_series_that_are_no_axial_t2(cohort):
+    """By header alone: sagittal T2, axial T1, fat-suppressed axial T2; and the one that the datalist names."""
+    for study in (cohort / "dicom").iterdir():
+        found = {}
+        for path in study.rglob("IM*"):
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+            found.setdefault(header.SeriesInstanceUID, []).append((path, header))
+        kinds = []
+        for files in found.values():
+            header = files[0][1]
+            orientation = np.array(header.ImageOrientationPatient, float)
+            axial = abs(np.cross(orientation[:3], orientation[3:])[2]) > np.cos(np.pi / 4)
+            inversion_ms = float(header.get("InversionTime", 0) or 0)
+            suppressed = 80 <= inversion_ms <= 300 or "FS" in header.get("ScanOptions", "")
+            t1 = header.EchoTime < 35 and header.RepetitionTime < 1200
+            kinds.append("sagittal" if not axial else "suppressed" if suppressed else "t1" if t1 else "t2")
+            if kinds[-1] == "t2":
+                assert {path.parent for path, _ in files} == {files[0][0].parent}
+                assert len(list(files[0][0].parent.iterdir())) == len(files) == SMALL["slices"]
+        assert sorted(kinds) == ["sagittal", "suppressed", "t1", "t2"]
+        assert len({files[0][1].StudyInstanceUID for files in found.values()}) == 1
+
+
+def test_sagittal_series_shows_the_same_spine_as_the_axial_one(cohort, entries):
+    """CSF is bright where the axial mask says it is: the series share a frame of reference."""
+    checked = 0
+    for patient_id in sorted({entry["patient_id"] for entry in entries}):
+        headers = [pydicom.dcmread(path) for path in (cohort / "dicom" / patient_id).rglob("IM03*")]
+        planes = {float(np.array(h.ImagePositionPatient, float)[0]): h for h in headers}
+        mask = nibabel.load(cohort / "masks" / f"{patient_id}.nii.gz")
+        indices = np.argwhere(np.asarray(mask.dataobj) == 1)
+        points = (np.c_[indices, np.ones(len(indices))] @ mask.affine.T)[:, :3] * [-1, -1, 1]
+        values, everything = [], []
+        for x, header in planes.items():
+            origin, orientation = (
+                np.array(header.ImagePositionPatient, float),
+                np.array(header.ImageOrientationPatient, float),
+            )
+            offset = points[np.abs(points[:, 0] - x) < 0.7] - origin
+            columns = (offset @ orientation[:3] / float(header.PixelSpacing[1])).round().astype(int)
+            lines = (offset @ orientation[3:] / float(header.PixelSpacing[0])).round().astype(int)
+            image = header.pixel_array
+            inside = (columns >= 0) & (columns < image.shape[1]) & (lines >= 0) & (lines < image.shape[0])
+            values += image[lines[inside], columns[inside]].tolist()
+            everything += image.ravel().tolist()
+        if len(values) > 30:
+            checked += 1
+            assert np.median(values) > 2 * np.median(everything)
+    assert checked >= SMALL["patients"] / 2
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools is not installed")
+def test_dciodvfy_finds_no_errors(cohort):
+    folders = [*cohort.glob("dicom/*/*"), *cohort.glob("twins/*/*")]
+    series = {(folder, path.name[:4]): path for folder in folders for path in folder.iterdir()}
+    first = sorted(series.values())  # one file of each
+    assert len(first) >= 5 * SMALL["patients"]
+    for path in first:
+        said = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False).stderr
+        assert "MRImage" in said, said
+        assert not [line for line in said.splitlines() if line.startswith("Error")], f"{path}: {said}"
+
+
+def test_gradient_echo_headers_are_physical(tmp_path):
+    out = make_cohort(tmp_path / "gre", patients=3, seed=0, style="gre", slices=2, matrix=64, workers=1).parent
+    for entry in datalists.load(out / "datalist.json", "training"):
+        header = pydicom.dcmread(entry["image"], stop_before_pixels=True)
+        assert header.ScanningSequence == "GR"
+        assert 25 <= header.FlipAngle <= 30
+        assert 14 <= header.EchoTime <= 18
+        assert header.EchoTrainLength == 1
+
+
+def test_rle_changes_the_file_but_not_the_pixels(tmp_path):
+    small = {"patients": 1, "seed": 3, "slices": 2, "matrix": 64, "workers": 1}
+    folders = [make_cohort(tmp_path / str(rle), rle=rle, **small).parent for rle in (False, True)]
+    for plain, packed in zip(*(sorted(folder.rglob("IM05*")) for folder in folders), strict=True):
+        pair = pydicom.dcmread(plain), pydicom.dcmread(packed)
+        assert pair[1].file_meta.TransferSyntaxUID == pydicom.uid.RLELossless
+        np.testing.assert_array_equal(pair[0].pixel_array, pair[1].pixel_array)
+
+
+def test_the_command_counts_what_it_made_and_draws_it(tmp_path, capsys):
+    out = tmp_path / "cohort"
+    arguments = f"phantom --out {out} --patients 4 --seed 1 --slices 4 --matrix 64 --workers 1 --distractors false"
+    assert main([*arguments.split(), "--contact_sheet", "true"]) == 0
+    said = capsys.readouterr().out
+    counts = datalists.facts(out / "datalist.json")["counts"]
+    assert f"training: {counts['training']['patients']} patients, {counts['training']['slices']} slices" in said
+    assert (out / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(out.rglob("S0000"))
+
+
+class TestFolder:
+    """What may be written where."""
+
+    ONE: ClassVar = {"patients": 1, "seed": 0, "slices": 1, "matrix": 64, "workers": 1, "distractors": False}
+
+    def test_a_folder_with_other_things_is_refused_even_with_force(self, tmp_path):
+        (tmp_path / "thesis.txt").write_text("do not delete")
+        for force in (False, True):
+            with pytest.raises(InputError, match="no phantom cohort"):
+                make_cohort(tmp_path, force=force, **self.ONE)
+        assert (tmp_path / "thesis.txt").read_text() == "do not delete"
+
+    def test_the_same_cohort_is_reused_and_another_refused(self, tmp_path):
+        path = make_cohort(tmp_path / "cohort", **self.ONE)
+        changed = path.stat().st_mtime_ns
+        assert make_cohort(tmp_path / "cohort", reuse=True, **self.ONE) == path
+        assert path.stat().st_mtime_ns == changed
+        with pytest.raises(InputError, match="seed 0, not 1"):
+            make_cohort(tmp_path / "cohort", reuse=True, **{**self.ONE, "seed": 1})
+        with pytest.raises(InputError, match="this phantom cohort already"):
+            make_cohort(tmp_path / "cohort", **self.ONE)
+
+    def test_force_replaces_a_cohort(self, tmp_path):
+        make_cohort(tmp_path / "cohort", **self.ONE)
+        path = make_cohort(tmp_path / "cohort", force=True, **{**self.ONE, "seed": 1})
+        assert datalists.facts(path)["seed"] == 1
+
+    def test_an_interrupted_run_leaves_nothing(self, tmp_path, monkeypatch):
+        def stop(*_args):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(cohorts, "write_tables", stop)
+        with pytest.raises(KeyboardInterrupt):
+            make_cohort(tmp_path / "cohort", **self.ONE)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_two_processes_may_make_the_same_cohort_at_once(self, tmp_path, monkeypatch):
+        """As training on several GPUs does: whoever comes second takes what is there."""
+
+        def be_overtaken(folder, *arguments):
+            write_tables(folder, *arguments)
+            shutil.copytree(folder, tmp_path / "cohort")
+
+        write_tables = cohorts.write_tables
+        monkeypatch.setattr(cohorts, "write_tables", be_overtaken)
+        path = make_cohort(tmp_path / "cohort", reuse=True, **self.ONE)
+        assert datalists.load(path, "testing" if datalists.facts(path)["counts"]["testing"]["slices"] else "training")
+        assert [folder.name for folder in tmp_path.iterdir()] == ["cohort"]
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("patients", 0), ("seed", -1), ("style", "stir"), ("slices", 0), ("matrix", 16)]
+    )
+    def test_arguments_out_of_range_name_themselves(self, tmp_path, name, value):
+        with pytest.raises(InputError, match=name):
+            make_cohort(tmp_path / "cohort", **{**self.ONE, name: value})

@@ -1,0 +1,127 @@
+"""Operating points: what a site chose on its own slices is what inference then applies."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+from tiny_models import checkpoint, write_t2
+
+from scripts import checkpoints
+from scripts.errors import InputError
+from scripts.files import write_json
+from scripts.inference.predict import predict
+from scripts.operating_points import choose, probability
+from scripts.report.recalibrate import recalibrate
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> str:
+    return str(checkpoint(tmp_path_factory.mktemp("weights") / "model.pt"))
+
+
+def points(weights: str, slope: float | None = 2.0, intercept: float | None = 0.5, logit: float = -0.3) -> dict:
+    return {
+        "points": {"youden": {"logit": logit, "status": "chosen"}},
+        "calibration": {"slope": slope, "intercept": intercept},
+        "baseline": {"slope": 1.0, "intercept": -1.335, "pos_weight": 3.8},
+        "chosen_on": {"n_patients": 12, "n_slices": 402},
+        "facts": {"weights_sha256": checkpoints.sha256(weights)},
+    }
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.parametrize("logit", [-800.0, -3.0, 0.0, 3.0, 800.0])
+def test_a_probability_is_the_sigmoid_of_the_calibrated_logit_and_never_overflows(logit):
+    assert probability(logit, 2.0, 0.5) == pytest.approx(expit(0.5 + 2 * logit), rel=1e-12)
+
+
+def test_predict_calibrates_probabilities_heat_and_calls_but_not_logits(tmp_path, weights):
+    write_t2(tmp_path / "in")
+    predict(str(tmp_path / "in"), out=str(tmp_path / "raw"), weights=weights)
+    (plain,) = (tmp_path / "raw").glob("*/slices.csv")
+    logits = [float(row["logit"]) for row in rows(plain)]
+    # the point lies on the logit of a slice, which is then called compressed
+    write_json(tmp_path / "points.json", points(weights, logit=sorted(logits)[1]))
+    call = {"out": str(tmp_path / "out"), "weights": weights, "operating_points": str(tmp_path / "points.json")}
+    assert predict(str(tmp_path / "in"), **call) == 0
+    (found,) = (tmp_path / "out").glob("*/slices.csv")
+    assert [float(row["logit"]) for row in rows(found)] == logits
+    chances = [float(row["probability"]) for row in rows(found)]
+    assert chances == pytest.approx(expit(0.5 + 2 * np.array(logits)), rel=1e-12)
+    assert [int(row["compressed"]) for row in rows(found)] == [int(one >= sorted(logits)[1]) for one in logits]
+    summary = json.loads(found.with_name("summary.json").read_text())
+    assert (summary["slope"], summary["intercept"]) == (2.0, 0.5)
+    assert summary["threshold_source"] == "operating point youden, chosen on 12 patients, calibrated"
+    heat = [nibabel.load(one.with_name("heatmap.nii.gz")).get_fdata() for one in (plain, found)]
+    ratio = expit(0.5 + 2 * np.array(logits)) / expit(np.array(logits))
+    assert heat[0].max() > 0
+    assert np.abs(heat[1] - heat[0] * ratio).max() < 1e-4
+
+
+def test_a_resumed_run_scores_again_what_was_calibrated_otherwise(tmp_path, weights, capsys):
+    write_t2(tmp_path / "in")
+    call = {"out": str(tmp_path / "out"), "weights": weights, "resume": True}
+    predict(str(tmp_path / "in"), **call)
+    write_json(tmp_path / "points.json", points(weights, logit=0.0, intercept=0.0))  # the threshold stays 0.5
+    for expected in ("1 series scored, 0 kept", "0 series scored, 1 kept"):
+        capsys.readouterr()
+        predict(str(tmp_path / "in"), **call, operating_points=str(tmp_path / "points.json"))
+        assert expected in capsys.readouterr().out
+
+
+def test_what_recalibrate_wrote_for_predicted_slices_is_what_predict_then_applies(tmp_path, weights):
+    content = checkpoints.read(weights) | {"pos_weight": 3.8}
+    weights = str(tmp_path / "weighted.pt")
+    torch.save(content, weights)
+    for number in range(3):
+        write_t2(tmp_path / "in" / str(number), patient=f"P{number}", series=f"T2 {number}")
+    predict(str(tmp_path / "in"), out=str(tmp_path / "out"), weights=weights)
+    scored = [row for path in sorted((tmp_path / "out").glob("*/slices.csv")) for row in rows(path)]
+    middle = np.median([float(row["logit"]) for row in scored])
+    lines = ["series_uid,sop_uid,rater,role,status,label"]
+    for number, row in enumerate(scored):
+        label = int((float(row["logit"]) > middle) != (number % 5 == 0))  # not separable
+        lines.append(f"{row['series_uid']},{row['sop_uid']},a,reference,evaluable,{label}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    recalibrate(str(tmp_path / "out"), out=str(tmp_path / "site"), labels=str(tmp_path / "labels.csv"))
+    path = tmp_path / "site" / "operating_points.json"
+    facts = json.loads(path.read_text())["facts"]
+    assert facts["weights_sha256"] == checkpoints.sha256(weights)
+    assert (facts["trained_on_phantom"], facts["pos_weight"]) == (False, 3.8)
+    predict(str(tmp_path / "in"), out=str(tmp_path / "again"), weights=weights, operating_points=str(path))
+    (summary, *_) = [json.loads(one.read_text()) for one in (tmp_path / "again").glob("*/summary.json")]
+    assert summary["threshold_source"].startswith("operating point youden, chosen on 3 patients")
+
+
+def test_without_a_fitted_calibration_the_baseline_is_applied_and_said(tmp_path, weights):
+    write_json(tmp_path / "points.json", points(weights, slope=None, intercept=None))
+    found = choose(str(tmp_path / "points.json"), "youden", checkpoints.sha256(weights))
+    assert (found.slope, found.intercept) == (1.0, -1.335)
+    assert found.threshold == pytest.approx(expit(-0.3 - 1.335))
+    assert found.source.endswith("not calibrated, the weight of the training loss undone")
+    unknown = {"slope": 1.0, "intercept": 0.0, "pos_weight": None}
+    write_json(tmp_path / "points.json", points(weights, slope=None, intercept=None) | {"baseline": unknown})
+    assert choose(str(tmp_path / "points.json"), "youden").source.endswith("not calibrated")
+
+
+def test_points_of_other_weights_and_two_thresholds_are_refused(tmp_path, weights):
+    path = tmp_path / "points.json"
+    call = {"out": str(tmp_path / "out"), "weights": weights, "operating_points": str(path)}
+    for facts, message in (({"weights_sha256": "ab" * 32}, "for the weights abab"), ({}, "weights that it does not")):
+        write_json(path, points(weights) | {"facts": facts})
+        with pytest.raises(InputError, match=message):
+            predict(str(tmp_path), **call)
+    with pytest.raises(InputError, match="give one of them"):
+        predict(str(tmp_path), **call, threshold=0.4)
+    assert not (tmp_path / "out").exists()
