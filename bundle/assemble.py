@@ -99,7 +99,7 @@ def assemble(
 
 
 def travelling() -> Iterator[Path]:
-    """Give the files that travel."""
+    """Yield the files that travel."""
     for pattern in TRAVELS:
         yield from sorted(path for path in ROOT.glob(pattern) if path.is_file())
 

@@ -33,7 +33,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 def cost_ratio(
     inferer: SeriesInferer, plain: SeriesInferer, volume: torch.Tensor, network: nn.Module, pairs: int
 ) -> tuple[float, float]:
-    """Give the median ratio of the time of two inferers, over pairs that take turns, and the plain one's median time.
+    """Return the median ratio of the time of two inferers, over pairs that take turns, and the plain one's median time.
 
     Args:
         inferer: the one whose cost is wanted.

@@ -29,13 +29,13 @@ READY = "ready"
 
 
 def cache_folder() -> Path:
-    """Give the folder of all environments: ``$CORD_ENVIRONMENTS``, else one in the user's cache."""
+    """Return the folder of all environments: ``$CORD_ENVIRONMENTS``, else one in the user's cache."""
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cervical_cord_compression"
     return Path(os.environ.get("CORD_ENVIRONMENTS") or default)
 
 
 def environment_folder(name: str) -> Path:
-    """Give the folder of one environment, made or not.
+    """Return the folder of one environment, made or not.
 
     Raises:
         InputError: there is no such environment.
@@ -49,12 +49,12 @@ def environment_folder(name: str) -> Path:
 
 
 def python_of(folder: Path) -> Path:
-    """Give the interpreter of an environment."""
+    """Return the interpreter of an environment."""
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def installed(name: str) -> Path | None:
-    """Give the interpreter of an environment that is complete, None where it has to be made."""
+    """Return the interpreter of an environment that is complete, None where it has to be made."""
     folder = environment_folder(name)
     return python_of(folder) if (folder / READY).is_file() else None
 

@@ -88,7 +88,7 @@ def prepare_app(python: Path, workspace: Path, bundle: Path) -> Path:
 
 
 def server_command(python: Path, app: Path, studies: Path, host: str, port: int) -> list[str]:
-    """Give the command that starts the server, with nothing looked up online."""
+    """Return the command that starts the server, with nothing looked up online."""
     options = [("models", NAME), ("zoo_source", "local"), ("sam2", "false")]
     places = ("--app", str(app), "--studies", str(studies), "--host", host, "--port", str(port))
     settings = (part for name, value in options for part in ("--conf", name, value))
@@ -96,5 +96,5 @@ def server_command(python: Path, app: Path, studies: Path, host: str, port: int)
 
 
 def server_environment() -> dict[str, str]:
-    """Give the server's environment: its own packages, not those of whoever starts it."""
+    """Return the server's environment: its own packages, not those of whoever starts it."""
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}

@@ -35,7 +35,7 @@ THRESHOLD = 0.0
 
 
 def estimates(c: Cohort, resampled: bool, seed: int = 0) -> Iterator[tuple[str, Estimate]]:
-    """Give every interval on offer for one cohort, by name.
+    """Yield every interval on offer for one cohort, by name.
 
     Args:
         c: the cohort.
@@ -114,7 +114,7 @@ def coverage(population: Population, k: int, repetitions: int, seed: int) -> dic
 
 
 def null_tests(c: Cohort, inside: Bools, seed: int) -> Iterator[tuple[str, float]]:
-    """Give the p-value of every test on offer where nothing differs."""
+    """Yield the p-value of every test on offer where nothing differs."""
     y, s, p, k = c.labels, c.logits, c.patients, len(inside)
     hit = y == 1
     m, n = sum_by(p[hit], k), sum_by(p[~hit], k)
@@ -132,7 +132,7 @@ def null_tests(c: Cohort, inside: Bools, seed: int) -> Iterator[tuple[str, float
 
 
 def paired_null_tests(c: Cohort, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
-    """Give the p-values of the tests of two equally good models."""
+    """Yield the p-values of the tests of two equally good models."""
     swap = rng.random(int(c.patients[-1]) + 1)[c.patients] < 0.5
     a, b = np.where(swap, c.second, c.logits), np.where(swap, c.logits, c.second)
     y, p = c.labels, c.patients
@@ -204,7 +204,7 @@ def missed(
 
 
 def coverage_goal(setting: str) -> tuple[float, float]:
-    """Give the share of cohorts, in percent, in which an interval should hold the truth."""
+    """Return the share of cohorts, in percent, in which an interval should hold the truth."""
     k = int(setting.split()[0])
     return (93.0, 97.0) if k >= 88 else (92.0, 100.0) if k >= 30 else (0.0, 100.0)
 
@@ -277,7 +277,7 @@ def page(repetitions: int, null_repetitions: int, seed: int) -> str:
 
 
 def describe(population: Population, seed: int) -> str:
-    """Say in one sentence how hard the population is."""
+    """Describe in one sentence how hard the population is."""
     cohort = draw(np.random.default_rng([seed, 0]), 40_000, population)
     aucs = patient_aucs(cohort.labels, cohort.logits, cohort.patients)
     pooled = components(cohort.labels, cohort.logits, cohort.patients).auc

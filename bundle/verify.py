@@ -105,7 +105,7 @@ def check_formatting(root: Path) -> list[str]:
 
 
 def formatting_problems(root: Path) -> Iterator[str]:
-    """Give what each formatter says."""
+    """Yield what each formatter says."""
     for tool, options in FORMATTERS.items():
         run = subprocess.run(
             [sys.executable, "-m", tool, *options, "scripts"], cwd=root, capture_output=True, text=True, check=False

@@ -25,7 +25,7 @@ Key = tuple[str, str, str]
 
 
 def key(entry: Mapping[str, Any]) -> Key:
-    """Give what identifies a slice: ``(series_uid, sop_uid, frame)``; ``frame`` is empty for single-frame files."""
+    """Return what identifies a slice: ``(series_uid, sop_uid, frame)``; ``frame`` is empty for single-frame files."""
     return str(entry["series_uid"]), str(entry["sop_uid"]), str(entry.get("frame", ""))
 
 
@@ -106,7 +106,7 @@ def load(path: str | Path, section: str) -> list[dict[str, Any]]:
 
 
 def facts(path: str | Path) -> dict[str, Any]:
-    """Give what a datalist says about itself (seed, counts, whether it is a phantom) and the hash of its content."""
+    """Return what a datalist says about itself (seed, counts, whether it is a phantom) and the hash of its content."""
     content = read_json(Path(path))
     about = {name: value for name, value in content.items() if name not in SECTIONS}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

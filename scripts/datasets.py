@@ -30,7 +30,7 @@ def one_thread(_: int) -> None:
 
 
 def identities(image: MetaTensor) -> list[tuple[str, str]]:
-    """Give ``(sop_uid, frame)`` of every slice of a loaded image ``(1, H, W, D)``; empty texts where it has none."""
+    """Return ``(sop_uid, frame)`` of every slice of a loaded image ``(1, H, W, D)``; empty texts where it has none."""
     slices, affine = image.meta.get("slices"), image.meta.get("original_affine")
     # slices of a stack that was not axial have been cut anew, and are none of the files' slices
     if not slices or affine is None or aff2axcodes(np.asarray(affine))[2] != "S":
@@ -121,7 +121,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         return [int(entry["label"]) for entry in self.entries]
 
     def pos_weight(self) -> float:
-        """Give the weight of compressed slices counted from these, see `counted_pos_weight`."""
+        """Return the weight of compressed slices counted from these, see `counted_pos_weight`."""
         return counted_pos_weight(self.labels)
 
     def require_both_classes(self) -> SliceDataset:
@@ -134,7 +134,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         return self
 
     def facts(self) -> dict[str, Any]:
-        """Say what these slices are: counts, and whether any comes from the phantom."""
+        """Count these slices and patients, and whether any comes from the phantom."""
         return {
             "patients": len({entry.get("patient_id", entry["image"]) for entry in self.entries}),
             "slices": len(self.entries),
@@ -186,7 +186,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         return len(self.entries)
 
     def __getitem__(self, index: int | tuple[int, int, int]) -> dict[str, Any]:
-        """Give ``image`` (1, S, S) float32 in [0, 1], ``label`` (1,) and ``index``.
+        """Return ``image`` (1, S, S) float32 in [0, 1], ``label`` (1,) and ``index``.
 
         Args:
             index: a plain index, or ``(seed, epoch, index)`` from `SeededSampler`, which is also augmented.
@@ -238,6 +238,6 @@ class PrepareSlices:
     def __call__(
         self, batch: dict[str, torch.Tensor], device: torch.device, non_blocking: bool = False, **_: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give images ``(N, 3, S, S)`` and labels ``(N, 1)``."""
+        """Return images ``(N, 3, S, S)`` and labels ``(N, 1)``."""
         image = batch["image"].to(device, non_blocking=non_blocking)
         return to_network_input(image, self.profile), batch["label"].to(device, non_blocking=non_blocking)

@@ -10,22 +10,22 @@ from torch import nn
 
 
 def is_on() -> bool:
-    """Tell whether this process is one of a group."""
+    """Return whether this process is one of a group."""
     return dist.is_available() and dist.is_initialized()
 
 
 def rank() -> int:
-    """Give this process's rank, 0 where there is only one."""
+    """Return this process's rank, 0 where there is only one."""
     return dist.get_rank() if is_on() else 0
 
 
 def world_size() -> int:
-    """Give the number of processes."""
+    """Return the number of processes."""
     return dist.get_world_size() if is_on() else 1
 
 
 def local_device() -> torch.device:
-    """Give this process its own GPU, or the CPU where there is none."""
+    """Return this process its own GPU, or the CPU where there is none."""
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device("cpu")
@@ -56,7 +56,7 @@ def wrap(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
-    """Give the network itself, without the wrapper of distributed training."""
+    """Return the network itself, without the wrapper of distributed training."""
     module = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
     return module
 
@@ -67,7 +67,7 @@ def share_of_batch(batch_size: int) -> int:
 
 
 def mean_of_all(total: float, count: int) -> float:
-    """Give ``total / count`` over all processes."""
+    """Return ``total / count`` over all processes."""
     sums = torch.tensor([total, float(count)], dtype=torch.float64)
     if is_on():
         sums = sums.to(local_device())

@@ -27,7 +27,7 @@ def check_whole(option: str, value: float, low: int) -> None:
 
 
 def root_message(error: BaseException) -> str:
-    """Give the message of the exception that began it all; MONAI's transforms and configs wrap it in their own."""
+    """Return the message of the exception that began it all; MONAI's transforms and configs wrap it in their own."""
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error) or type(error).__name__

@@ -16,7 +16,7 @@ from .errors import InputError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that becomes ``path`` when the block ends without an error.
+    """Yield a temporary path beside ``path`` that becomes ``path`` when the block ends without an error.
 
     Args:
         path: the file to write; its folder is made if need be. The temporary file has the same suffixes.

@@ -15,7 +15,7 @@ from .transforms import to_network_input
 
 
 def bfloat16_is_fast(device_type: str) -> bool:
-    """Tell whether the device multiplies bfloat16 matrices in hardware."""
+    """Return whether the device multiplies bfloat16 matrices in hardware."""
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return (
@@ -37,7 +37,7 @@ class AutocastInferer(SimpleInferer):
         self.enabled = enabled
 
     def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Give float32 logits ``(N, 1)`` of ``(N, 3, H, W)``."""
+        """Return float32 logits ``(N, 1)`` of ``(N, 3, H, W)``."""
         device = inputs.device.type
         enabled = bfloat16_is_fast(device) if self.enabled == "auto" else bool(self.enabled)
         with torch.autocast(device, torch.bfloat16, enabled=enabled):
@@ -107,7 +107,7 @@ class SeriesInferer(Inferer):
         return result
 
     def score(self, slices: torch.Tensor, network: nn.Module) -> torch.Tensor:
-        """Give logit, scaled and raw heat map ``(N, 3, H, W)`` of slices ``(N, 1, H, W)``."""
+        """Return logit, scaled and raw heat map ``(N, 3, H, W)`` of slices ``(N, 1, H, W)``."""
         size = (slices.shape[2], slices.shape[3])
         views = all_views(*size)[: self.n_views]  # the first is the slice itself
         seen = [self.view(view.apply(slices), network) for view in views]
@@ -121,7 +121,7 @@ class SeriesInferer(Inferer):
         return torch.stack([logits[:, :, None].expand(-1, *size), normalise(raw) * probability, raw], dim=1)
 
     def view(self, slices: torch.Tensor, network: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give logits ``(N, 1)`` and raw heat maps ``(N, H, W)`` of one view of the slices."""
+        """Return logits ``(N, 1)`` and raw heat maps ``(N, H, W)`` of one view of the slices."""
         image = to_network_input(slices, self.profile)
         if self.heatmap:
             logits, coarse = grad_cam(network, image, self.layer, sign=self.sign)

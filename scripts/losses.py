@@ -10,7 +10,7 @@ from .errors import InputError
 
 
 def weighted_bce(pos_weight: float = 3.8) -> torch.nn.BCEWithLogitsLoss:
-    """Give the binary cross-entropy on logits in which a compressed slice counts ``pos_weight`` times.
+    """Return the binary cross-entropy on logits in which a compressed slice counts ``pos_weight`` times.
 
     Source: Merali et al. 2021, Methods (3.8 for compressed, 1 for not compressed).
     """
@@ -20,7 +20,7 @@ def weighted_bce(pos_weight: float = 3.8) -> torch.nn.BCEWithLogitsLoss:
 
 
 def counted_pos_weight(labels: Sequence[int]) -> float:
-    """Give the ratio of slices without to slices with compression, at which both classes weigh the same.
+    """Return the ratio of slices without to slices with compression, at which both classes weigh the same.
 
     Raises:
         InputError: there is only one class.

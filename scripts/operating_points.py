@@ -28,7 +28,7 @@ class Chosen(NamedTuple):
 
 
 def probability(logit: float, slope: float = 1.0, intercept: float = 0.0) -> float:
-    """Give P(compressed) of a slice: sigmoid(intercept + slope * logit).
+    """Return P(compressed) of a slice: sigmoid(intercept + slope * logit).
 
     Args:
         logit: of the network.

@@ -26,7 +26,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def is_volume_file(path: str | Path) -> bool:
-    """Tell whether a name is that of a NIfTI, NRRD or MetaImage volume; everything else is taken for DICOM."""
+    """Return whether a name is that of a NIfTI, NRRD or MetaImage volume; everything else is taken for DICOM."""
     return str(path).lower().endswith((*NIFTI, *OTHER_VOLUMES))
 
 
@@ -80,7 +80,7 @@ def decode(stack: Stack) -> NDArray[np.float32]:
 
 
 def affine_of(stack: Stack) -> NDArray[np.float64]:
-    """Give the matrix from (column, row, slice) to millimetres in LPS, from the headers' full precision.
+    """Return the matrix from (column, row, slice) to millimetres in LPS, from the headers' full precision.
 
     Raises:
         InputError: the headers do not say where the pixels lie.
@@ -100,7 +100,7 @@ def affine_of(stack: Stack) -> NDArray[np.float64]:
 
 
 def metadata_of(stack: Stack) -> dict[str, Any]:
-    """Give the metadata of a stack's pixels ``(columns, rows, slices)``: where they lie (RAS) and whose they are."""
+    """Return the metadata of a stack's pixels ``(columns, rows, slices)``: where they lie (RAS) and whose they are."""
     affine = LPS_TO_RAS @ affine_of(stack)
     thickness_mm = stack.thickness_mm or stack.spacing_mm or 1.0
     identity = [

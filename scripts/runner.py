@@ -28,7 +28,7 @@ RUNNER_ARGUMENTS = (
 
 
 def under_monai_bundle() -> bool:
-    """Tell whether this process was started as ``python -m monai.bundle``."""
+    """Return whether this process was started as ``python -m monai.bundle``."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     return spec is not None and str(spec.name).startswith("monai.bundle")
 

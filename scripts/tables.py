@@ -28,11 +28,11 @@ class Row:
     cells: dict[str, str]
 
     def __getitem__(self, column: str) -> str:
-        """Give a cell, empty where the table lacks the column."""
+        """Return a cell, empty where the table lacks the column."""
         return self.cells.get(column, "")
 
     def uid(self, column: str) -> str:
-        """Give a DICOM UID.
+        """Return a DICOM UID.
 
         Raises:
             InputError: the cell holds none, perhaps because a spreadsheet turned it into a number.
@@ -43,7 +43,7 @@ class Row:
         return value
 
     def key(self) -> tuple[str, str, str]:
-        """Give what identifies a slice: ``(series_uid, sop_uid, frame)``.
+        """Return what identifies a slice: ``(series_uid, sop_uid, frame)``.
 
         Raises:
             InputError: a UID is none, or the frame is no number.
@@ -54,7 +54,7 @@ class Row:
         return self.uid("series_uid"), self.uid("sop_uid"), frame
 
     def number(self, column: str, low: float, high: float) -> float | None:
-        """Give a number between two bounds, None where the cell is empty.
+        """Return a number between two bounds, None where the cell is empty.
 
         Raises:
             InputError: the cell holds something else.
@@ -73,7 +73,7 @@ class Row:
 
 
 def spreadsheet_hint(value: str) -> str:
-    """Say so where a cell looks like what a spreadsheet makes of an identifier."""
+    """Return a hint where a cell looks like what a spreadsheet makes of an identifier; empty elsewhere."""
     if EXCEL_DATE.fullmatch(value):
         return "; a spreadsheet turned it into a date: format the column as Text, enter it again and save as CSV"
     if EXCEL_NUMBER.fullmatch(value):
@@ -101,7 +101,7 @@ def read_table(path: str | Path, required: Sequence[str], optional: Sequence[str
 def read_cells(
     path: str | Path, required: Sequence[str], optional: Sequence[str] = ()
 ) -> tuple[list[str], dict[str, tuple[str, ...]]]:
-    """Give the header, and the cells of every line below it that is not empty by "file, line number".
+    """Return the header, and the cells of every line below it that is not empty by "file, line number".
 
     Every line has as many cells as the header. Columns without name and content, which spreadsheets add, are left out.
 

@@ -54,7 +54,7 @@ class SquareFieldOfViewd(MapTransform, InvertibleTransform):
         self.image_size, self.crop_fraction = int(image_size), float(crop_fraction)
 
     def margins(self, size: tuple[int, int], spacing_mm: tuple[float, float]) -> list[int]:
-        """Give the pixels to add (negative: to cut) as ``[left, right, top, bottom]``."""
+        """Return the pixels to add (negative: to cut) as ``[left, right, top, bottom]``."""
         side_mm = max(n * mm for n, mm in zip(size, spacing_mm, strict=True)) * self.crop_fraction
         surplus = [max(round(side_mm / mm), 1) - n for n, mm in zip(size, spacing_mm, strict=True)]
         (top, bottom), (left, right) = ((extra // 2, extra - extra // 2) for extra in surplus)

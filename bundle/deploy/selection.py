@@ -19,7 +19,7 @@ from scripts.errors import InputError
 
 
 def reason_against(stack: Stack, loaded: Sequence[str], phantom_only: bool) -> str:
-    """Say why a stack cannot go through this application; empty where it can.
+    """Return why a stack cannot go through this application; empty where it can.
 
     Args:
         stack: the stack, from its headers.
@@ -69,7 +69,7 @@ class AxialT2SelectorOperator(DICOMSeriesSelectorOperator):
         all_matched: bool = True,
         sort_by_sop_instance_count: bool = False,
     ) -> list[StudySelectedSeries]:
-        """Give the selected series of all studies; each carries its stack as metadata.
+        """Return the selected series of all studies; each carries its stack as metadata.
 
         Raises:
             InputError: no series fits; the message names each with the reason.
@@ -99,7 +99,7 @@ class AxialT2SelectorOperator(DICOMSeriesSelectorOperator):
         return selected
 
     def choose(self, series: DICOMSeries, stacks: Sequence[Stack]) -> tuple[Stack | None, str]:
-        """Give the stack of a series that fits, or None and the reason."""
+        """Return the stack of a series that fits, or None and the reason."""
         loaded = [str(instance.get_native_sop_instance().SOPInstanceUID) for instance in series.get_sop_instances()]
         reasons = [reason_against(stack, loaded, self.phantom_only) for stack in stacks]
         for stack, reason in zip(stacks, reasons, strict=True):

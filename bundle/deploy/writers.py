@@ -20,7 +20,7 @@ from .classification import Result
 
 
 def as_text(result: Result) -> str:
-    """Say a series' result in words, for systems that show text only."""
+    """Describe a series' result in words, for systems that show text only."""
     summary = result.summary
     lines = [
         caveats(summary),
@@ -33,7 +33,7 @@ def as_text(result: Result) -> str:
 
 
 def folder_of(output_folder: Path, result: Result) -> Path:
-    """Give the folder of a series' results."""
+    """Return the folder of a series' results."""
     folder = Path(output_folder) / str(result.summary["series_uid"])
     folder.mkdir(parents=True, exist_ok=True)
     return folder

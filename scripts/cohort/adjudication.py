@@ -105,7 +105,7 @@ def consensus(labels: str, rulings: str = "adjudicate.csv", out: str = "consensu
 
 
 def pairs(rows: Sequence[Label]) -> Iterable[tuple[str, str, list[Label], list[Label]]]:
-    """Give every two raters by their first readings, then every two readings of one rater."""
+    """Yield every two raters by their first readings, then every two readings of one rater."""
     readings: dict[str, dict[str, list[Label]]] = defaultdict(lambda: defaultdict(list))
     for one in rows:
         readings[one.rater][one.reading].append(one)
@@ -183,7 +183,7 @@ def matrix(table: Sequence[dict[str, Any]]) -> Iterable[str]:
 
 
 def open_slices(rows: Iterable[Label]) -> list[list[Label]]:
-    """Give the slices whose reference raters disagree, each with their labels."""
+    """Return the slices whose reference raters disagree, each with their labels."""
     return [group for _, group in sorted(by_slice(rows, "reference").items()) if not agreed(group)]
 
 

@@ -36,7 +36,7 @@ class Agreement:
 
 
 def disagreement_weights(n_categories: int, weights: str) -> np.ndarray:
-    """Give the cost of each pair of ratings, shape (K, K): 0 on the diagonal.
+    """Return the cost of each pair of ratings, shape (K, K): 0 on the diagonal.
 
     Args:
         n_categories: K, categories in their order.

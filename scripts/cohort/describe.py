@@ -104,7 +104,7 @@ def cohort(datalist: str, patients: str, sections: str, option: str) -> dict[str
 
 
 def filled(names: Sequence[str], datalist: str, option: str) -> list[str]:
-    """Give those of some sections that hold slices.
+    """Return those of some sections that hold slices.
 
     Raises:
         InputError: a section does not exist, or all are empty; says which hold patients.

@@ -17,7 +17,7 @@ SECTIONS = ("training", "validation", "testing")
 def divide(
     sites: Mapping[str, str], scheme: str, seed: int, holdout: float, validation: float, folds: int
 ) -> dict[str, dict[str, str]]:
-    """Give the divisions of the patients by the ending of their file's name.
+    """Return the divisions of the patients by the ending of their file's name.
 
     Raises:
         InputError: the scheme does not fit the patients or the names of their sites.
@@ -32,7 +32,7 @@ def divide(
 
 
 def endings(sites: Iterable[str]) -> list[str]:
-    """Give the ending of each site's file, in the order of the sites' names.
+    """Return the ending of each site's file, in the order of the sites' names.
 
     Raises:
         InputError: two sites differ only in punctuation or case, so that their files would have one name.
@@ -112,7 +112,7 @@ def split_patients(
 
 
 def allocate(sizes: Mapping[str, int], share: float, seed: int) -> dict[str, int]:
-    """Say how many patients of each site make a share.
+    """Return how many patients of each site make a share.
 
     Each site's share is rounded by itself, so that a new site changes nothing at the others. Where that leaves less
     than half of the share, as with two patients at every site, the whole share, at least one patient, is dealt to the
@@ -198,7 +198,7 @@ def patients_by_site(sites: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def shuffled(n: int, seed: int, site: str) -> list[int]:
-    """Give the order in which the patients of a site are dealt."""
+    """Return the order in which the patients of a site are dealt."""
     return [int(position) for position in np.random.default_rng([seed, *site.encode()]).permutation(n)]
 
 

@@ -20,7 +20,7 @@ COLUMNS = (
 
 
 def rows_of(stacks: Iterable[Stack], wanted: Collection[Key]) -> list[dict[str, Any]]:
-    """Give the rows of the slices in ``wanted``; positions are along the stack's normal, in mm.
+    """Return the rows of the slices in ``wanted``; positions are along the stack's normal, in mm.
 
     The stacks of a series are numbered from 1, as in the index.
     """

@@ -110,7 +110,7 @@ def decoded(stacks: Sequence[Stack], judgements: Sequence[Judgement]) -> list[Ju
 
 
 def decodable(path: str) -> bool:
-    """Say whether ITK, which reads the images for the network too, can decode a file."""
+    """Return whether ITK, which reads the images for the network too, can decode a file."""
     reader = itk.ImageFileReader[itk.Image[itk.F, 3]].New(FileName=path, ImageIO=itk.GDCMImageIO.New())
     try:
         reader.Update()
@@ -120,7 +120,7 @@ def decodable(path: str) -> bool:
 
 
 def rows(stacks: Sequence[Stack], judgements: Sequence[Judgement], root: Path) -> Iterable[dict[str, Any]]:
-    """Give the rows of the index, by folder; stacks of one series are numbered from 1."""
+    """Return the rows of the index, by folder; stacks of one series are numbered from 1."""
     seen: Counter[str] = Counter()
     found = []
     for stack, (decision, reason) in zip(stacks, judgements, strict=True):
@@ -142,7 +142,7 @@ def rows(stacks: Sequence[Stack], judgements: Sequence[Judgement], root: Path) -
 
 
 def slice_rows(stack: Stack, root: Path) -> Iterable[dict[str, Any]]:
-    """Give one row per slice, from caudal to cranial."""
+    """Yield one row per slice, from caudal to cranial."""
     for number, one in enumerate(stack.slices):
         yield {
             "path": relative(one.path, root),

@@ -132,7 +132,7 @@ def label_of(row: Row) -> Label:
 
 
 def is_reason(text: str) -> bool:
-    """Say whether a text can be words why a slice is not evaluable, and not a label or a yes written otherwise."""
+    """Return whether a text can be words why a slice is not evaluable, and not a label or a yes written otherwise."""
     words = " ".join(text.lower().replace("_", " ").replace("-", " ").split())
     return any(letter.isalpha() for letter in text) and words not in ANSWERS and not ANSWER_START.match(text)
 
@@ -187,5 +187,5 @@ def natural(name: str) -> tuple[float, str]:
 
 
 def agreed(labels: Iterable[Label]) -> bool:
-    """Say whether all labels of one slice say the same, evaluable or not included."""
+    """Return whether all labels of one slice say the same, evaluable or not included."""
     return len({(one.status == EVALUABLE, one.label) for one in labels}) == 1

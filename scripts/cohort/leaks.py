@@ -90,7 +90,7 @@ def leaks(sections: Mapping[str, Entries]) -> Leaks:
 
 
 def identity(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Give what an item and its DICOM header say of patient, study and series."""
+    """Return what an item and its DICOM header say of patient, study and series."""
     names = {"patient": entry.get("patient_id"), "series": entry.get("series_uid")}
     try:
         facts = read_frames(first_file(str(entry["image"])))[0].facts
@@ -101,7 +101,7 @@ def identity(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def first_file(image: str) -> str:
-    """Give a file, or the first of a folder.
+    """Return a file, or the first of a folder.
 
     Raises:
         InputError: the folder holds no files.
@@ -132,7 +132,7 @@ def pictures(image: str, entry: Mapping[str, Any]) -> list[str]:
 
 
 def chosen(slices: np.ndarray, entry: Mapping[str, Any], path: Path) -> Iterable[np.ndarray]:
-    """Give the slice that an item names, else all."""
+    """Return the slice that an item names, else all."""
     frame = str(entry.get("frame", ""))
     if frame.isdigit() and 0 < int(frame) <= len(slices):
         return slices[int(frame) - 1 : int(frame)]

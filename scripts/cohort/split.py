@@ -120,7 +120,7 @@ def split(
 
 
 def reference_labels(labels: Sequence[Label], source: str) -> list[Label]:
-    """Give one label per slice, in the order of the file.
+    """Return one label per slice, in the order of the file.
 
     Raises:
         InputError: nobody makes the reference, or they disagree.

@@ -179,7 +179,7 @@ def images_of(selection: Selection, before: dict[str, set[str]]) -> Images:
 
 
 def cleaned(frame: Frame, who: Linkage, shift_dates: bool) -> tuple[Dataset, bytes]:
-    """Give one file's dataset without identity, and its bytes.
+    """Return one file's dataset without identity, and its bytes.
 
     Raises:
         RefusedError: it must not be copied.

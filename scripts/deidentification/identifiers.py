@@ -73,7 +73,7 @@ class Identifiers:
             self.digits[text] = origin
 
     def in_text(self, text: str) -> list[str]:
-        """Give the attributes of which something is in a text; values stand between backslashes."""
+        """Return the attributes of which something is in a text; values stand between backslashes."""
         found: list[str] = []
         for value in text.split("\\"):
             value = value.strip(" \0\n\r\t")
@@ -92,14 +92,14 @@ class Identifiers:
 
 
 def spellings(text: str) -> set[str]:
-    """Give a text in lower case: as it is, without accents, and with umlauts written out."""
+    """Return a text in lower case: as it is, without accents, and with umlauts written out."""
     lower = unicodedata.normalize("NFKC", text).casefold()
     bare = "".join(one for one in unicodedata.normalize("NFD", lower) if not unicodedata.combining(one))
     return {lower, bare, lower.translate(UMLAUTS)}
 
 
 def words_of(text: str) -> str:
-    """Give the words and numbers of a text with one space between them; ``b19610315`` holds a word and a number."""
+    """Return the words and numbers of a text with one space between them; ``b19610315`` holds a word and a number."""
     return " ".join(re.findall(r"\d+|[^\W\d_]+", text))
 
 
@@ -173,7 +173,7 @@ def add_pieces(found: Identifiers, text: str, keyword: str, shortest: int, commo
 
 
 def date_forms(text: str) -> list[str]:
-    """Give the ways in which people and machines write a DICOM date."""
+    """Return the ways in which people and machines write a DICOM date."""
     match = re.fullmatch(r"(\d{4})\.?(\d{2})\.?(\d{2})", text.strip())
     if not match or not 1 <= int(match[2]) <= 12:
         return []
@@ -190,12 +190,12 @@ def date_forms(text: str) -> list[str]:
 
 
 def value(source: Dataset, keyword: str) -> str:
-    """Give an attribute as text, empty where it is absent."""
+    """Return an attribute as text, empty where it is absent."""
     return element_text(source, int(tag_for_keyword(keyword) or 0), charset_of(source))
 
 
 def charset_of(source: Dataset) -> list[str]:
-    """Give the values of SpecificCharacterSet."""
+    """Return the values of SpecificCharacterSet."""
     named = element_text(source, 0x00080005, []) if 0x00080005 in source else ""
     return [one.strip() for one in re.split(r"[\\,\[\]']+", named) if one.strip()]
 
@@ -220,7 +220,7 @@ def element_text(source: Dataset, tag: int, charset: list[str]) -> str:
 
 
 def texts_in(source: Dataset, charset: list[str] | None = None) -> Iterator[tuple[str, str]]:
-    """Give keyword and text of everything that came from the source, in sequences too."""
+    """Yield keyword and text of everything that came from the source, in sequences too."""
     charset = charset_of(source) or charset or []
     for tag in source.keys():  # noqa: SIM118 - iterating a Dataset converts every value
         if int(tag) in OURS:
@@ -234,6 +234,6 @@ def texts_in(source: Dataset, charset: list[str] | None = None) -> Iterator[tupl
 
 
 def left_over(content: bytes, originals: Identifiers) -> list[str]:
-    """Give the attributes of a written file in which an identifier remains."""
+    """Return the attributes of a written file in which an identifier remains."""
     written = dcmread(io.BytesIO(content), stop_before_pixels=True)
     return sorted({keyword for keyword, text in texts_in(written) if originals.in_text(text)})

@@ -68,16 +68,16 @@ class Linkage:
             Path(name).unlink(missing_ok=True)
 
     def digest(self, kind: str, original: str) -> bytes:
-        """Give the keyed hash of an identifier (HMAC-SHA256)."""
+        """Return the keyed hash of an identifier (HMAC-SHA256)."""
         return hmac.new(bytes.fromhex(self.key), f"{kind}\0{original}".encode(), hashlib.sha256).digest()
 
     def patient(self, original: str) -> str:
-        """Give a patient's pseudonym, e.g. ``P-4QWT6ZKD2A``."""
+        """Return a patient's pseudonym, e.g. ``P-4QWT6ZKD2A``."""
         letters = base64.b32encode(self.digest("patient", original))[:10].decode()
         return self.known.setdefault(("patient", original), f"P-{letters}")
 
     def uid(self, original: str) -> str:
-        """Give the UID that stands for another one everywhere; UIDs of the standard itself stay.
+        """Return the UID that stands for another one everywhere; UIDs of the standard itself stay.
 
         Source: PS3.5 B.2, UIDs derived from a UUID.
         """
@@ -87,6 +87,6 @@ class Linkage:
         return self.known.setdefault(("uid", original), f"2.25.{number}")
 
     def shift_days(self, patient: str) -> int:
-        """Give how many days a patient's dates move back; intervals within the patient stay."""
+        """Return how many days a patient's dates move back; intervals within the patient stay."""
         low, high = SHIFT_DAYS
         return low + int.from_bytes(self.digest("shift", patient)[:8], "big") % (high - low)

@@ -23,7 +23,7 @@ PIXELS = {0x7FE00010}
 
 
 def tags(*keywords: str) -> set[int]:
-    """Give the tags of keywords."""
+    """Return the tags of keywords."""
     return {int(tag_for_keyword(keyword) or 0) for keyword in keywords}
 
 
@@ -81,19 +81,19 @@ def clean(source: Dataset, linkage: Linkage, transfer_syntax_uid: str, shift_dat
 
 
 def patient_of(source: Dataset) -> str:
-    """Give PatientID; spaces around it are padding (PS3.5 6.2, VR LO) and make no other patient."""
+    """Return PatientID; spaces around it are padding (PS3.5 6.2, VR LO) and make no other patient."""
     found = source.get("PatientID", "") or ""
     return "\\".join(map(str, [found] if isinstance(found, str) else found)).strip(" \0\n\r\t")
 
 
 def is_phantom(source: Dataset) -> bool:
-    """Say whether ``scripts.phantom`` made the image, so that its copies never pass for patients."""
+    """Return whether ``scripts.phantom`` made the image, so that its copies never pass for patients."""
     quality = str(source.get("QualityControlImage", "") or "").strip().upper()
     return quality == "YES" and str(source.get("ImageComments", "") or "").strip().startswith(PHANTOM_COMMENT)
 
 
 def kept(source: Dataset, linkage: Linkage, days: int | None) -> Iterator[DataElement]:
-    """Give what stays of a dataset, in sequences too."""
+    """Yield what stays of a dataset, in sequences too."""
     for tag in source.keys():  # noqa: SIM118 - iterating a Dataset converts every value
         raw = source.get_item(tag)
         group = tag.group
@@ -119,7 +119,7 @@ def kept(source: Dataset, linkage: Linkage, days: int | None) -> Iterator[DataEl
 
 
 def standard_vr(tag: int, written: str) -> str:
-    """Give the VR of the standard, so that a file cannot smuggle text in under a number's VR."""
+    """Return the VR of the standard, so that a file cannot smuggle text in under a number's VR."""
     try:
         return str(dictionary_VR(tag)).split(" or ")[0]
     except KeyError:
@@ -143,7 +143,7 @@ def shifted(element: DataElement, days: int) -> Iterator[DataElement]:
 
 
 def mark(result: Dataset, shift_dates: bool) -> None:
-    """Say in the dataset that its identity was removed, and how.
+    """Record in the dataset that its identity was removed, and how.
 
     Source: PS3.15 Table E.1-1 and PS3.16 CID 7050.
     """

@@ -86,10 +86,10 @@ def select(frames: Iterable[Frame]) -> Selection:
 
 
 def same_image(first: list[Frame], other: list[Frame]) -> bool:
-    """Say whether two files hold one image: of one kind, at one place, with the same pixels."""
+    """Return whether two files hold one image: of one kind, at one place, with the same pixels."""
     return claims(first) == claims(other) and same_pixels(first[0].path, other[0].path)
 
 
 def claims(frames: list[Frame]) -> list[tuple[object, ...]]:
-    """Give what a file says of its frames that tells images apart."""
+    """Return what a file says of its frames that tells images apart."""
     return [(one.frame, kind_of(one.facts), one.origin_mm, one.orientation, one.slope, one.intercept) for one in frames]

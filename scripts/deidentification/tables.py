@@ -113,14 +113,14 @@ def told(lines: list[str]) -> str:
 
 
 def uid_problem(cell: str, known: Images) -> str:
-    """Say what is wrong with a UID."""
+    """Return what is wrong with a UID."""
     if len(cell) > 64 or not UID.fullmatch(cell):
         return f"is no UID (digits and dots){spreadsheet_hint(cell)}"
     return "" if cell in known.uids else ABSENT
 
 
 def cell_problem(cell: str, known: Images) -> str:
-    """Say what in another cell identifies someone."""
+    """Return what in another cell identifies someone."""
     origins = known.originals.in_text(cell)
     if origins:
         return f"holds something of {', '.join(origins)} of an image; write a code instead, such as A or site-1"

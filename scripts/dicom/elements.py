@@ -149,7 +149,7 @@ def dataset_offset(start: bytes) -> int:
 
 
 def not_group_2(tag: int, _vr: str | None, _length: int) -> bool:
-    """Say whether the file meta information has ended."""
+    """Return whether the file meta information has ended."""
     return tag >> 16 != 2
 
 
@@ -164,7 +164,7 @@ def flatten(groups: Dataset) -> Fields:
 
 
 def sequence(fields: Mapping[str, Any], keyword: str) -> list[Dataset]:
-    """Give the items of a sequence, none if it is absent."""
+    """Return the items of a sequence, none if it is absent."""
     element = fields.get(keyword)
     if element is None:
         return []
@@ -172,7 +172,7 @@ def sequence(fields: Mapping[str, Any], keyword: str) -> list[Dataset]:
 
 
 def absent(element: Any) -> bool:
-    """Say whether there is nothing to decode, which goes for a damaged VR too: other readers would not find a value."""
+    """Return whether there is nothing to decode; a damaged VR counts, because other readers would find no value."""
     return element is None or element.value is None or (element.VR is not None and str(element.VR) not in converters)
 
 

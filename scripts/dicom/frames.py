@@ -122,7 +122,7 @@ def read_frames(path: str | Path, known: dict[object, Facts] | None = None) -> l
 
 
 def frames_of(path: str, header: Header, known: dict[object, Facts]) -> Iterator[Frame]:
-    """Give the frames of one header, several for an enhanced multi-frame file."""
+    """Yield the frames of one header, several for an enhanced multi-frame file."""
     top = header.fields
     if "SOPClassUID" not in top and "Rows" not in top:
         raise UnreadableError("DICOM without an image (neither SOPClassUID nor Rows)")
@@ -170,7 +170,7 @@ def frame_of(path: str, name: str, fields: Fields, header: Header, problem: str,
 
 
 def raw_value(element: Any) -> object:
-    """Give what an element's meaning rests on, for looking it up."""
+    """Return what an element's meaning rests on, for looking it up."""
     if element is None:
         return None
     value = element.value
@@ -235,7 +235,7 @@ def facts_of(fields: Fields, header: Header, multi_frame: bool) -> Facts:
 
 
 def sequences_of(fields: Fields) -> tuple[str, ...]:
-    """Give ScanningSequence, or what the enhanced attributes say in its terms."""
+    """Return ScanningSequence, or what the enhanced attributes say in its terms."""
     found = set(texts(fields.get("ScanningSequence")))
     echo = text(fields.get("EchoPulseSequence"))
     found |= {"SPIN": {"SE"}, "GRADIENT": {"GR"}, "BOTH": {"SE", "GR"}}.get(echo, set())
@@ -247,5 +247,5 @@ def sequences_of(fields: Fields) -> tuple[str, ...]:
 
 
 def exactly(n: int, values: tuple[float, ...]) -> tuple[float, ...]:
-    """Give the values if there are ``n`` of them, else none."""
+    """Return the values if there are ``n`` of them, else none."""
     return values if len(values) == n else ()

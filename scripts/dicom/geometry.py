@@ -17,7 +17,7 @@ PLANES = ("sagittal", "coronal", "axial")
 
 
 def alike(first: Sequence[float], second: Sequence[float]) -> bool:
-    """Say whether two orientations differ by less than half a degree in rows and in columns."""
+    """Return whether two orientations differ by less than half a degree in rows and in columns."""
     if not first or not second:
         return tuple(first) == tuple(second)
     dots = (sum(a * b for a, b in zip(first[i : i + 3], second[i : i + 3], strict=True)) for i in (0, 3))
@@ -26,7 +26,7 @@ def alike(first: Sequence[float], second: Sequence[float]) -> bool:
 
 @lru_cache(maxsize=1024)
 def orthonormal(orientation: tuple[float, ...]) -> bool:
-    """Say whether six numbers are two perpendicular unit vectors."""
+    """Return whether six numbers are two perpendicular unit vectors."""
     if len(orientation) != 6:
         return False
     row, column = orientation[:3], orientation[3:]
@@ -36,13 +36,13 @@ def orthonormal(orientation: tuple[float, ...]) -> bool:
 
 
 def axes(frame: Frame) -> np.ndarray | None:
-    """Give row direction, column direction and normal, shape (3, 3), read-only; None unless they are orthonormal."""
+    """Return row direction, column direction and normal, shape (3, 3), read-only; None unless they are orthonormal."""
     return axes_of(frame.orientation)
 
 
 @lru_cache(maxsize=1024)
 def axes_of(orientation: tuple[float, ...]) -> np.ndarray | None:
-    """Give the axes of an ImageOrientationPatient."""
+    """Return the axes of an ImageOrientationPatient."""
     if not orthonormal(orientation):
         return None
     row, column = np.reshape(orientation, (2, 3))
@@ -67,7 +67,7 @@ def plane_of(frame: Frame) -> tuple[str, float | None]:
 
 
 def positions(frames: Sequence[Frame]) -> np.ndarray:
-    """Give positions along the first frame's normal, in mm, shape (n,); frame by frame 0 where there is no geometry."""
+    """Return positions along the first frame's normal, in mm, shape (n,); all 0 where there is no geometry."""
     directions = axes(frames[0])
     if directions is None or not frames[0].origin_mm:
         return np.zeros(len(frames))

@@ -17,7 +17,7 @@ RLE = "1.2.840.10008.1.2.5"
 
 
 def pixel_problem(path: str, header: Header, n_frames: int) -> str:
-    """Say what is wrong with a file's pixels, from lengths and markers alone; empty if nothing is."""
+    """Return what is wrong with a file's pixels, from lengths and markers alone; empty if nothing is."""
     if header.pixels is None:
         return "no PixelData (a header alone, or a truncated file)"
     if not header.transfer_syntax:
@@ -94,7 +94,7 @@ def rle_problem(length: int, start: bytes, n_segments: int) -> str:
 
 
 def same_pixels(first: str, second: str) -> bool:
-    """Say whether two files hold the same pixels: byte for byte, or decoded where they are compressed.
+    """Return whether two files hold the same pixels: byte for byte, or decoded where they are compressed.
 
     Meant for the few files that share a SOPInstanceUID. What cannot be read or decoded is not the same.
     """

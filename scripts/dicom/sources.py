@@ -70,7 +70,7 @@ def walk(top: str, found: list[str], strange: list[tuple[str, str]]) -> None:
 
 
 def strangeness(entry: os.DirEntry[str]) -> str:
-    """Say why an entry that is no folder is not opened; empty for a regular file."""
+    """Return why an entry that is no folder is not opened; empty for a regular file."""
     try:
         if entry.is_file():
             return ""

@@ -138,7 +138,7 @@ def by_geometry(frames: Sequence[Frame]) -> list[list[Frame]]:
 
 
 def kind_of(facts: Facts) -> tuple[object, ...]:
-    """Give what parts stacks."""
+    """Return what parts stacks."""
     return (
         facts.sop_class_uid,
         facts.modality,

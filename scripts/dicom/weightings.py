@@ -8,13 +8,13 @@ FAT_SATURATED = {"FS", "FATSAT", "FAT_SAT", "FSAT", "WE", "SPIR", "SPAIR"}
 
 
 def only_compressed(facts: Facts) -> bool:
-    """Say whether an image was derived by nothing but lossless compression."""
+    """Return whether an image was derived by nothing but lossless compression."""
     derivation = facts.derivation.lower()
     return "lossless" in derivation and "compress" in derivation
 
 
 def fat_suppression(facts: Facts) -> str:
-    """Say how fat was suppressed; empty where the tags name no way."""
+    """Return how fat was suppressed; empty where the tags name no way."""
     if facts.ti_ms is not None and 80 <= facts.ti_ms <= 300 and {"IR", "SE"} & set(facts.sequence):
         return f"STIR (inversion time {facts.ti_ms:g} ms)"
     saturated = FAT_SATURATED & set(facts.scan_options)

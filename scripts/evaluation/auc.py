@@ -163,7 +163,7 @@ def obuchowski_auc(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, co
 
 
 def interval_of(parts: Components, n_slices: int, confidence: float = 0.95) -> Estimate:
-    """Give the estimate that ``parts`` make."""
+    """Return the estimate that ``parts`` make."""
     k = int(((parts.m + parts.n) > 0).sum())
     if np.isnan(parts.auc):
         return Estimate(NAN, NAN, NAN, k, n_slices, "all slices have the same label")

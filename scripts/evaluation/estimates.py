@@ -36,7 +36,7 @@ class Estimate:
     note: str = ""
 
     def leaf(self) -> dict[str, Any]:
-        """Give the leaf of report.json; what is undefined is ``None``, never 0 or 1."""
+        """Return the leaf of report.json; what is undefined is ``None``, never 0 or 1."""
         number = {name: defined(getattr(self, name)) for name in ("value", "low", "high")}
         return {**number, "n_patients": self.n_patients, "n_slices": self.n_slices}
 

@@ -13,7 +13,7 @@ TOP_K = 3
 def patient_scores(
     labels: ArrayLike, logits: ArrayLike, probabilities: ArrayLike, patients: ArrayLike
 ) -> tuple[Ints, dict[str, Floats]]:
-    """Give each patient's reference (1 if any slice is compressed) and its score by three rules.
+    """Return each patient's reference (1 if any slice is compressed) and its score by three rules.
 
     Args:
         labels: 1 compressed, 0 not, shape (N,).

@@ -73,7 +73,7 @@ def from_variance(value: float, variance: float, k: int, n_slices: int, confiden
 
 
 def rates(c: Confusion, confidence: float = 0.95) -> Mapping[str, Estimate]:
-    """Give sensitivity, specificity, PPV, NPV, accuracy, F1, balanced accuracy and prevalence."""
+    """Return sensitivity, specificity, PPV, NPV, accuracy, F1, balanced accuracy and prevalence."""
     positive, negative = c.tp + c.fn, c.tn + c.fp
     everything = positive + negative
     total = int(everything.sum())

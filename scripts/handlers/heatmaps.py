@@ -69,7 +69,7 @@ class GradCAM:
             self._hook = module.register_forward_hook(lambda _, __, output: setattr(self, "_activation", output))
 
     def activation(self, image: torch.Tensor) -> torch.Tensor:
-        """Give what the layer made of this batch."""
+        """Return what the layer made of this batch."""
         if self._activation is not None:
             kept, self._activation = self._activation, None
             return kept

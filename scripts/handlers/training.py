@@ -25,7 +25,7 @@ from .figures import training_curve
 
 
 def keep_in_state(engine: Engine, name: str, value: Any) -> None:
-    """Give the engine's state an attribute that checkpoints keep and resuming restores."""
+    """Set the engine's state an attribute that checkpoints keep and resuming restores."""
     setattr(engine.state, name, value)
     engine.state_dict_user_keys.append(name)
 
@@ -174,7 +174,7 @@ class BestCheckpoint:
                 checkpoints.save(self.path, network, about, epoch=epoch, validation={self.metric: value})
 
     def finish(self, engine: Engine) -> None:
-        """Say which epoch was best."""
+        """Report which epoch was best."""
         best = engine.state.best
         if not best["epoch"]:
             raise InputError(

@@ -19,7 +19,7 @@ from ..errors import InputError
 
 
 def child(network: nn.Module, name: str) -> nn.Module:
-    """Give a direct child; ``get_submodule`` would do so too, but TorchScript copies loaded from a file lack it."""
+    """Return a direct child; ``get_submodule`` would do so too, but TorchScript copies loaded from a file lack it."""
     module: nn.Module = getattr(network, name)
     return module
 

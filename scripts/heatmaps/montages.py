@@ -49,7 +49,7 @@ def grey(image: Floats) -> Picture:
 
 
 def font(size: int) -> Any:
-    """Give Pillow's own scalable font."""
+    """Return Pillow's own scalable font."""
     return ImageFont.load_default(size)
 
 

@@ -69,7 +69,7 @@ def choose_slices(kinds: Sequence[str], logits: Floats, kind: str, count: int, c
 
 
 def notice(facts: Mapping[str, Any]) -> str:
-    """Say what the figures were made with."""
+    """Return what the figures were made with."""
     trained = "trained on a synthetic phantom, " if facts.get("trained_on_phantom") else ""
     weights = str(facts.get("weights_sha256", ""))[:16]
     sides = "anterior up, the patient's right on the left"

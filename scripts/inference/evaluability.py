@@ -22,7 +22,7 @@ LIMITS: Mapping[str, Any] = {
 
 
 def in_plane(image: MetaTensor) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Give the original spacing in mm, shape (2,), and size in pixels, shape (2,), of the axial plane."""
+    """Return the original spacing in mm, shape (2,), and size in pixels, shape (2,), of the axial plane."""
     affine = np.asarray(image.meta.get("original_affine", image.affine.cpu()), dtype=float)
     shape = np.asarray(image.meta.get("spatial_shape", image.shape[1:]), dtype=int)[:3]
     axes = [axis for axis, (anatomical, _) in enumerate(io_orientation(affine)) if anatomical != 2]
@@ -30,7 +30,7 @@ def in_plane(image: MetaTensor) -> tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 def geometry_problem(image: MetaTensor, limits: Mapping[str, Any]) -> str:
-    """Say what is wrong with the pixel size or field of view; empty where nothing is."""
+    """Return what is wrong with the pixel size or field of view; empty where nothing is."""
     spacing_mm, size = in_plane(image)
     low, high = limits["mm_per_pixel"]
     if spacing_mm.min() < low or spacing_mm.max() > high:
@@ -43,7 +43,7 @@ def geometry_problem(image: MetaTensor, limits: Mapping[str, Any]) -> str:
 
 
 def picture_problem(levels: NDArray[np.floating[Any]], limits: Mapping[str, Any]) -> str:
-    """Say what is wrong with a slice in [0, 1], shape (H, W), after its percentiles were clipped; empty if nothing."""
+    """Return what is wrong with a clipped slice in [0, 1], shape (H, W); empty where nothing is."""
     if levels.max() == levels.min():
         return "blank slice"
     saturated = 100 * float((levels >= 1).mean())
@@ -53,7 +53,7 @@ def picture_problem(levels: NDArray[np.floating[Any]], limits: Mapping[str, Any]
 
 
 def slice_problems(image: MetaTensor, limits: Mapping[str, Any] = LIMITS) -> list[str]:
-    """Say of each slice why it cannot be evaluated; empty texts for those that can.
+    """Return why each slice cannot be evaluated; empty texts for those that can.
 
     Args:
         image: preprocessed series ``(1, H, W, D)`` in [0, 1], with the metadata of the original.

@@ -29,7 +29,7 @@ SCORED = "scored"
 
 
 def caveats(summary: Mapping[str, Any]) -> str:
-    """Say in one line what every result must say: what for, by which model and weights, at which threshold."""
+    """Return the line that every result must carry: what for, by which model and weights, at which threshold."""
     trained = "; weights trained on a synthetic phantom" if summary["trained_on_phantom"] else ""
     chosen = f" ({summary['threshold_source']})" if summary.get("threshold_source") else ""
     return (
@@ -39,7 +39,7 @@ def caveats(summary: Mapping[str, Any]) -> str:
 
 
 def places(image: MetaTensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give position along the normal and thickness of every slice in mm, shape (D,) each.
+    """Return position along the normal and thickness of every slice in mm, shape (D,) each.
 
     DICOM brings both; other volumes have them in their affine, where slices touch.
 
@@ -138,7 +138,7 @@ class Finished:
         self.wanted = {**wanted, "model_version": version}
 
     def __call__(self, entry: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Give the summary of a series that is finished, None where it is still to be scored."""
+        """Return the summary of a series that is finished, None where it is still to be scored."""
         folder = self.output_dir / str(entry["name"])
         path = folder / "summary.json"
         if not self.enabled or not path.is_file():

@@ -83,7 +83,7 @@ def find_series(
 
 
 def describe(stack: Stack) -> dict[str, Any]:
-    """Give what inference needs to know of a stack."""
+    """Return what inference needs to know of a stack."""
     files = list(dict.fromkeys(one.path for one in stack.slices))
     return {
         "image": files,
@@ -242,7 +242,7 @@ class SliceScoresd(MapTransform):
     def answer(
         self, identity: Sequence[tuple[str, str]], logits: torch.Tensor, problems: Sequence[str]
     ) -> dict[str, Any]:
-        """Say what was found in plain values."""
+        """Collect what was found as plain values."""
         slices: list[dict[str, Any]] = []
         for index, ((sop_uid, frame), logit, problem) in enumerate(zip(identity, logits, problems, strict=True)):
             chance = None if problem else probability(float(logit), self.slope, self.intercept)

@@ -164,7 +164,7 @@ class WriteSeries:
 
 
 def describe(summary: Mapping[str, Any]) -> str:
-    """Say in a few words what was found in a series."""
+    """Summarise in a few words what was found in a series."""
     left_out = summary["n_slices"] - summary["n_evaluated"]
     text = f"{summary['n_compressed']} of {summary['n_evaluated']} slices compressed"
     return text + (f", {left_out} not evaluable" if left_out else "")

@@ -126,7 +126,7 @@ def recipe_of(folder: Path) -> dict[str, Any] | None:
 
 
 def vacant(out: Path, recipe: Mapping[str, Any], reuse: bool, force: bool) -> bool:
-    """Tell whether a cohort must be made at ``out``; False where the same one may be reused.
+    """Return whether a cohort must be made at ``out``; False where the same one may be reused.
 
     Raises:
         InputError: something is there that must not be replaced.

@@ -13,7 +13,7 @@ from .cohort import make_cohort
 
 
 def datalist_path(dataset_dir: str | None, output_dir: str, phantom_patients: int, seed: int) -> str:
-    """Give the datalist of a cohort; without a cohort, make a phantom one below ``output_dir`` and say so.
+    """Return the datalist of a cohort; without a cohort, make a phantom one below ``output_dir`` and say so.
 
     Args:
         dataset_dir: folder with a datalist.json, or the datalist itself; None for the phantom.

@@ -22,7 +22,7 @@ PROFILE_STEP_MM = float(PROFILE_X_MM[1] - PROFILE_X_MM[0])
 
 @lru_cache(maxsize=64)
 def spline_weights(n_samples: int, n_nodes: int) -> Array:
-    """Give the cubic B-spline weights that spread ``n_nodes`` over ``n_samples``, shape (n_samples, n_nodes)."""
+    """Return the cubic B-spline weights that spread ``n_nodes`` over ``n_samples``, shape (n_samples, n_nodes)."""
     position = np.linspace(1, n_nodes - 2, n_samples)
     distance = np.abs(position[:, None] - np.arange(n_nodes)[None])
     near = (4 - 6 * distance**2 + 3 * distance**3) / 6
@@ -49,20 +49,20 @@ def between(nodes: Array, position: float) -> Array:
 
 
 def coverage(distance: Array, half_width: float) -> Array:
-    """Give the share inside, from 1 at ``-half_width`` to 0 at ``+half_width``."""
+    """Return the share inside, from 1 at ``-half_width`` to 0 at ``+half_width``."""
     share: Array = np.clip(0.5 - distance * (0.5 / half_width), 0, 1)
     return share
 
 
 def smooth_max(first: Array, second: Array, radius: float) -> Array:
-    """Give the larger distance (the intersection of two shapes), its corner rounded over ``radius`` mm."""
+    """Return the larger distance (the intersection of two shapes), its corner rounded over ``radius`` mm."""
     overlap = np.maximum(radius - np.abs(first - second), 0)
     distance: Array = np.maximum(first, second) + overlap * overlap * (0.25 / radius)
     return distance
 
 
 def turned(x: Array, y: Array, degrees: float) -> tuple[Array, Array]:
-    """Give coordinates in axes turned by ``degrees`` (from x towards y)."""
+    """Return coordinates in axes turned by ``degrees`` (from x towards y)."""
     cosine, sine = np.float32(np.cos(np.deg2rad(degrees))), np.float32(np.sin(np.deg2rad(degrees)))
     return x * cosine + y * sine, y * cosine - x * sine
 

@@ -49,7 +49,7 @@ def write_card(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def performance(content: Mapping[str, Any]) -> str:
-    """Give the section as Markdown: a table with one column per cohort, and where it comes from."""
+    """Return the section as Markdown: a table with one column per cohort, and where it comes from."""
     who = "phantom patients" if content["phantom"] else "patients"
     cohorts = {f"held-out {who}": content}
     if content.get("external"):
@@ -79,6 +79,6 @@ def performance(content: Mapping[str, Any]) -> str:
 
 
 def size(cohort: Mapping[str, Any]) -> str:
-    """Say how many patients and slices a cohort has."""
+    """Return how many patients and slices a cohort has."""
     slices = things(cohort["n_slices"], "slice")
     return f"{things(cohort['n_patients'], 'patient')}, {slices}, {cohort['n_compressed_slices']:,} compressed"

@@ -29,7 +29,7 @@ MEASURES = {
 
 
 def geometry(cohort: Cohort) -> tuple[Floats, Floats, bool]:
-    """Give position and thickness of each slice in mm, or slice indices; and whether they are mm.
+    """Return position and thickness of each slice in mm, or slice indices; and whether they are mm.
 
     Millimetres are used only if every scored slice has both: a run is never half measured.
     """

@@ -51,7 +51,7 @@ def warnings_for(inside: Cohort, outside: Cohort | None, phantom: bool | None) -
 
 
 def describe(c: Cohort) -> dict[str, Any]:
-    """Say who was scored, what was left out and where it came from."""
+    """Describe a cohort: who was scored, what was left out and where it came from."""
     slices, excluded, table = c.predictions.slices, c.predictions.excluded, c.patients
     lost = sorted(set(excluded["patient_id"]) - set(table.index))
     facts = {name: value for name, value in c.facts.items() if name != "versions"}

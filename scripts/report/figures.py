@@ -42,7 +42,7 @@ def unit_square(axes: Axes, x: str, y: str) -> None:
 
 
 def patient_curves(s: Scored) -> tuple[Floats, Floats]:
-    """Give a grid of false positive rates and each patient's sensitivity at it, for patients with both classes."""
+    """Return a grid of false positive rates and each patient's sensitivity at it, for patients with both classes."""
     grid = np.linspace(0, 1, 101)
     order = np.argsort(s.patients, kind="stable")
     groups = np.split(order, np.searchsorted(s.patients[order], np.arange(1, len(s.ids))))

@@ -82,7 +82,7 @@ def facts_of_predict(folder: Path) -> dict[str, Any]:
 
 
 def describe(scored: Predictions, line: Calibration) -> str:
-    """Say how well a calibration fits the site's slices."""
+    """Describe how well a calibration fits the site's slices."""
     frame = scored.slices
     found = assess(frame["label"].to_numpy(), line.logits(frame["logit"]), pd.factorize(frame["patient_id"])[0])
     parts = {"intercept at slope 1": found.intercept_at_slope_1, "slope": found.slope, "Brier score": found.brier}

@@ -84,7 +84,7 @@ def discrimination(s: Scored, operating: Operating, seed: int) -> dict[str, Any]
 
 
 def too_many(s: Scored) -> Estimate:
-    """Say that patients were not resampled."""
+    """Return the estimate without an interval, with the note that patients were not resampled."""
     note = f"more than {MOST_PATIENTS} patients are not resampled; the other intervals are exact enough there"
     return Estimate(NAN, NAN, NAN, len(s.ids), len(s.labels), note)
 

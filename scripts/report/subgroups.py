@@ -29,7 +29,7 @@ MOST_LEVELS = 8
 
 
 def levels(cohort: Cohort, column: str) -> tuple[pd.Series, list[str]] | None:
-    """Give each patient's level, ``""`` where unknown, and the order of levels; ``None`` without the column."""
+    """Return each patient's level, ``""`` where unknown, and the order of levels; ``None`` without the column."""
     raw = patient_column(cohort, column)
     if raw is None:
         return None
@@ -47,7 +47,7 @@ def levels(cohort: Cohort, column: str) -> tuple[pd.Series, list[str]] | None:
 
 
 def patient_column(cohort: Cohort, column: str) -> pd.Series | None:
-    """Give a column of patients.csv, or one of slices.csv that is the same in all slices of each patient."""
+    """Return a column of patients.csv, or one of slices.csv that is the same in all slices of each patient."""
     for name in (column, ALIASES.get(column, column)):
         if name in cohort.patients:
             return cohort.patients[name].astype(str)
@@ -155,7 +155,7 @@ def row(
 
 
 def tested(rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
-    """Give the tests of the family that were made: of small cells there is none."""
+    """Return the tests of the family that were made: of small cells there is none."""
     family = [(r, name) for r in rows if r["counted"] for name in ("pooled", "mean")]
     return [(r, name) for r, name in family if np.isfinite(r[f"{name}_difference"].p_value)]
 

@@ -56,7 +56,7 @@ def parse_overrides(text: str, varied: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def overlays(overlay: str) -> list[str]:
-    """Give the configs of an experiment: train.json and what lies over it.
+    """Return the configs of an experiment: train.json and what lies over it.
 
     Raises:
         InputError: the overlay does not exist.
@@ -171,15 +171,15 @@ def text(value: Any) -> str:
 
 
 def datalist_path(cohort: str) -> Path:
-    """Give the datalist of a cohort, which is named by its folder or by the datalist itself."""
+    """Return the datalist of a cohort, which is named by its folder or by the datalist itself."""
     return Path(cohort) if cohort.endswith(".json") else Path(cohort) / "datalist.json"
 
 
 def is_phantom(cohort: str) -> bool:
-    """Tell whether a cohort is synthetic."""
+    """Return whether a cohort is synthetic."""
     return bool(facts(datalist_path(cohort)).get("phantom"))
 
 
 def cohort_title(cohort: str) -> str:
-    """Say whose slices a table speaks of; phantom results are called so everywhere."""
+    """Return whose slices a table speaks of; phantom results are called so everywhere."""
     return "synthetic phantom cohort" if is_phantom(cohort) else f"cohort {datalist_path(cohort).parent.name}"

@@ -21,7 +21,7 @@ BATCH = 16
 
 
 def explain(network: nn.Module, images: Floats, profile: str, layer: str) -> tuple[Floats, Floats]:
-    """Give logits ``(S,)`` and heat maps for compression ``(S, H, W)`` of slices ``(S, H, W)``."""
+    """Return logits ``(S,)`` and heat maps for compression ``(S, H, W)`` of slices ``(S, H, W)``."""
     logits, maps = [], []
     device = next(network.parameters()).device
     for batch in torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)).split(BATCH):
@@ -34,7 +34,7 @@ def explain(network: nn.Module, images: Floats, profile: str, layer: str) -> tup
 def drop_when_blurred(
     network: nn.Module, images: Floats, heat: Floats, profile: str, layer: str, share: float
 ) -> Floats:
-    """Say how much more the logit falls when the hottest places are blurred than when the coldest are, shape (S,).
+    """Compute how much more the logit falls when the hottest places are blurred than when the coldest are, shape (S,).
 
     Above 0, hot places are those that spoke for compression; an inverted map falls below 0.
     """

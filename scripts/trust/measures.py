@@ -52,7 +52,7 @@ def unit(heat: Floats) -> Floats:
 
 
 def likeness(first: Floats, second: Floats) -> Floats:
-    """Give the structural similarity of maps ``(S, H, W)``, each scaled to a maximum of 1; shape (S,).
+    """Return the structural similarity of maps ``(S, H, W)``, each scaled to a maximum of 1; shape (S,).
 
     Two maps without any heat have nothing to compare: NaN.
     """
@@ -67,12 +67,12 @@ def likeness(first: Floats, second: Floats) -> Floats:
 
 
 def precision(heat: Floats, truth: Masks) -> Floats:
-    """Give the area under the precision-recall curve over the pixels of each slice, shape (S,)."""
+    """Return the area under the precision-recall curve over the pixels of each slice, shape (S,)."""
     return np.array([average_precision_score(m.ravel(), h.ravel()) for m, h in zip(truth, heat, strict=True)])
 
 
 def pointing(heat: Floats, truth: Masks, reach: int) -> Floats:
-    """Say of each slice whether the hottest pixel lies on the truth or within ``reach`` pixels; 0 without any heat."""
+    """Return whether each slice's hottest pixel lies within ``reach`` pixels of the truth; 0 without any heat."""
     hits = []
     for one, mask in zip(heat, truth, strict=True):
         near = ndimage.distance_transform_edt(~mask) <= reach
@@ -81,7 +81,7 @@ def pointing(heat: Floats, truth: Masks, reach: int) -> Floats:
 
 
 def side_right(heat: Floats, middle: Floats, to_left: Masks, reach: int) -> Floats:
-    """Say of each slice whether more heat lies on the side of the lesion, within ``reach`` pixels of the cord.
+    """Return whether, in each slice, more heat lies on the side of the lesion, within ``reach`` pixels of the cord.
 
     Args:
         heat: ``(S, H, W)``, columns to the patient's left.
@@ -102,7 +102,7 @@ def side_right(heat: Floats, middle: Floats, to_left: Masks, reach: int) -> Floa
 
 
 def edges(images: Floats) -> Floats:
-    """Give the strength of edges (Sobel) of images ``(S, H, W)``: a map that knows nothing of the network."""
+    """Return the strength of edges (Sobel) of images ``(S, H, W)``: a map that knows nothing of the network."""
     return np.stack([np.hypot(ndimage.sobel(one, 0), ndimage.sobel(one, 1)) for one in images])
 
 

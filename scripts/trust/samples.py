@@ -72,7 +72,7 @@ def cohort_with_twins(cohort: Path, out: Path) -> Path:
 
 
 def preprocessing(settings: Mapping[str, Any]) -> Any:
-    """Give the preprocessing of inference.json for a checkpoint."""
+    """Return the preprocessing of inference.json for a checkpoint."""
     parser = ConfigParser()
     parser.read_config(str(ROOT / "configs" / "inference.json"))
     for name in ("image_size", "crop_fraction"):
@@ -121,7 +121,7 @@ def read_sample(
 
 
 def cord_centres(path: Path, settings: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Give row and column of the cord's centre in every preprocessed slice, shape (slices, 2)."""
+    """Return row and column of the cord's centre in every preprocessed slice, shape (slices, 2)."""
     geometric = preprocessing(settings).transforms[:-1]  # without the grey levels
     data: Any = {"image": str(path)}
     for transform in geometric:

@@ -24,7 +24,7 @@ def letter(direction: NDArray[np.float64]) -> str:
 
 
 def plane(image: Dataset, frame: str) -> dict[str, Any]:
-    """Give position, orientation, spacing and thickness of an image, or of one frame of a multi-frame image.
+    """Return position, orientation, spacing and thickness of an image, or of one frame of a multi-frame image.
 
     Raises:
         InputError: the image does not say where it lies.

@@ -28,14 +28,14 @@ HIGHEST = Code("HIGHEST", SCHEME, "Highest probability among the slices")
 
 
 def measurement(name: Code, value: Any, unit: Code) -> list[Any]:
-    """Give a measurement, or none where there is no value."""
+    """Return a measurement, or none where there is no value."""
     if value in (None, "") or not math.isfinite(float(value)):
         return []
     return [highdicom.sr.Measurement(name=name, value=round(float(value), 6), unit=unit)]
 
 
 def evaluation(value: Code) -> list[Any]:
-    """Say whether the cord is compressed."""
+    """Build the SR items of the series-level finding: whether the cord is compressed."""
     return [highdicom.sr.QualitativeEvaluation(name=COMPRESSION, value=value)]
 
 
@@ -154,5 +154,5 @@ def structured_report(images: Sequence[Dataset], rows: Sequence[Row], summary: R
 
 
 def number_missing(row: Row) -> bool:
-    """Say whether a slice was not scored."""
+    """Return whether a slice was not scored."""
     return math.isnan(number(row, "probability"))

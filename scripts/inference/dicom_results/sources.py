@@ -66,7 +66,7 @@ def headers(files: Iterable[str | Path]) -> list[Dataset]:
 
 
 def evidence(images: Sequence[Dataset]) -> dict[str, Dataset]:
-    """Give, by SOPInstanceUID, what results repeat of their sources: patient and study, complete and valid.
+    """Return, by SOPInstanceUID, what results repeat of their sources: patient and study, complete and valid.
 
     Scanners and de-identification leave out what the standard wants present, or fill in what it does not allow; such
     values become empty, everything else stays as it is.
@@ -117,12 +117,12 @@ def number(row: Row, name: str) -> float:
 
 
 def compressed(row: Row) -> bool:
-    """Say whether a row's slice is called compressed."""
+    """Return whether a row's slice is called compressed."""
     return str(row.get("compressed")) in ("1", "True")
 
 
 def software(summary: Row) -> dict[str, str]:
-    """Give what says who made a result, as keyword arguments of highdicom's classes."""
+    """Return what says who made a result, as keyword arguments of highdicom's classes."""
     return {
         "manufacturer": "cervical_cord_compression contributors",
         "manufacturer_model_name": str(summary["model_name"])[:64],

@@ -91,7 +91,7 @@ def read_cohort(name: str, run: Path, cohort: Path | None, patients: Path | None
 
 
 def slice_column(cohort: Cohort, column: str) -> pd.Series | None:
-    """Give a column of slices.csv for each scored slice, ``""`` where unknown; ``None`` if there is no such column."""
+    """Return a column of slices.csv for each scored slice, ``""`` where unknown; ``None`` without such a column."""
     if cohort.slices is None or column not in cohort.slices:
         return None
     return look_up(cohort.predictions.slices, cohort.slices, column, "slices.csv").fillna("")

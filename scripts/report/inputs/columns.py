@@ -53,7 +53,7 @@ def calls(frame: pd.DataFrame) -> pd.Series:
 
 
 def line(where: str) -> str:
-    """Give the line of a row without its file: readers of a report need not know the folder."""
+    """Return the line of a row without its file: readers of a report need not know the folder."""
     return where.rpartition(", ")[2]
 
 
@@ -96,7 +96,7 @@ def digest(*paths: Path) -> str:
 
 
 def keyed(slices: pd.DataFrame, table: pd.DataFrame, where: str) -> tuple[list[str], pd.DataFrame]:
-    """Give the columns that tell slices apart, and a table in which they compare with those of the scored slices.
+    """Return the columns that tell slices apart, and a table in which they compare with those of the scored slices.
 
     Raises:
         InputError: slices without sop_uid cannot be told apart.
@@ -109,7 +109,7 @@ def keyed(slices: pd.DataFrame, table: pd.DataFrame, where: str) -> tuple[list[s
 
 
 def look_up(slices: pd.DataFrame, table: pd.DataFrame, column: str, where: str) -> pd.Series:
-    """Give a column of a table for each scored slice, NaN where the table has no such slice.
+    """Return a column of a table for each scored slice, NaN where the table has no such slice.
 
     Args:
         slices: scored slices.

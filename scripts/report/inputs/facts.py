@@ -90,7 +90,7 @@ def read_facts(run: Path, cohort: Path) -> dict[str, Any]:
 
 
 def evaluation_problems(run: Path, n_rows: int) -> tuple[dict[str, int], list[str]]:
-    """Say what the evaluation could not read, and whether predictions.csv still holds all that it scored.
+    """Return what the evaluation could not read, and whether predictions.csv still holds all that it scored.
 
     Args:
         run: folder with metrics.json and failures.csv, where they exist.

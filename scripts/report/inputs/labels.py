@@ -55,7 +55,7 @@ def check_contradictions(table: pd.DataFrame) -> None:
 
 
 def label_problems(table: pd.DataFrame, slices: pd.DataFrame) -> list[str]:
-    """Say which labels are about no scored slice, and which references are not those that scores are set against.
+    """Return which labels are about no scored slice, and which references are not those that scores are set against.
 
     Args:
         table: of `read_labels`.
