@@ -16,17 +16,7 @@ from typing import Any
 
 from .errors import InputError
 from .files import read_json, write_json
-
-SECTIONS = ("training", "validation", "testing")
-FIELDS = ("image", "label", "patient_id", "site", "series_uid", "sop_uid", "frame", "slice_index")
-
-
-Key = tuple[str, str, str]
-
-
-def key(entry: Mapping[str, Any]) -> Key:
-    """Return what identifies a slice: ``(series_uid, sop_uid, frame)``; ``frame`` is empty for single-frame files."""
-    return str(entry["series_uid"]), str(entry["sop_uid"]), str(entry.get("frame", ""))
+from .records import DATALIST_FIELDS, SECTIONS
 
 
 def count(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -44,7 +34,7 @@ def write(path: Path, sections: Mapping[str, list[dict[str, Any]]], seed: int, *
 
     Args:
         path: the file; images are named relative to its folder.
-        sections: slices of ``training``, ``validation`` and ``testing``; each holds ``FIELDS``.
+        sections: slices of ``training``, ``validation`` and ``testing``; each holds `scripts.records.DATALIST_FIELDS`.
         seed: what the split was drawn with.
         facts: anything else worth keeping, e.g. ``phantom=True``.
     """
@@ -52,7 +42,7 @@ def write(path: Path, sections: Mapping[str, list[dict[str, Any]]], seed: int, *
     content: dict[str, Any] = {"name": "cervical_cord_compression", "seed": seed, "versions": versions, **facts}
     content["counts"] = {name: count(sections.get(name, [])) for name in SECTIONS}
     for name in SECTIONS:
-        content[name] = [{field: entry.get(field, "") for field in FIELDS} for entry in sections.get(name, [])]
+        content[name] = [{field: entry.get(field, "") for field in DATALIST_FIELDS} for entry in sections.get(name, [])]
     write_json(path, content)
 
 

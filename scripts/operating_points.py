@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from .errors import InputError
 from .files import read_json
+from .records import probability
 
 
 class Chosen(NamedTuple):
@@ -25,18 +26,6 @@ class Chosen(NamedTuple):
     slope: float
     intercept: float
     source: str
-
-
-def probability(logit: float, slope: float = 1.0, intercept: float = 0.0) -> float:
-    """Return P(compressed) of a slice: sigmoid(intercept + slope * logit).
-
-    Args:
-        logit: of the network.
-        slope: of the calibration; 1 as trained.
-        intercept: of the calibration; 0 as trained.
-    """
-    value = intercept + slope * logit
-    return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))
 
 
 def choose(path: str, name: str, weights_sha256: str = "") -> Chosen:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..console import say
-from ..datalists import Key
 from ..errors import InputError, check_whole
 from ..files import check_output, write_csv
+from ..records import SliceKey
 from ..tables import Row, read_table
 from .agreement import WEIGHTS, Agreement, agreement
 from .labels import EVALUABLE, HIGHEST_GRADE, Label, agreed, by_slice, is_reason, natural, read_labels
@@ -212,7 +212,7 @@ def read_lenient(path: Path) -> list[Row]:
     return read_table(path, ("series_uid", "sop_uid", "ruling"))
 
 
-def read_rulings(path: str, disputed: set[Key]) -> dict[Key, Row]:
+def read_rulings(path: str, disputed: set[SliceKey]) -> dict[SliceKey, Row]:
     """Read the rulings, by slice; rows without one are open and left out.
 
     Raises:
@@ -223,7 +223,7 @@ def read_rulings(path: str, disputed: set[Key]) -> dict[Key, Row]:
         raise InputError(
             f"no rulings at {path}, but {len(disputed)} slices to settle; run `python -m scripts agree` first"
         )
-    ruled: dict[Key, Row] = {}
+    ruled: dict[SliceKey, Row] = {}
     for row in read_lenient(Path(path)):
         key = row.key()
         if key not in disputed:

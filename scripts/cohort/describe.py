@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import datalists
+from .. import datalists, records
 from ..console import progress, say
 from ..dicom.elements import UnreadableError
 from ..dicom.frames import Facts, read_frames
@@ -112,7 +112,7 @@ def filled(names: Sequence[str], datalist: str, option: str) -> list[str]:
     if not names:
         raise InputError(f"{option} expects sections such as training,validation, got nothing")
     content = read_json(Path(datalist))
-    known = {name: content.get(name) for name in datalists.SECTIONS} if isinstance(content, dict) else {}
+    known = {name: content.get(name) for name in records.SECTIONS} if isinstance(content, dict) else {}
     chosen = [name for name in names if known.get(name) != []]  # datalists.load judges what is no list
     if chosen:
         return chosen

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from ..datalists import Key, key
 from ..dicom.stacks import Stack
 from ..errors import InputError
 from ..files import write_csv
+from ..records import SliceKey, slice_key
 from ..tables import Row, read_table
 
 COLUMNS = (
@@ -19,7 +19,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def rows_of(stacks: Iterable[Stack], wanted: Collection[Key]) -> list[dict[str, Any]]:
+def rows_of(stacks: Iterable[Stack], wanted: Collection[SliceKey]) -> list[dict[str, Any]]:
     """Return the rows of the slices in ``wanted``; positions are along the stack's normal, in mm.
 
     The stacks of a series are numbered from 1, as in the index.
@@ -49,14 +49,14 @@ def rows_of(stacks: Iterable[Stack], wanted: Collection[Key]) -> list[dict[str, 
     ]
 
 
-def read(path: Path) -> dict[Key, Row]:
+def read(path: Path) -> dict[SliceKey, Row]:
     """Read a slices.csv, by slice; nothing where there is none yet.
 
     Raises:
         InputError: the table cannot be read, a UID in it is none (a spreadsheet makes numbers of them), or a slice is
             there twice.
     """
-    found: dict[Key, Row] = {}
+    found: dict[SliceKey, Row] = {}
     if not path.is_file():
         return found
     try:
@@ -77,8 +77,8 @@ def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     Raises:
         InputError: the table that is there cannot be read, see `read`.
     """
-    found: dict[Key, dict[str, Any]] = {one: dict(row.cells) for one, row in read(path).items()}
+    found: dict[SliceKey, dict[str, Any]] = {one: dict(row.cells) for one, row in read(path).items()}
     columns = list(dict.fromkeys([*COLUMNS, *(name for cells in found.values() for name in cells)]))
     for row in rows:
-        found[key(row)] = {**found.get(key(row), {}), **row}
+        found[slice_key(row)] = {**found.get(slice_key(row), {}), **row}
     write_csv(path, columns, [found[one] for one in sorted(found)])

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..datalists import Key
 from ..errors import InputError
+from ..records import SliceKey
 from ..tables import Row, read_table, spreadsheet_hint
 
 REQUIRED = ("patient_id", "series_uid", "sop_uid", "rater", "reading", "role", "status", "label")
@@ -40,7 +40,7 @@ class Label:
 
     where: str
     patient_id: str
-    key: Key
+    key: SliceKey
     rater: str
     reading: str
     role: str
@@ -73,7 +73,7 @@ def read_labels(path: str | Path) -> list[Label]:
             one rater labelled twice in one reading; a rater in two roles; a series of two patients.
     """
     labels = [label_of(row) for row in read_table(path, REQUIRED, OPTIONAL)]
-    seen: dict[tuple[Key, str, str], Label] = {}
+    seen: dict[tuple[SliceKey, str, str], Label] = {}
     roles: dict[str, Label] = {}
     patients: dict[str, Label] = {}
     for one in labels:
@@ -164,18 +164,18 @@ def read_patients(path: str | Path) -> dict[str, Patient]:
     return patients
 
 
-def by_slice(labels: Iterable[Label], role: str) -> dict[Key, list[Label]]:
+def by_slice(labels: Iterable[Label], role: str) -> dict[SliceKey, list[Label]]:
     """Gather each slice's labels of one role, from each rater's first reading alone, in the order of raters.
 
     Second readings measure how well raters agree with themselves; they do not count twice.
     """
-    first_reading: dict[tuple[Key, str], Label] = {}
+    first_reading: dict[tuple[SliceKey, str], Label] = {}
     for one in labels:
         if one.role == role:
             known = first_reading.setdefault((one.key, one.rater), one)
             if natural(one.reading) < natural(known.reading):
                 first_reading[one.key, one.rater] = one
-    slices: dict[Key, list[Label]] = defaultdict(list)
+    slices: dict[SliceKey, list[Label]] = defaultdict(list)
     for key, rater in sorted(first_reading):
         slices[key].append(first_reading[key, rater])
     return dict(slices)

@@ -12,12 +12,12 @@ import itk
 import numpy as np
 
 from ..console import progress, say
-from ..datalists import SECTIONS
 from ..dicom.elements import UnreadableError
 from ..dicom.frames import read_frames
 from ..dicom.sources import files_below
 from ..errors import InputError
 from ..files import read_json
+from ..records import SECTIONS
 
 SHOWN = 5
 PLURALS = {"patient": "patients", "study": "studies", "series": "series", "picture": "pictures"}

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import datalists
+from .. import datalists, records
 from ..console import say
-from ..datalists import Key
 from ..dicom.judgements import judge
 from ..dicom.sources import scan
 from ..dicom.stacks import Stack
 from ..errors import InputError, check_whole
 from ..files import check_output
+from ..records import SliceKey
 from ..tables import spreadsheet_hint
 from . import geometry as slice_tables
 from .divisions import SCHEMES, check_sections, divide, rounding
@@ -88,7 +88,7 @@ def split(
     notes = check_labels(final, people, images, labels, patients, force)
     notes += check_unlabelled(final, stacks, force)
     entries = [entry(one, images[one.key], people[one.patient_id], folder) for one in final if one.label is not None]
-    entries.sort(key=datalists.key)
+    entries.sort(key=records.slice_key)
     if not entries:
         raise InputError(f"{labels} holds no evaluable slice")
     notes += [f"{n} slices are not evaluable: {why}" for why, n in Counter(reasons(final)).most_common()]
@@ -101,7 +101,7 @@ def split(
     }
     notes += check_sections(divisions, scheme, holdout, validation, force)
     check_leaks(entries, divisions, folder)
-    used = {datalists.key(one) for one in entries}
+    used = {records.slice_key(one) for one in entries}
     rows = slice_tables.rows_of(stacks, used)
     slice_tables.write(table, rows)
     facts = {
@@ -141,7 +141,7 @@ def reference_labels(labels: Sequence[Label], source: str) -> list[Label]:
     return [one for one in labels if chosen.get(one.key) is one]
 
 
-def images_of(stacks: Iterable[Stack]) -> dict[Key, Image]:
+def images_of(stacks: Iterable[Stack]) -> dict[SliceKey, Image]:
     """Find each slice; ``reason`` says why its series is refused, and is empty where it is not."""
     found = {}
     for stack in stacks:
@@ -155,7 +155,7 @@ def images_of(stacks: Iterable[Stack]) -> dict[Key, Image]:
 def check_labels(
     final: Sequence[Label],
     people: Mapping[str, Patient],
-    images: Mapping[Key, Image],
+    images: Mapping[SliceKey, Image],
     labels: str,
     patients: str,
     force: bool,
@@ -259,7 +259,7 @@ def check_leaks(entries: Sequence[dict[str, Any]], divisions: Mapping[str, Mappi
     """Refuse any division whose sections share a patient, study, series or picture."""
     for name, sections in divisions.items():
         absolute = [{**one, "image": str(folder / one["image"])} for one in entries]
-        by_section: dict[str, list[dict[str, Any]]] = {section: [] for section in datalists.SECTIONS}
+        by_section: dict[str, list[dict[str, Any]]] = {section: [] for section in records.SECTIONS}
         for one in absolute:
             by_section[sections[one["patient_id"]]].append(one)
         found = leaks(by_section)
@@ -276,7 +276,7 @@ def write(
     facts: Mapping[str, Any],
 ) -> None:
     """Write one datalist and say what is in it."""
-    parts: dict[str, list[dict[str, Any]]] = {section: [] for section in datalists.SECTIONS}
+    parts: dict[str, list[dict[str, Any]]] = {section: [] for section in records.SECTIONS}
     for one in entries:
         parts[sections[one["patient_id"]]].append(one)
     counts = {section: datalists.count(rows) for section, rows in parts.items()}

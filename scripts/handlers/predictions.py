@@ -14,14 +14,8 @@ from ..datasets import SliceDataset
 from ..distributed import is_on, rank
 from ..files import write_csv, write_json
 from ..metrics import slice_metrics
+from ..records import PREDICTION_COLUMNS, probability, section_path
 from .figures import roc
-
-COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "label", "logit", "probability")
-
-
-def predictions_name(section: str) -> str:
-    """Name the predictions file of a section: ``predictions.csv`` is the held-out one."""
-    return "predictions.csv" if section == "testing" else f"predictions_{section}.csv"
 
 
 class WritePredictions:
@@ -63,16 +57,20 @@ class WritePredictions:
         logits = {int(index): float(logit) for index, logit in rows.tolist()}
         entries = self.dataset.entries
         table = [
-            {**{name: entries[i].get(name, "") for name in COLUMNS[:6]}, "logit": logit, "probability": sigmoid(logit)}
+            {
+                **{name: entries[i].get(name, "") for name in PREDICTION_COLUMNS[:6]},
+                "logit": logit,
+                "probability": probability(logit),
+            }
             for i, logit in sorted(logits.items())
         ]
-        suffix = "" if self.section == "testing" else f"_{self.section}"
-        write_csv(self.output_dir / predictions_name(self.section), COLUMNS, table)
+        written = section_path(self.output_dir, "predictions.csv", self.section)
+        write_csv(written, PREDICTION_COLUMNS, table)
         labels, scores = [row["label"] for row in table], [row["logit"] for row in table]
         metrics = slice_metrics(labels, scores, self.threshold)
         facts = self.dataset.facts()
         write_json(
-            self.output_dir / f"metrics{suffix}.json",
+            section_path(self.output_dir, "metrics.json", self.section),
             {
                 **metrics,
                 "n_patients": facts["patients"],
@@ -82,17 +80,15 @@ class WritePredictions:
                 **self.facts,
             },
         )
-        write_csv(self.output_dir / f"failures{suffix}.csv", ("image", "reason"), self.dataset.failures)
+        write_csv(
+            section_path(self.output_dir, "failures.csv", self.section), ("image", "reason"), self.dataset.failures
+        )
         kind = "phantom slices" if facts["phantom"] else "slices"
         about = f"{metrics['n_slices']} {kind} of {facts['patients']} patients ({self.section})"
         shown = {name: metrics[name] for name in ("auc", "sensitivity", "specificity", "f1")}
         figures = ", ".join(f"{name} {'undefined' if v is None else f'{v:.3f}'}" for name, v in shown.items())
         say(f"{about}: {figures} at threshold {self.threshold:g}")
-        say(f"predictions: {self.output_dir / predictions_name(self.section)}")
+        say(f"predictions: {written}")
         if metrics["auc"] is not None:
-            say(f"ROC curve: {roc(labels, scores, metrics, about, self.output_dir / f'roc{suffix}.png')}")
-
-
-def sigmoid(logit: float) -> float:
-    """Turn a logit into a probability."""
-    return float(torch.sigmoid(torch.tensor(logit, dtype=torch.float64)))
+            curve = section_path(self.output_dir, "roc.png", self.section)
+            say(f"ROC curve: {roc(labels, scores, metrics, about, curve)}")

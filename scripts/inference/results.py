@@ -15,7 +15,7 @@ from ..datasets import identities
 from ..errors import InputError
 from ..evaluation.coding import runs
 from ..files import read_json
-from ..operating_points import probability
+from ..records import probability
 
 SLICE_COLUMNS = (
     *("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "logit", "probability"),
@@ -75,7 +75,7 @@ def slice_rows(
         logits: of each slice, shape (D,).
         problems: why a slice cannot be evaluated; its logit stays empty then.
         threshold: probability from which a slice is called compressed.
-        slope: of the calibration, see `scripts.operating_points.probability`.
+        slope: of the calibration, see `scripts.records.probability`.
         intercept: of the calibration.
     """
     positions, thickness = places(image)

@@ -20,8 +20,8 @@ from ..dicom.judgements import judge
 from ..dicom.sources import scan
 from ..dicom.stacks import Stack
 from ..errors import InputError, root_message
-from ..operating_points import probability
 from ..readers import is_volume_file
+from ..records import probability
 from .evaluability import slice_problems
 
 PHANTOM_WEIGHTS = (
@@ -204,7 +204,7 @@ class SliceScoresd(MapTransform):
         threshold: probability from which a slice is called compressed.
         image: key of the preprocessed image, whose metadata identify the slices.
         limits: limits of what can be evaluated, see `scripts.inference.evaluability.LIMITS`.
-        slope: of the calibration, see `scripts.operating_points.probability`.
+        slope: of the calibration, see `scripts.records.probability`.
         intercept: of the calibration.
     """
 

@@ -13,9 +13,10 @@ import joblib
 
 from ..cohort.divisions import split_patients
 from ..console import progress
-from ..datalists import SECTIONS, write
+from ..datalists import write
 from ..errors import InputError
 from ..files import read_json, write_csv
+from ..records import SECTIONS
 from .labels import READERS, SliceTruth
 from .patients import VERSION, Settings
 from .scanners import STYLES

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..console import say
-from ..datalists import SECTIONS, facts
+from ..datalists import facts
+from ..records import SECTIONS
 from .cohort import make_cohort
 from .contact_sheets import draw_contact_sheet
 

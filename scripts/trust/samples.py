@@ -13,10 +13,11 @@ from monai.bundle import ConfigParser
 from numpy.typing import NDArray
 
 from ..console import progress
-from ..datalists import key, load
+from ..datalists import load
 from ..errors import InputError
 from ..files import read_json
 from ..phantom.cohort import make_cohort
+from ..records import slice_key
 from ..runner import ROOT
 
 Floats = NDArray[np.float32]
@@ -65,7 +66,7 @@ def cohort_with_twins(cohort: Path, out: Path) -> Path:
     made = make_cohort(
         out, twins=True, distractors=False, reuse=True, **{name: recipe[name] for name in names if name in recipe}
     ).parent
-    before, after = ({key(row) for row in load(one / "datalist.json", "testing")} for one in (cohort, made))
+    before, after = ({slice_key(row) for row in load(one / "datalist.json", "testing")} for one in (cohort, made))
     if before != after:
         raise InputError(f"{cohort} was made by another version of the phantom; run quickstart again in a new folder")
     return made
@@ -95,7 +96,7 @@ def read_sample(
     """
     chain = preprocessing(settings)
     with (cohort / "truth.csv").open(newline="", encoding="utf-8") as stream:
-        known = {key(row): row for row in csv.DictReader(stream)}
+        known = {slice_key(row): row for row in csv.DictReader(stream)}
     entries = load(cohort / "datalist.json", section)
     rng = np.random.default_rng(seed)
     chosen: list[dict[str, Any]] = []
@@ -105,7 +106,7 @@ def read_sample(
     centres: dict[str, NDArray[np.float64]] = {}
     rows: list[tuple[Any, ...]] = []
     for entry in progress(chosen, f"reading {section} slices and their twins", "slice", len(chosen)):
-        row = known[key(entry)]
+        row = known[slice_key(entry)]
         image, twin = (
             chain({"image": str(path)})["image"].as_tensor()[0, ..., 0].numpy()
             for path in (entry["image"], cohort / row["twin_image"])

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from cohort_fixtures import read_rows, write_rows
 
-from scripts import datalists
+from scripts import datalists, records
 from scripts.__main__ import main
 from scripts.phantom.cohort import make_cohort
 from scripts.runner import run_config
@@ -86,7 +86,7 @@ def test_a_mixed_disk_becomes_a_cohort_that_trains(disk):
     run("split", cohort / "consensus.csv", cohort / "patients.csv", cohort / "dicom", "--out", cohort / "datalist.json")
     run("check-split", cohort / "datalist.json")
     run("describe", cohort / "datalist.json", cohort / "patients.csv", "--out", disk / "table1.csv")
-    assert sum(len(datalists.load(cohort / "datalist.json", name)) for name in datalists.SECTIONS) == 12 * 4
+    assert sum(len(datalists.load(cohort / "datalist.json", name)) for name in records.SECTIONS) == 12 * 4
 
     run_config(
         ["train.json", "quickstart.json"], max_epochs=1, image_size=64, dataset_dir=str(cohort),

@@ -28,7 +28,7 @@ from dicom_fixtures import uid, write_series
 from PIL import Image
 from pydicom import dcmread
 
-from scripts import datalists
+from scripts import datalists, records
 from scripts.__main__ import COMMANDS, check_flags, main
 from scripts.cohort.leaks import check_split
 from scripts.cohort.split import split
@@ -54,7 +54,7 @@ def run(cohort: Path, **options) -> dict:
 
 def test_split_writes_every_labelled_slice_once_and_says_how(cohort):
     content = run(cohort, seed=3)
-    entries = [one for section in datalists.SECTIONS for one in content[section]]
+    entries = [one for section in records.SECTIONS for one in content[section]]
     assert len(entries) == N_PATIENTS * N_SLICES
     for one in entries:
         header = dcmread(cohort / one["image"], stop_before_pixels=True)
@@ -84,7 +84,7 @@ def test_neither_file_order_nor_row_order_changes_the_split(cohort, tmp_path):
             path.rename(path.with_name(f"{random.random()}"))
     after = run(cohort)
     strip = [
-        {(one["sop_uid"], one["slice_index"], s) for s in datalists.SECTIONS for one in c[s]} for c in (before, after)
+        {(one["sop_uid"], one["slice_index"], s) for s in records.SECTIONS for one in c[s]} for c in (before, after)
     ]
     assert strip[0] == strip[1]
 
@@ -107,16 +107,16 @@ def test_folds_and_sites_get_a_datalist_each(cohort):
 
 def test_the_scheme_external_trains_on_nobody(cohort):
     content = run(cohort, scheme="external")
-    assert [content["counts"][name]["patients"] for name in datalists.SECTIONS] == [0, 0, N_PATIENTS]
+    assert [content["counts"][name]["patients"] for name in records.SECTIONS] == [0, 0, N_PATIENTS]
 
 
 def test_slices_csv_says_where_each_slice_lies_and_keeps_what_others_added(cohort):
     content = run(cohort)
     rows = read_rows(cohort / "slices.csv")
-    used = {datalists.key(one): one for section in datalists.SECTIONS for one in content[section]}
-    assert {datalists.key(row) for row in rows} == set(used)
+    used = {records.slice_key(one): one for section in records.SECTIONS for one in content[section]}
+    assert {records.slice_key(row) for row in rows} == set(used)
     for row in rows:
-        header = dcmread(cohort / used[datalists.key(row)]["image"], stop_before_pixels=True)
+        header = dcmread(cohort / used[records.slice_key(row)]["image"], stop_before_pixels=True)
         assert float(row["position_mm"]) == pytest.approx(header.ImagePositionPatient[2], abs=1e-3)
         assert float(row["thickness_mm"]) == header.SliceThickness
         assert row["manufacturer"] == header.Manufacturer
@@ -124,9 +124,9 @@ def test_slices_csv_says_where_each_slice_lies_and_keeps_what_others_added(cohor
     other = {**dict.fromkeys(rows[0], ""), "patient_id": "another", "series_uid": "1.2.3", "sop_uid": "1.2.4"}
     write_rows(cohort / "slices.csv", [*rows, other])
     run(cohort)
-    again = {datalists.key(row): row for row in read_rows(cohort / "slices.csv")}
-    assert again[datalists.key(rows[0])]["level"] == "C5/C6"
-    assert again[datalists.key(rows[0])]["position_mm"] != "17"
+    again = {records.slice_key(row): row for row in read_rows(cohort / "slices.csv")}
+    assert again[records.slice_key(rows[0])]["level"] == "C5/C6"
+    assert again[records.slice_key(rows[0])]["position_mm"] != "17"
     assert again["1.2.3", "1.2.4", ""]["patient_id"] == "another"
 
 
@@ -160,11 +160,11 @@ def test_a_split_of_phantom_images_stays_a_phantom_cohort(cohort, tmp_path):
     assert run(cohort)["phantom"] is False
     folder = tmp_path / "phantom"
     make_cohort(folder, patients=4, slices=3, matrix=64, distractors=False)
-    before = {datalists.key(row): row for row in read_rows(folder / "slices.csv")}
+    before = {records.slice_key(row): row for row in read_rows(folder / "slices.csv")}
     tables = {name: str(folder / f"{name}.csv") for name in ("labels", "patients")}
     split(**tables, dicom=str(folder / "dicom"), out=str(folder / "datalist.json"), force=True)
     assert all(one["phantom"] for one in datalists.load(folder / "datalist.json", "training"))
-    for key, row in {datalists.key(row): row for row in read_rows(folder / "slices.csv")}.items():
+    for key, row in {records.slice_key(row): row for row in read_rows(folder / "slices.csv")}.items():
         assert {name: row[name] for name in row if name != "position_mm"} == {
             name: before[key][name] for name in row if name != "position_mm"
         }
@@ -351,7 +351,7 @@ def test_two_patients_at_every_site_fill_every_section(cohort):
     write_rows(cohort / "patients.csv", [row | {"site": f"S{n // 2}"} for n, row in enumerate(patient_rows())])
     counts = run(cohort)["counts"]
     # 25 % of 10 is 2.5, rounded to 2; of the 8 who remain 2; by sites of two alone each would be 0
-    assert [counts[name]["patients"] for name in datalists.SECTIONS] == [6, 2, 2]
+    assert [counts[name]["patients"] for name in records.SECTIONS] == [6, 2, 2]
 
 
 def test_a_section_that_nobody_is_left_for_is_refused_unless_forced_or_not_asked_for(cohort):
@@ -375,7 +375,7 @@ def test_sites_that_would_share_a_datalist_are_refused(cohort):
 
 @pytest.mark.parametrize("command", ["split", "check-split", "agree", "consensus", "describe"])
 def test_help_shows_every_word_of_the_docstring(command, capsys):
-    module, name, _ = COMMANDS[command]
+    module, name = COMMANDS[command][0], command.replace("-", "_")
     documented = inspect.getdoc(getattr(importlib.import_module(f"scripts.{module}"), name))
     assert main([command, "--help"]) == 0
     shown = set(capsys.readouterr().out.split())
@@ -388,7 +388,7 @@ def test_the_page_keeps_the_index_of_the_originals_private_and_its_commands_exis
     lines = [line.split() for block in page.split("```")[1::2] for line in block.splitlines() if line]
     commands = [line[3:] for line in lines if line[:3] == ["python", "-m", "scripts"]]
     for name, *arguments in commands:
-        module, function, _ = COMMANDS[name]
+        module, function = COMMANDS[name][0], name.replace("-", "_")
         check_flags(getattr(importlib.import_module(f"scripts.{module}"), function), arguments)
     assert lines[0][0] == "mkdir"
     assert [command for command in commands if "/disk" in command] == [

@@ -14,7 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from scripts import datalists
+from scripts import datalists, records
 from scripts.__main__ import main
 from scripts.errors import InputError
 from scripts.phantom import cohort as cohorts
@@ -40,7 +40,7 @@ def cohort(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def entries(cohort):
-    return [entry for section in datalists.SECTIONS for entry in datalists.load(cohort / "datalist.json", section)]
+    return [entry for section in records.SECTIONS for entry in datalists.load(cohort / "datalist.json", section)]
 
 
 def test_same_arguments_give_the_same_bytes_on_any_number_of_workers(cohort, tmp_path):
@@ -66,16 +66,16 @@ def test_datalist_holds_every_labelled_slice_once_and_its_file_has_its_uids(coho
         for row in rows(cohort / "labels.csv")
         if row["role"] == "reference"
     }
-    assert {datalists.key(entry)[:2]: entry["label"] for entry in entries} == reference
+    assert {records.slice_key(entry)[:2]: entry["label"] for entry in entries} == reference
     assert len(entries) == SMALL["patients"] * SMALL["slices"]
     for entry in entries:
         header = pydicom.dcmread(entry["image"], stop_before_pixels=True)
-        assert (header.SeriesInstanceUID, header.SOPInstanceUID) == datalists.key(entry)[:2]
+        assert (header.SeriesInstanceUID, header.SOPInstanceUID) == records.slice_key(entry)[:2]
         assert header.PatientID == entry["patient_id"]
 
 
 def test_every_section_has_both_labels(cohort):
-    for section in datalists.SECTIONS:
+    for section in records.SECTIONS:
         assert {entry["label"] for entry in datalists.load(cohort / "datalist.json", section)} == {0, 1}, section
 
 

@@ -17,7 +17,8 @@ from scripts import checkpoints
 from scripts.errors import InputError
 from scripts.files import write_json
 from scripts.inference.predict import predict
-from scripts.operating_points import choose, probability
+from scripts.operating_points import choose
+from scripts.records import probability
 from scripts.report.recalibrate import recalibrate
 
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 from conftest import SMALL
 
-from scripts.datalists import SECTIONS
 from scripts.errors import InputError
 from scripts.metrics import auc, slice_metrics
+from scripts.records import SECTIONS
 from scripts.runner import run_config
 from scripts.study import cross_validate as cross_validation
 from scripts.study import experiments, search, sweep

@@ -1,0 +1,217 @@
+"""What flows between the programs of the bundle: typed records, the columns of its tables, and the one sigmoid.
+
+A record is a plain dict at run time, so that JSON, CSV and MONAI's transforms take it as it is; its type is for readers
+and mypy. The columns of a table are the keys of its record, in their order. `SERIES_COLUMNS` alone leaves keys out:
+summary.json says more than a line of series.csv can.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from .dicom.stacks import Stack
+
+SliceKey = tuple[str, str, str]
+"""What identifies a slice: ``(series_uid, sop_uid, frame)``; ``frame`` is empty for single-frame files."""
+
+SECTIONS = ("training", "validation", "testing")
+"""Sections of a datalist; the held-out one is ``testing``."""
+
+SCORED = "scored"
+"""Status of a slice, or a series, that has a score; any other status says why there is none."""
+
+
+class DatalistEntry(TypedDict):
+    """One labelled slice of a datalist.json.
+
+    Attributes:
+        image: path of the file, relative to the datalist; absolute once loaded.
+        label: 1 compressed, 0 not.
+        slice_index: position in its stack, 0 most caudal.
+    """
+
+    image: str
+    label: int
+    patient_id: str
+    site: str
+    series_uid: str
+    sop_uid: str
+    frame: str
+    slice_index: int
+
+
+class Prediction(TypedDict):
+    """One row of predictions.csv: a labelled slice and its score; ``probability`` is the sigmoid of ``logit``."""
+
+    patient_id: str
+    series_uid: str
+    sop_uid: str
+    frame: str
+    slice_index: int
+    label: int
+    logit: float
+    probability: float
+
+
+class SliceGeometry(TypedDict):
+    """One row of geometry.csv: where a labelled slice lies, and which scanner made it.
+
+    Attributes:
+        stack: number of the stack in its series, from 1.
+        position_mm: of the slice's centre along the stack's normal.
+        field_t: magnetic field in tesla.
+    """
+
+    patient_id: str
+    series_uid: str
+    sop_uid: str
+    frame: str
+    stack: int
+    slice_index: int
+    position_mm: float
+    thickness_mm: float | None
+    manufacturer: str
+    model: str
+    field_t: float | None
+
+
+class Series(TypedDict):
+    """One image series to score.
+
+    Attributes:
+        image: the file of a volume or a zip, or the files of a DICOM stack.
+        name: name of its results' folder.
+        phantom: whether the bundle's phantom made it.
+        warnings: what is odd about it, in one text; empty if nothing.
+        stack: the judged stack with its headers, so that the reader scans no file again; None for other volumes.
+    """
+
+    image: str | list[str]
+    name: str
+    series_uid: str
+    patient_id: str
+    study_uid: str
+    phantom: bool
+    warnings: str
+    stack: Stack | None
+
+
+class SliceResult(TypedDict):
+    """One row of slices.csv.
+
+    Attributes:
+        slice_index: 0 most caudal.
+        logit: of the network, uncalibrated; None where the slice cannot be evaluated.
+        probability: calibrated, see `probability`; None where the slice cannot be evaluated.
+        compressed: 1 if ``probability`` reaches ``threshold``, else 0; None where the slice cannot be evaluated.
+        status: ``scored``, or ``not evaluable: `` and the reason.
+        position_mm: of the slice's centre along the stack's normal.
+        notice: what the result is for, and which weights and threshold made it.
+    """
+
+    patient_id: str
+    series_uid: str
+    sop_uid: str
+    frame: str
+    slice_index: int
+    logit: float | None
+    probability: float | None
+    compressed: int | None
+    threshold: float
+    status: str
+    position_mm: float
+    thickness_mm: float
+    notice: str
+
+
+class Weights(TypedDict):
+    """Where weights come from, as every result made with them repeats it."""
+
+    weights_sha256: str
+    trained_on_phantom: bool
+    epoch: int | None
+    pos_weight: float | None
+
+
+class SeriesFindings(TypedDict):
+    """What was found in a series; a slice that cannot be evaluated ends a run of compressed slices."""
+
+    n_slices: int
+    n_evaluated: int
+    n_compressed: int
+    longest_run_slices: int
+    longest_run_mm: float
+    max_probability: float | None
+
+
+class Failure(TypedDict):
+    """One row of failures.csv: what has no result, and why.
+
+    Attributes:
+        input: file or folder.
+        status: ``refused`` (not axial T2, or not fit for these weights), ``unreadable`` (a file) or ``failed``.
+    """
+
+    input: str
+    series_uid: str
+    status: str
+    reason: str
+
+
+class SeriesRecord(SeriesFindings):
+    """One row of series.csv: a series and what became of it.
+
+    Attributes:
+        status: ``scored``, ``kept`` (from an earlier run), or that of its `Failure`.
+        folder: of its results, below the output folder; of a failure, its input.
+    """
+
+    patient_id: str
+    study_uid: str
+    series_uid: str
+    status: str
+    folder: str
+    reason: str
+
+
+DATALIST_FIELDS = tuple(DatalistEntry.__annotations__)
+PREDICTION_COLUMNS = tuple(Prediction.__annotations__)
+GEOMETRY_COLUMNS = tuple(SliceGeometry.__annotations__)
+SLICE_COLUMNS = tuple(SliceResult.__annotations__)
+FAILURE_COLUMNS = tuple(Failure.__annotations__)
+SERIES_COLUMNS = (
+    *("patient_id", "study_uid", "series_uid", "status", "n_slices", "n_evaluated", "n_compressed"),
+    *("max_probability", "longest_run_slices", "longest_run_mm", "folder", "reason"),
+)
+
+
+def section_path(folder: str | Path, name: str, section: str) -> Path:
+    """Return the path of a section's file: ``metrics.json`` of the held-out section, else ``metrics_validation.json``.
+
+    Args:
+        folder: folder of the run.
+        name: name of the held-out section's file, or folder.
+        section: section of the datalist.
+    """
+    path = Path(folder) / name
+    return path if section == "testing" else path.with_name(f"{path.stem}_{section}{path.suffix}")
+
+
+def probability(logit: float, slope: float = 1.0, intercept: float = 0.0) -> float:
+    """Compute P(compressed) of a slice: sigmoid(intercept + slope * logit).
+
+    Args:
+        logit: of the network.
+        slope: of the calibration; 1 as trained.
+        intercept: of the calibration; 0 as trained.
+    """
+    value = intercept + slope * logit
+    return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))
+
+
+def slice_key(record: Any) -> SliceKey:
+    """Return what identifies the slice of a record, or of a row of a table."""
+    return str(record["series_uid"]), str(record["sop_uid"]), str(record.get("frame", ""))
