@@ -16,6 +16,7 @@ from scripts import checkpoints
 from scripts.console import say
 from scripts.errors import InputError
 from scripts.files import read_json, write_json, write_text
+from scripts.networks import input_range, network_interface
 from scripts.operating_points import Chosen, choose
 from scripts.runner import ROOT
 
@@ -114,7 +115,7 @@ def require_settings(content: Mapping[str, Any], weights: str) -> None:
 
 
 def describe_weights(packed: Path, content: Mapping[str, Any], local: bool) -> None:
-    """Write the settings of the weights into the configs, and the size of the input into the metadata.
+    """Write the settings of the weights into the configs, and what their network takes and gives into the metadata.
 
     A ``local`` bundle trains on from its own weights (MONAI Label does) and so asks for none of ImageNet's.
     """
@@ -125,7 +126,10 @@ def describe_weights(packed: Path, content: Mapping[str, Any], local: bool) -> N
             config["weights"] = None
         write_json(packed / "configs" / name, config)
     metadata = read_json(packed / "configs" / "metadata.json")
-    metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] = [content["image_size"]] * 2
+    image = metadata["network_data_format"]["inputs"]["image"]
+    image["spatial_shape"] = [content["image_size"]] * 2
+    image["value_range"] = input_range(content["profile"])
+    metadata["network_interface"] = network_interface(content["profile"])
     if content.get("trained_on", {}).get("phantom"):
         metadata["description"] += PHANTOM_NOTE
     write_json(packed / "configs" / "metadata.json", metadata)
@@ -157,6 +161,7 @@ def write_operating_point(packed: Path, chosen: Chosen) -> None:
     metadata = read_json(packed / "configs" / "metadata.json")
     calibration = {"slope": chosen.slope, "intercept": chosen.intercept}
     metadata["threshold"] = {"probability": chosen.threshold, **calibration, "source": chosen.source}
+    metadata["network_interface"]["output"] |= calibration
     write_json(packed / "configs" / "metadata.json", metadata)
 
 

@@ -13,6 +13,7 @@ import jsonschema
 import yaml
 
 from scripts.files import read_json
+from scripts.networks import input_range, network_interface
 from scripts.phantom.cohort import make_cohort
 from scripts.runner import ROOT
 
@@ -44,6 +45,7 @@ def check(packed: Path, local: bool = False) -> list[str]:
         *check_schema(metadata),
         *check_keys(packed),
         *check_threshold(packed, metadata),
+        *check_interface(packed, metadata),
     ]
     return found or check_instances(packed)
 
@@ -117,6 +119,23 @@ def check_threshold(packed: Path, metadata: dict[str, Any]) -> list[str]:
         for name, value in used.items()
         if value != stated[name]
     ]
+
+
+def check_interface(packed: Path, metadata: dict[str, Any]) -> list[str]:
+    """Compare what the metadata say of the network's input and output with the config that clients run."""
+    inference = read_json(packed / "configs" / "inference.json")
+    profile, calibration = inference["profile"], inference["calibration"]
+    wanted = network_interface(profile)
+    wanted["output"] |= {name: calibration[name] for name in ("slope", "intercept")}
+    image, stated = metadata["network_data_format"]["inputs"]["image"], metadata.get("network_interface")
+    problems = []
+    if image["value_range"] != input_range(profile):
+        problems.append(
+            f"metadata.json has the input range {image['value_range']}, profile {profile} gives {input_range(profile)}"
+        )
+    if stated != wanted:
+        problems.append(f"metadata.json's network_interface is {stated}, inference.json gives {wanted}")
+    return problems
 
 
 def check_instances(packed: Path) -> list[str]:

@@ -12,6 +12,47 @@ import torchvision
 from torch import nn
 
 from .errors import InputError
+from .transforms import NORMALISATION
+
+LOGITS = ("compressed",)
+"""Names of the network's logits, in order."""
+
+
+def network_interface(profile: str) -> dict[str, Any]:
+    """Describe what the network takes and gives, for metadata and checkpoints: enough to run it without this code.
+
+    Args:
+        profile: normalisation of the input, see `scripts.transforms.NORMALISATION`.
+    """
+    mean, std = NORMALISATION[profile]
+    return {
+        "input": {
+            "name": "image",
+            "layout": "(N, 3, H, W) float32: rows to posterior, columns to the patient's left",
+            "grey_slice": "each slice clipped at its own 0.5 and 99.5 percentiles, scaled to k / 255, k = 0 to 255",
+            "normalisation": "channel c = (grey_slice - mean[c]) / std[c]",
+            "profile": profile,
+            "mean": list(mean),
+            "std": list(std),
+        },
+        "output": {
+            "name": "pred",
+            "layout": "(N, 1) float32 logits",
+            "logits": list(LOGITS),
+            "activation": "sigmoid",
+            "probability": "sigmoid(intercept + slope * logit)",
+            "slope": 1.0,
+            "intercept": 0.0,
+            "note": "channel_def in network_data_format names levels of the heat map for MONAI Label, not logits",
+        },
+    }
+
+
+def input_range(profile: str) -> list[float]:
+    """Return the smallest and largest value that the normalised input can have."""
+    mean, std = NORMALISATION[profile]
+    ends = [[(grey - m) / s for m, s in zip(mean, std, strict=True)] for grey in (0, 1)]
+    return [round(min(ends[0]), 6), round(max(ends[1]), 6)]
 
 
 def pretrained_state(weights: str, architecture: str) -> Mapping[str, Any]:

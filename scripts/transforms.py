@@ -17,8 +17,11 @@ from torch.nn.functional import interpolate, pad
 
 from .errors import InputError
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+NORMALISATION = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "paper": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+"""Mean and standard deviation of the three channels by profile: ImageNet's, or none so that [0, 1] stays."""
 
 
 def resize_slices(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -164,14 +167,14 @@ def to_network_input(image: torch.Tensor, profile: str) -> torch.Tensor:
 
     Returns:
         ``(N, 3, H, W)``, channels last in memory.
+
+    Raises:
+        InputError: there is no such profile.
     """
-    repeated = image.expand(-1, 3, -1, -1)
-    if profile == "imagenet":
-        mean, std = (
-            torch.tensor(values, dtype=image.dtype, device=image.device).view(3, 1, 1)
-            for values in (IMAGENET_MEAN, IMAGENET_STD)
-        )
-        repeated = (repeated - mean) / std
-    elif profile != "paper":
-        raise InputError(f"profile must be imagenet or paper, got {profile!r}")
+    if profile not in NORMALISATION:
+        raise InputError(f"profile must be {' or '.join(NORMALISATION)}, got {profile!r}")
+    mean, std = (
+        torch.tensor(values, dtype=image.dtype, device=image.device).view(3, 1, 1) for values in NORMALISATION[profile]
+    )
+    repeated = (image.expand(-1, 3, -1, -1) - mean) / std
     return repeated.contiguous(memory_format=torch.channels_last)

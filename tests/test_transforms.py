@@ -9,17 +9,10 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd, Orientationd
+from torchvision.models import ResNet50_Weights
 
 from scripts.errors import InputError
-from scripts.transforms import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    SquareFieldOfViewd,
-    from_uint8,
-    scale_slices,
-    to_network_input,
-    to_uint8,
-)
+from scripts.transforms import SquareFieldOfViewd, from_uint8, scale_slices, to_network_input, to_uint8
 
 
 def image(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], seed: int = 0) -> MetaTensor:
@@ -110,10 +103,10 @@ def test_eight_bits_keep_the_scaled_slices_exactly():
 def test_profiles_normalise_for_imagenet_or_leave_zero_to_one():
     grey = torch.full((2, 1, 4, 4), 0.6)
     imagenet = to_network_input(grey, "imagenet")
+    theirs = ResNet50_Weights.IMAGENET1K_V2.transforms()
     for channel in range(3):
-        assert torch.allclose(
-            imagenet[:, channel], torch.tensor((0.6 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel])
-        )
+        expected = torch.tensor((0.6 - theirs.mean[channel]) / theirs.std[channel])
+        assert torch.allclose(imagenet[:, channel], expected)
     assert torch.equal(to_network_input(grey, "paper"), grey.expand(-1, 3, -1, -1))
     assert imagenet.is_contiguous(memory_format=torch.channels_last)
     with pytest.raises(InputError, match="got 'raw'"):

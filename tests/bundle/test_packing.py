@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import json
 import math
 import re
@@ -16,12 +17,14 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT, SMALL
+from monai.bundle import ConfigParser
+from tiny_models import write_t2
 
 from bundle import checks, environments
 from bundle.__main__ import COMMANDS
 from bundle.assemble import NAME, assemble, compress
 from bundle.deploy_folder import deploy
-from bundle.export import TOLERANCE, compare, export
+from bundle.export import TOLERANCE, compare, export, write_torchscript
 from bundle.label import label
 from bundle.verify import verify
 from scripts import checkpoints
@@ -84,6 +87,44 @@ def test_the_operating_point_becomes_the_threshold_of_all_clients(packed):
     assert {name: inference["calibration"][name] for name in calibration} == calibration
 
 
+@pytest.mark.parametrize("profile", ["imagenet", "paper"])
+def test_whoever_follows_the_metadata_alone_gets_the_probabilities_of_predict(profile, tmp_path, small_weights):
+    content = torch.load(small_weights, weights_only=True) | {"profile": profile}
+    weights = tmp_path / "weights.pt"
+    torch.save(content, weights)
+    points = tmp_path / "operating_points.json"
+    write_json(points, operating_points(weights_sha256=checkpoints.sha256(weights)))
+    assemble(out=str(tmp_path), weights=str(weights), local=True, operating_points=str(points))
+    configs, model = tmp_path / NAME / "configs", tmp_path / "model.ts"
+    parser = ConfigParser(read_json(configs / "inference.json"))
+    network = parser.get_parsed_content("network_def").eval()
+    network.load_state_dict(content["model"])
+    write_torchscript(network, model, read_json(configs / "metadata.json"), configs / "inference.json")
+    files = write_t2(tmp_path / "study")
+    main(["predict", str(tmp_path / "study"), "--out", str(tmp_path / "out"), "--weights", str(weights),
+          "--operating_points", str(points), "--allow_phantom_weights", "true"])  # fmt: skip
+
+    # from here on, only the metadata in the exported model speak
+    extra = {"metadata.json": ""}
+    network = torch.jit.load(str(model), _extra_files=extra).eval()
+    said = json.loads(extra["metadata.json"])
+    takes, gives = said["network_interface"]["input"], said["network_interface"]["output"]
+    grey = parser.get_parsed_content("preprocessing")({"image": [str(path) for path in files]})["image"].as_tensor()[0]
+    mean, std = (torch.tensor(takes[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    image = (grey.permute(2, 0, 1)[:, None].expand(-1, 3, -1, -1) - mean) / std
+    low, high = said["network_data_format"]["inputs"]["image"]["value_range"]
+    assert low - 1e-5 <= image.min() < image.max() <= high + 1e-5
+    with torch.no_grad():
+        logits = network(image)
+    assert gives["logits"] == ["compressed"]
+    assert gives["activation"] == "sigmoid"
+    probabilities = torch.sigmoid(gives["intercept"] + gives["slope"] * logits.double())[:, 0]
+    with next((tmp_path / "out").glob("*/slices.csv")).open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert probabilities.tolist() == pytest.approx([float(row["probability"]) for row in rows], abs=1e-5)
+    assert len({row["probability"] for row in rows}) > 1
+
+
 def test_the_zip_holds_the_folder_and_the_same_content_gives_the_same_bytes(packed, tmp_path):
     with zipfile.ZipFile(packed.with_suffix(".zip")) as archive:
         names = set(archive.namelist())
@@ -141,6 +182,7 @@ def test_an_operating_point_that_is_not_there_is_refused(tmp_path, content, poin
         ("authors", None, "'authors' is a required property"),
         ("threshold", {"probability": 0.9}, "inference.json has the threshold"),
         ("threshold", {"slope": 3.0}, "inference.json has the slope 2.0, metadata.json 3.0"),
+        ("network_interface", {}, "metadata.json's network_interface is {}, inference.json gives"),
     ],
 )
 def test_each_mistake_in_the_metadata_is_found(copied, key, value, message):
