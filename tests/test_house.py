@@ -39,6 +39,8 @@ def test_the_version_is_the_same_everywhere_and_in_the_changelog():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert metadata["version"] == project["version"]
     assert metadata["version"] == next(iter(metadata["changelog"]))
+    headings = re.findall(r"^## (\S+)$", (ROOT / "docs" / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert metadata["version"] == headings[0]
 
 
 def test_the_metadata_pins_every_dependency():

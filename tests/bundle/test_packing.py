@@ -32,6 +32,8 @@ from scripts.__main__ import main
 from scripts.errors import InputError
 from scripts.files import read_json, write_json
 
+VERSION = read_json(ROOT / "configs" / "metadata.json")["version"]
+
 
 def operating_points(**facts) -> dict:
     return {
@@ -176,7 +178,7 @@ def test_an_operating_point_that_is_not_there_is_refused(tmp_path, content, poin
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("version", "9.9.9", "pyproject.toml has version 0.2.0, metadata.json 9.9.9"),
+        ("version", "9.9.9", f"pyproject.toml has version {VERSION}, metadata.json 9.9.9"),
         ("version", "9.9.9", "version 9.9.9 is not in metadata.json's changelog"),
         ("task", 3, "metadata.json, $.task: 3 is not of type 'string'"),
         ("authors", None, "'authors' is a required property"),
