@@ -29,6 +29,7 @@ TRAVELS = (
     "configs/*.json",
     "configs/heads/*.json",
     "configs/logging.conf",
+    "docs/CHANGELOG.md",
     "docs/README.md",
     "docs/data_license.txt",
     "docs/figures/*.png",
