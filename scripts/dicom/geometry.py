@@ -16,7 +16,7 @@ SLACK = 0.01
 PLANES = ("sagittal", "coronal", "axial")
 
 
-def alike(first: Sequence[float], second: Sequence[float]) -> bool:
+def same_orientation(first: Sequence[float], second: Sequence[float]) -> bool:
     """Return whether two orientations differ by less than half a degree in rows and in columns."""
     if not first or not second:
         return tuple(first) == tuple(second)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .copies import without_copies
 from .frames import Facts, Frame
-from .geometry import SAME_POSITION_MM, alike, axes, n_shared, orthonormal, plane_of, positions, sideways
+from .geometry import SAME_POSITION_MM, axes, n_shared, orthonormal, plane_of, positions, same_orientation, sideways
 from .weightings import fat_suppression, only_compressed, weighting
 
 SIDEWAYS_MM = 1.0
@@ -100,7 +100,7 @@ def assemble(frames: Iterable[Frame]) -> list[Stack]:
     owners = Counter(series_uid for _, _, series_uid in by_series)
     stacks = []
     for key in sorted(by_series):
-        groups = [part for group in by_geometry(sorted(by_series[key], key=sort_key)) for part in apart(group)]
+        groups = [part for group in by_geometry(sorted(by_series[key], key=sort_key)) for part in split_by_time(group)]
         planes = tuple(sorted({plane_of(group[0])[0] for group in groups} - {""}))
         defects = ["several patients or studies share this SeriesInstanceUID"] if owners[key[2]] > 1 else []
         images = Counter(image for group in groups for image in {(frame.sop_uid, frame.frame) for frame in group})
@@ -117,7 +117,7 @@ def sort_key(frame: Frame) -> tuple[object, ...]:
 
 
 def by_geometry(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Part frames that differ in grid, direction or kind of image."""
+    """Group frames by grid, direction and kind of image."""
     by_kind: dict[tuple[object, ...], list[Frame]] = defaultdict(list)
     kinds: dict[int, tuple[object, ...]] = {}
     for frame in frames:
@@ -128,7 +128,7 @@ def by_geometry(frames: Sequence[Frame]) -> list[list[Frame]]:
         clusters: list[tuple[tuple[float, ...], list[Frame]]] = []
         for frame in sorted(by_kind[kind], key=lambda one: (one.orientation, sort_key(one))):
             for orientation, members in clusters:
-                if alike(orientation, frame.orientation):
+                if same_orientation(orientation, frame.orientation):
                     members.append(frame)
                     break
             else:
@@ -138,7 +138,7 @@ def by_geometry(frames: Sequence[Frame]) -> list[list[Frame]]:
 
 
 def kind_of(facts: Facts) -> tuple[object, ...]:
-    """Return what parts stacks."""
+    """Return the facts in which all frames of one stack agree."""
     return (
         facts.sop_class_uid,
         facts.modality,
@@ -150,12 +150,12 @@ def kind_of(facts: Facts) -> tuple[object, ...]:
 
 
 def rounded(value: float | None, n_digits: int = 3) -> float | None:
-    """Round, so that noise in the last digit does not part a stack."""
+    """Round, so that noise in the last digit does not split a stack."""
     return None if value is None else round(value, n_digits)
 
 
-def apart(frames: list[Frame]) -> list[list[Frame]]:
-    """Part time points, acquisitions or stacks that lie at the same positions, if a tag tells them apart."""
+def split_by_time(frames: list[Frame]) -> list[list[Frame]]:
+    """Split time points, acquisitions or stacks that lie at the same positions, if a tag separates them."""
     if not frames[0].origin_mm or axes(frames[0]) is None or not n_shared(frames):
         return [frames]
     if len({(frame.sop_uid or frame.path, frame.frame) for frame in frames}) < len(frames):
@@ -170,7 +170,7 @@ def apart(frames: list[Frame]) -> list[list[Frame]]:
 
 
 def stack_of(frames: list[Frame], planes_in_series: tuple[str, ...], defects: list[str]) -> Stack:
-    """Order one group of frames and say what is wrong with it, after what is known of its series."""
+    """Order one group of frames and list its defects, after those of its series."""
     warnings: list[str] = []
     frames, copies = without_copies(frames, defects)
     directions = axes(frames[0])
