@@ -17,7 +17,7 @@ from scripts.console import say
 from scripts.errors import InputError
 from scripts.files import read_json, write_json, write_text
 from scripts.networks import input_range, network_interface
-from scripts.operating_points import Chosen, choose
+from scripts.report.operating_points import Chosen, choose
 from scripts.runner import ROOT
 
 from .checks import LARGEST_WEIGHTS_BYTES, check

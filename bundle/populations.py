@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from scripts.evaluation.auc import components
 from scripts.evaluation.estimates import Bools, Floats, Ints
+from scripts.evaluation.per_patient import patient_aucs
 
 
 @dataclass(frozen=True)
@@ -74,3 +76,16 @@ def null_cohort(rng: np.random.Generator, k: int, population: Population, unlike
     labels, logits, second = both
     order = np.argsort(names, kind="stable")
     return Cohort(labels[order], logits[order], second[order], names[order]), inside
+
+
+def sentence_about(population: Population, seed: int) -> str:
+    """Return one sentence on how hard the population is."""
+    cohort = draw(np.random.default_rng([seed, 0]), 40_000, population)
+    aucs = patient_aucs(cohort.labels, cohort.logits, cohort.patients)
+    pooled = components(cohort.labels, cohort.logits, cohort.patients).auc
+    return (
+        f"Pooled AUC {pooled:.3f}, per patient mean {np.nanmean(aucs):.3f} and median {np.nanmedian(aucs):.3f} "
+        f"(standard deviation {np.nanstd(aucs):.3f}), {100 * cohort.labels.mean():.0f} % of slices compressed, "
+        f"{population.slices[0]} to {population.slices[1]} slices per patient, {100 * population.free:.0f} % of "
+        "patients without compression."
+    )

@@ -115,6 +115,7 @@ def about_results(checkpoint: Mapping[str, Any], datalist: str, bundle_root: str
     return {
         **checkpoint,
         "model_version": metadata["version"],
+        "datalist": str(Path(datalist).resolve()),
         "datalist_sha256": facts(datalist)["datalist_sha256"],
         "seed": seed,
         "versions": {name: version(name) for name in ("monai", "numpy", "scikit-learn", "torch", "torchvision")},

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def count(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     }
 
 
-def write(path: Path, sections: Mapping[str, list[dict[str, Any]]], seed: int, **facts: Any) -> None:
+def write(path: Path, sections: Mapping[str, Sequence[Mapping[str, Any]]], seed: int, **facts: Any) -> None:
     """Write a datalist with its counts, seed and software versions.
 
     Args:

@@ -22,7 +22,7 @@ def check_whole(option: str, value: float, low: int) -> None:
     Raises:
         InputError: ``value`` is a fraction, or below ``low``.
     """
-    if not isinstance(value, int) or value < low:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise InputError(f"{option} must be a whole number from {low}, written in digits, got {value}")
 
 

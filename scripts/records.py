@@ -147,6 +147,69 @@ class SeriesFindings(TypedDict):
     max_probability: float | None
 
 
+class LabelRow(TypedDict):
+    """One row of labels.csv: what one rater said of one slice in one reading.
+
+    Attributes:
+        slice_index: for slices of volumes that have no sop_uid; empty otherwise.
+        reading: ``1``, or ``2`` for a second look at the same slice.
+        role: ``reference`` (makes the reference standard) or ``reader`` (is judged against it).
+        status: ``evaluable``, or why the slice is not.
+        label: 1 compressed, 0 not; empty where the slice is not evaluable.
+        grade: Kang-style, 0 to 3.
+        kind: of the compression, in words.
+    """
+
+    patient_id: str
+    series_uid: str
+    sop_uid: str
+    frame: str
+    slice_index: int | None
+    rater: str
+    reading: str
+    role: str
+    status: str
+    label: int | None
+    grade: int | None
+    kind: str
+
+
+class PatientRow(TypedDict):
+    """One row of patients.csv; age in years, weight in kg, height in m."""
+
+    patient_id: str
+    site: str
+    region: str
+    age: float | None
+    sex: str
+    weight: float | None
+    height: float | None
+    mjoa: float | None
+
+
+class RunFacts(TypedDict, total=False):
+    """What a run records about itself, and its datalist of the cohort; what is not known is absent.
+
+    Attributes:
+        phantom: whether the patients are synthetic.
+        datalist: path of the datalist whose slices were scored.
+        n_slices: slices that were scored.
+        n_unreadable: images that the evaluation could not read.
+    """
+
+    phantom: bool
+    trained_on_phantom: bool
+    model_version: str
+    weights_sha256: str
+    datalist: str
+    datalist_sha256: str
+    seed: int
+    pos_weight: float
+    versions: dict[str, str]
+    n_slices: int
+    n_unreadable: int
+
+
 class Failure(TypedDict):
     """One row of failures.csv: what has no result, and why.
 
@@ -181,6 +244,8 @@ DATALIST_FIELDS = tuple(DatalistEntry.__annotations__)
 PREDICTION_COLUMNS = tuple(Prediction.__annotations__)
 GEOMETRY_COLUMNS = tuple(SliceGeometry.__annotations__)
 SLICE_COLUMNS = tuple(SliceResult.__annotations__)
+LABEL_COLUMNS = tuple(LabelRow.__annotations__)
+PATIENT_COLUMNS = tuple(PatientRow.__annotations__)
 FAILURE_COLUMNS = tuple(Failure.__annotations__)
 SERIES_COLUMNS = (
     *("patient_id", "study_uid", "series_uid", "status", "n_slices", "n_evaluated", "n_compressed"),

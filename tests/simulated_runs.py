@@ -31,14 +31,14 @@ def patients(ids: list[str], rng: np.random.Generator) -> pd.DataFrame:
     frame["region"] = rng.choice(["Europe", "Asia", "North America"], n)
     frame["age"] = np.clip(rng.normal(56, 14, n), 20, 90).round().astype(int).astype(str)
     frame["sex"] = rng.choice(["F", "M"], n)
-    frame["weight"], frame["height"] = rng.normal(75, 12, n).round(), rng.normal(170, 9, n).round()
+    frame["weight"], frame["height"] = rng.normal(75, 12, n).round(), rng.normal(170, 9, n).round() / 100
     frame["mjoa"] = rng.integers(8, 19, n).astype(str)
     frame.loc[0, ["age", "mjoa"]] = ["", "unknown"]
     return frame
 
 
-def slices(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """A slices.csv with geometry, disc level and scanner."""
+def geometry(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """A geometry.csv with geometry, disc level and scanner."""
     index = frame["slice_index"].to_numpy()
     maker = {name: rng.choice(["Maker A", "Maker B", "Maker C"]) for name in frame["patient_id"].unique()}
     table = frame[["series_uid", "sop_uid", "frame"]].assign(position_mm=3.6 * index, thickness_mm=3.0)
@@ -54,6 +54,7 @@ def labels(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         for reading in (1, 2) if reader == "dr_a" else (1,):
             call = np.where(rng.random(len(frame)) < wrong, 1 - frame["label"], frame["label"])
             status = np.where(rng.random(len(frame)) < 0.02, "motion", "evaluable")
+            call = np.where(status == "evaluable", call.astype(str), "")
             rows.append(base.assign(rater=reader, reading=reading, role="reader", status=status, label=call))
     return pd.concat(rows)
 
@@ -66,7 +67,7 @@ def write(folder: Path, k: int, seed: int, prefix: str = "p", everything: bool =
         k: patients to test; half as many validate.
         seed: of everything.
         prefix: first letter of the patient_ids.
-        everything: whether to write validation predictions, slices.csv and labels.csv too.
+        everything: whether to write validation predictions, geometry.csv and labels.csv too.
         facts: for run.json.
     """
     folder.mkdir(parents=True)
@@ -78,7 +79,7 @@ def write(folder: Path, k: int, seed: int, prefix: str = "p", everything: bool =
     if everything:
         validating = populations.draw(np.random.default_rng([seed, 2]), max(k // 2, 20), population)
         predictions(validating, chr(ord(prefix) + 1)).to_csv(folder / "predictions_validation.csv", index=False)
-        slices(frame, rng).to_csv(folder / "slices.csv", index=False)
+        geometry(frame, rng).to_csv(folder / "geometry.csv", index=False)
         labels(frame, rng).to_csv(folder / "labels.csv", index=False)
     return folder
 

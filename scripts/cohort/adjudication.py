@@ -7,32 +7,43 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+import numpy as np
 
 from ..console import say
-from ..errors import InputError, check_whole
+from ..errors import InputError
 from ..files import check_output, write_csv
 from ..records import SliceKey
 from ..tables import Row, read_table
-from .agreement import WEIGHTS, Agreement, agreement
-from .labels import EVALUABLE, HIGHEST_GRADE, Label, agreed, by_slice, is_reason, natural, read_labels
+from .labels import EVALUABLE, Label, agreed, by_slice, is_reason, natural, read_labels
 
 SLICE = ("patient_id", "series_uid", "sop_uid", "frame")
-PAIR_COLUMNS = (
-    "what", "first", "second", "kappa", "low", "high", "observed_percent", "slices", "patients", "not_compared",
-    "weights",
-)  # fmt: skip
 FEW_PATIENTS = 30
 
 
-def agree(
-    labels: str, out: str = "adjudicate.csv", weights: str = "linear", bootstrap: int = 2000, seed: int = 0
-) -> int:
+class Pair(TypedDict):
+    """One row of OUT_kappa: how well two raters, or two readings of one, agree; undefined numbers are empty."""
+
+    what: str
+    first: str
+    second: str
+    kappa: str
+    low: str
+    high: str
+    observed_percent: str
+    slices: int
+    patients: int
+    not_compared: int
+    weights: str
+
+
+def agree(labels: str, out: str = "adjudicate.csv", weights: str = "linear") -> int:
     """Measure how well raters agree, and list the slices on which the reference must be settled.
 
-    Prints Cohen's kappa of every two raters, and of the two readings of one rater, with 95 % intervals from a bootstrap
-    over patients (slices of one patient are not independent); for Kang-style grades weighted kappa; and the matrix of
-    all pairs. Raters are compared by their first readings.
+    Prints Cohen's kappa of every two raters, and of the two readings of one rater, with 95 % intervals clustered by
+    patient (slices of one patient are not independent), as `python -m scripts report` has them; for Kang-style grades
+    weighted kappa; and the matrix of all pairs. Raters are compared by their first readings.
 
     Writes OUT: the slices whose reference raters disagree, with an empty column "ruling" for 0, 1 or why the slice is
     not evaluable. Settle them together, then run `python -m scripts consensus`. OUT_kappa: the numbers of all pairs.
@@ -41,28 +52,26 @@ def agree(
         labels: CSV with patient_id, series_uid, sop_uid, rater, reading, role, status, label, and perhaps grade.
         out: the list to settle; an existing one with rulings is not overwritten.
         weights: weighting of grades: linear, quadratic, or none.
-        bootstrap: samples of the bootstrap.
-        seed: seed of the bootstrap.
     """
+    from ..evaluation.agreement import WEIGHTS
+
     if weights not in WEIGHTS:
         raise InputError(f"--weights must be {', '.join(WEIGHTS)}, got {weights!r}")
-    check_whole("--bootstrap", bootstrap, 100)
-    check_whole("--seed", seed, 0)
     disputes = check_output(out, [labels])
     kappas = check_output(disputes.with_name(f"{disputes.stem}_kappa.csv"), [labels])
     rows = read_labels(labels)
     refuse_to_lose_rulings(disputes)
     table = []
     for first, second, one, other in pairs(rows):
-        table.append(compare("label", first, second, one, other, "none", bootstrap, seed))
+        table.append(compare("label", first, second, one, other, "none"))
         if any(label.grade is not None for label in rows):
-            table.append(compare("grade", first, second, one, other, weights, bootstrap, seed))
+            table.append(compare("grade", first, second, one, other, weights))
     for line in lines(table):
         say(line)
     disputed = open_slices(rows)
     raters = sorted({one.rater for one in rows if one.role == "reference"})
     write_csv(disputes, [*SLICE, *raters, "ruling", "ruled_by", "comment"], (dispute(group) for group in disputed))
-    write_csv(kappas, PAIR_COLUMNS, table)
+    write_csv(kappas, tuple(Pair.__annotations__), table)
     n = len(by_slice(rows, "reference"))
     say(f"{len(disputed)} of {n} slices to settle, see {out}; all pairs in {kappas}")
     return 0
@@ -94,7 +103,7 @@ def consensus(labels: str, rulings: str = "adjudicate.csv", out: str = "consensu
             f"{len(unsettled)} of {len(disputed)} disagreements are open, first patient {first.patient_id}, sop_uid "
             f"{first.key[1]}; fill in column ruling of {rulings} (0, 1, or why the slice is not evaluable)"
         )
-    final = [settled(group, ruled.get(key)) for key, group in sorted(slices.items())]
+    final = [consensus_row(group, ruled.get(key)) for key, group in sorted(slices.items())]
     columns = [*SLICE, "rater", "reading", "role", "status", "label", "grade", "source"]
     write_csv(target, columns, final)
     for source, n in Counter(row["source"] for row in final).most_common():
@@ -117,60 +126,49 @@ def pairs(rows: Sequence[Label]) -> Iterable[tuple[str, str, list[Label], list[L
             yield f"{rater} ({before})", f"{rater} ({after})", readings[rater][before], readings[rater][after]
 
 
-def compare(
-    what: str,
-    first: str,
-    second: str,
-    one: Iterable[Label],
-    other: Iterable[Label],
-    weights: str,
-    bootstrap: int,
-    seed: int,
-) -> dict[str, Any]:
+def compare(what: str, first: str, second: str, one: Iterable[Label], other: Iterable[Label], weights: str) -> Pair:
     """Compare two readings of the same slices; those that either could not evaluate or did not see are counted."""
+    from ..evaluation.agreement import kappa
+
     left, right = ({label.key: label for label in labels} for labels in (one, other))
     shared = sorted(set(left) & set(right))
     rated = [key for key in shared if None not in (getattr(left[key], what), getattr(right[key], what))]
-    row: dict[str, Any] = {"what": what, "first": first, "second": second, "weights": weights}
-    row |= {"slices": len(rated), "not_compared": len(set(left) | set(right)) - len(rated), "patients": 0}
-    if not rated:
-        return row
-    result = agreement(
-        [getattr(left[key], what) for key in rated],
-        [getattr(right[key], what) for key in rated],
-        [left[key].patient_id for key in rated],
-        2 if what == "label" else HIGHEST_GRADE + 1,
-        weights,
-        bootstrap,
-        seed,
-    )
-    return row | numbers(result)
+    a, b = (np.array([getattr(own[key], what) for key in rated]) for own in (left, right))
+    result = kappa(a, b, [left[key].patient_id for key in rated], weights)
+    values = {"kappa": result.value, "low": result.low, "high": result.high}
+    written = {name: f"{value:.4f}" if math.isfinite(value) else "" for name, value in values.items()}
+    return {
+        "what": what,
+        "first": first,
+        "second": second,
+        "kappa": written["kappa"],
+        "low": written["low"],
+        "high": written["high"],
+        "observed_percent": f"{100 * np.mean(a == b):.1f}" if rated else "",
+        "slices": len(rated),
+        "patients": result.n_patients,
+        "not_compared": len(set(left) | set(right)) - len(rated),
+        "weights": weights,
+    }
 
 
-def numbers(result: Agreement) -> dict[str, Any]:
-    """Write an agreement's numbers; undefined ones are empty."""
-    values = {"kappa": result.kappa, "low": result.low, "high": result.high}
-    written = {name: "" if math.isnan(value) else f"{value:.4f}" for name, value in values.items()}
-    return {**written, "observed_percent": f"{100 * result.observed:.1f}", "patients": result.n_patients}
-
-
-def lines(table: Sequence[dict[str, Any]]) -> Iterable[str]:
+def lines(table: Sequence[Pair]) -> Iterable[str]:
     """Lay the pairs out for reading, then the matrix of label kappas."""
     for row in table:
-        kappa = row.get("kappa") or "undefined"
-        if row.get("low"):
-            kappa = f"{float(row['kappa']):.2f} (95 % {float(row['low']):.2f} to {float(row['high']):.2f})"
+        value = row["kappa"] or "undefined"
+        if row["low"]:
+            value = f"{float(row['kappa']):.2f} (95 % {float(row['low']):.2f} to {float(row['high']):.2f})"
         kind = "kappa" if row["weights"] == "none" else f"{row['weights']} weighted kappa"
-        share = f", {row['observed_percent']} % alike" if row["slices"] else ""
+        share = f", {row['observed_percent']} % equal" if row["slices"] else ""
         counts = f"{row['slices']} slices of {row['patients']} patients"
         few = "; few patients, a rough interval" if 0 < row["patients"] < FEW_PATIENTS else ""
-        yield f"{row['what']}: {row['first']} and {row['second']}: {kind} {kappa}{share}, {counts}{few}"
+        yield f"{row['what']}: {row['first']} and {row['second']}: {kind} {value}{share}, {counts}{few}"
     yield from matrix([row for row in table if row["what"] == "label" and not row["first"].endswith(")")])
 
 
-def matrix(table: Sequence[dict[str, Any]]) -> Iterable[str]:
+def matrix(table: Sequence[Pair]) -> Iterable[str]:
     """Lay out the kappas of more than two raters as a matrix."""
-    known = {frozenset((row["first"], row["second"])): row.get("kappa") for row in table}
+    known = {frozenset((row["first"], row["second"])): row["kappa"] for row in table}
     raters = sorted(set().union(*known))
     if len(raters) < 3:
         return
@@ -178,7 +176,7 @@ def matrix(table: Sequence[dict[str, Any]]) -> Iterable[str]:
     yield " ".join(["label kappa".ljust(width + 6), *(name.rjust(width) for name in raters)])
     for one in raters:
         kappas = [known.get(frozenset((one, other))) for other in raters]
-        cells = [f"{float(kappa):.2f}" if kappa else "-" for kappa in kappas]
+        cells = [f"{float(value):.2f}" if value else "-" for value in kappas]
         yield " ".join([one.ljust(width + 6), *(cell.rjust(width) for cell in cells)])
 
 
@@ -242,7 +240,7 @@ def read_rulings(path: str, disputed: set[SliceKey]) -> dict[SliceKey, Row]:
     return ruled
 
 
-def settled(group: Sequence[Label], ruling: Row | None) -> dict[str, Any]:
+def consensus_row(group: Sequence[Label], ruling: Row | None) -> dict[str, Any]:
     """Make the final row of one slice."""
     row = {name: value for name, value in dispute(group).items() if name in SLICE}
     row |= {"rater": "consensus", "reading": "1", "role": "reference"}

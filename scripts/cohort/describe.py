@@ -6,19 +6,20 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import datalists, records
 from ..console import progress, say
-from ..dicom.elements import UnreadableError
-from ..dicom.frames import Facts, read_frames
 from ..errors import InputError
-from ..evaluation.groups import Comparison, compare_means, compare_shares
 from ..files import check_output, read_json, write_csv, write_text
 from .labels import Patient, read_patients
 from .leaks import first_file
+
+if TYPE_CHECKING:
+    from ..dicom.frames import Facts
+    from ..evaluation.groups import GroupTest
 
 COLUMNS = (
     "variable", "level", "first", "second", "n_first", "n_second", "missing_first", "missing_second", "test",
@@ -70,37 +71,51 @@ def describe(
         cohort(datalist, patients, first, "--first"),
         cohort(other or datalist, other_patients or patients, second, "--second"),
     ]
-    both = sorted(set(cohorts[0]) & set(cohorts[1]))
+    members = [one for one, _ in cohorts]
+    both = sorted(set(members[0]) & set(members[1]))
     if both:
         raise InputError(f"{len(both)} patients are in both cohorts, first {both[0]}; the two must not overlap")
-    table = rows(list(cohorts[0].values()), list(cohorts[1].values()), equal_variances)
+    for own, series in cohorts:
+        read_scans(own, series)
+    table = rows(list(members[0].values()), list(members[1].values()), equal_variances)
     write_csv(path, COLUMNS, table)
-    text = markdown(table, [f"{first} ({len(cohorts[0])} patients)", f"{second} ({len(cohorts[1])} patients)"])
+    text = markdown(table, [f"{first} ({len(members[0])} patients)", f"{second} ({len(members[1])} patients)"])
     write_text(beside, text)
     say(text)
     say(f"wrote {path} and {beside}")
     return 0
 
 
-def cohort(datalist: str, patients: str, sections: str, option: str) -> dict[str, Member]:
-    """Gather the patients of some sections, with the header of one slice of each of their series."""
+Series = dict[tuple[str, str], str]
+"""One image of each patient_id and series_uid."""
+
+
+def cohort(datalist: str, patients: str, sections: str, option: str) -> tuple[dict[str, Member], Series]:
+    """Gather the patients of some sections, and one image of each of their series."""
     people = read_patients(patients)
     names = filled([name.strip() for name in sections.split(",") if name.strip()], datalist, option)
     entries = [one for name in names for one in datalists.load(datalist, name)]
     members: dict[str, Member] = {}
-    series: dict[tuple[str, str], str] = {}
+    series: Series = {}
     for one in entries:
         name = str(one["patient_id"])
         if name not in people:
             raise InputError(f"patient {name} of {datalist} is not in {patients}; add a row for them there")
         members.setdefault(name, Member(people[name], [], [])).labels.append(int(one["label"]))
         series.setdefault((name, str(one.get("series_uid") or one["image"])), str(one["image"]))
+    return members, series
+
+
+def read_scans(members: Mapping[str, Member], series: Series) -> None:
+    """Add what the scanner says to the members of a cohort, from the header of one image of each series."""
+    from ..dicom.elements import UnreadableError
+    from ..dicom.frames import read_frames
+
     for (name, _), image in progress(series.items(), "reading headers", "series", total=len(series)):
         try:
             members[name].scans.append(read_frames(first_file(image))[0].facts)
         except UnreadableError:
             continue  # no DICOM: the scanner is unknown and counts as missing
-    return members
 
 
 def filled(names: Sequence[str], datalist: str, option: str) -> list[str]:
@@ -160,6 +175,8 @@ NAMES: Mapping[str, Callable[[Member], str]] = {
 
 def rows(first: Sequence[Member], second: Sequence[Member], equal_variances: bool) -> list[dict[str, Any]]:
     """Make the table's rows."""
+    from ..evaluation.groups import compare_means, compare_shares
+
     table = [counted(first, second)]
     share = [f"{np.mean([label for member in group for label in member.labels]):.1%}" for group in (first, second)]
     table.append({"variable": "compressed slices", "first": share[0], "second": share[1]})
@@ -167,11 +184,13 @@ def rows(first: Sequence[Member], second: Sequence[Member], equal_variances: boo
         found = [[number for number in map(value, group) if number is not None] for group in (first, second)]
         shown = [f"{np.mean(one):.2f} ± {np.std(one, ddof=1):.2f}" if len(one) > 1 else "" for one in found]
         result = compare_means(found[0], found[1], equal_variances)
-        table.append({"variable": variable, "first": shown[0], "second": shown[1]} | told(result, found, first, second))
+        table.append(
+            {"variable": variable, "first": shown[0], "second": shown[1]} | test_cells(result, found, first, second)
+        )
     for variable, name in NAMES.items():
         named = [[text for text in map(name, group) if text] for group in (first, second)]
         result = compare_shares(named[0], named[1])
-        table.append({"variable": variable} | told(result, named, first, second))
+        table.append({"variable": variable} | test_cells(result, named, first, second))
         for level in sorted({*named[0], *named[1]}):
             counts = [Counter(one)[level] for one in named]
             shown = [f"{n} ({n / len(one):.1%})" if one else "" for n, one in zip(counts, named, strict=True)]
@@ -185,8 +204,8 @@ def counted(first: Sequence[Member], second: Sequence[Member]) -> dict[str, Any]
     return {"variable": "slices", "first": n[0], "second": n[1], "n_first": len(first), "n_second": len(second)}
 
 
-def told(
-    result: Comparison, found: Sequence[Sequence[Any]], first: Sequence[Member], second: Sequence[Member]
+def test_cells(
+    result: GroupTest, found: Sequence[Sequence[Any]], first: Sequence[Member], second: Sequence[Member]
 ) -> dict[str, Any]:
     """Write a test's result with what it rests on."""
     return {

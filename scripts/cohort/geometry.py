@@ -1,25 +1,25 @@
-"""slices.csv, what is known of each slice beside its label: where it lies, how thick it is, who made the scanner."""
+"""geometry.csv, what is known of each slice beside its label: where it lies, how thick it is, who made the scanner."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..dicom.stacks import Stack
 from ..errors import InputError
 from ..files import write_csv
-from ..records import SliceKey, slice_key
+from ..records import GEOMETRY_COLUMNS, SliceGeometry, SliceKey, slice_key
 from ..tables import Row, read_table
 
-COLUMNS = (
-    "patient_id", "series_uid", "sop_uid", "frame", "stack", "slice_index", "position_mm", "thickness_mm",
-    "manufacturer", "model", "field_t",
-)  # fmt: skip
+if TYPE_CHECKING:
+    from ..dicom.stacks import Stack
+
+FILE = "geometry.csv"
+OLD_FILE = "slices.csv"  # its name up to version 0.2.0
 
 
-def rows_of(stacks: Iterable[Stack], wanted: Collection[SliceKey]) -> list[dict[str, Any]]:
+def rows_of(stacks: Iterable[Stack], wanted: Collection[SliceKey]) -> list[SliceGeometry]:
     """Return the rows of the slices in ``wanted``; positions are along the stack's normal, in mm.
 
     The stacks of a series are numbered from 1, as in the index.
@@ -49,18 +49,24 @@ def rows_of(stacks: Iterable[Stack], wanted: Collection[SliceKey]) -> list[dict[
     ]
 
 
-def read(path: Path) -> dict[SliceKey, Row]:
-    """Read a slices.csv, by slice; nothing where there is none yet.
+def present(folder: Path) -> Path | None:
+    """Return the geometry.csv of a folder, or the slices.csv that stands for it in a cohort of version 0.2.0."""
+    return next((path for path in (folder / FILE, folder / OLD_FILE) if path.is_file()), None)
+
+
+def read(folder: Path) -> dict[SliceKey, Row]:
+    """Read the geometry of a folder, by slice; nothing where there is none yet.
 
     Raises:
         InputError: the table cannot be read, a UID in it is none (a spreadsheet makes numbers of them), or a slice is
             there twice.
     """
+    path = present(folder)
     found: dict[SliceKey, Row] = {}
-    if not path.is_file():
+    if path is None:
         return found
     try:
-        for row in read_table(path, ("series_uid", "sop_uid"), COLUMNS):
+        for row in read_table(path, ("series_uid", "sop_uid"), GEOMETRY_COLUMNS):
             first = found.setdefault(row.key(), row)
             if first is not row:
                 raise InputError(f"{row.where}: this slice is there already ({first.where}); delete one of the rows")
@@ -71,14 +77,14 @@ def read(path: Path) -> dict[SliceKey, Row]:
     return found
 
 
-def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write slices.csv; columns that somebody added, such as ``level``, stay, and so do rows of other slices.
+def write(folder: Path, rows: Iterable[SliceGeometry]) -> None:
+    """Write geometry.csv; columns that somebody added, such as ``level``, stay, and so do rows of other slices.
 
     Raises:
         InputError: the table that is there cannot be read, see `read`.
     """
-    found: dict[SliceKey, dict[str, Any]] = {one: dict(row.cells) for one, row in read(path).items()}
-    columns = list(dict.fromkeys([*COLUMNS, *(name for cells in found.values() for name in cells)]))
+    found: dict[SliceKey, Mapping[str, Any]] = {one: row.cells for one, row in read(folder).items()}
+    columns = list(dict.fromkeys([*GEOMETRY_COLUMNS, *(name for cells in found.values() for name in cells)]))
     for row in rows:
         found[slice_key(row)] = {**found.get(slice_key(row), {}), **row}
-    write_csv(path, columns, [found[one] for one in sorted(found)])
+    write_csv(folder / FILE, columns, [found[one] for one in sorted(found)])

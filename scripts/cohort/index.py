@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import resource
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
-
-import itk
-from pydicom import dcmread
+from typing import TYPE_CHECKING, Any
 
 from ..console import progress, say
-from ..dicom.elements import KEYWORDS
-from ..dicom.judgements import Judgement, body_part_warning, judge
-from ..dicom.pixels import NATIVE
-from ..dicom.sources import CHUNK, Read, look_below, scan
-from ..dicom.stacks import Stack
 from ..errors import InputError
-from ..files import write_csv
+from ..files import check_output, write_csv
+
+if TYPE_CHECKING:
+    from ..dicom.judgements import Judgement
+    from ..dicom.sources import Read
+    from ..dicom.stacks import Stack
 
 COLUMNS = (
     "path", "patient_id", "study_uid", "series_uid", "stack", "n_slices", "decision", "reason", "warnings",
@@ -51,11 +48,16 @@ def index(folder: str, out: str = "index.csv", workers: int = 2, decode: bool = 
         decode: also decode compressed slices of accepted stacks, so that damaged ones are refused.
         benchmark: also time a plain one-process pydicom loop over the same files, and print how much faster this is.
     """
+    from ..dicom.judgements import judge
+    from ..dicom.sources import look_below, scan
+
     root = Path(folder).resolve()
     if not root.is_dir():
         raise InputError(f"{folder} is no folder; expected one with DICOM files below it")
     table = Path(out)
     tables = [table, table.with_name(f"{table.stem}_slices.csv"), table.with_name(f"{table.stem}_unreadable.csv")]
+    for path in tables:
+        check_output(path)
     own = {str(path.resolve()) for path in tables}
     below, strange = look_below(root)
     files = [path for path in below if path not in own]
@@ -87,11 +89,16 @@ def index(folder: str, out: str = "index.csv", workers: int = 2, decode: bool = 
 
 def watch_headers(chunks: Iterable[Read], n: int) -> Iterable[Read]:
     """Show the progress of reading headers."""
+    from ..dicom.sources import CHUNK
+
     return progress(chunks, "reading headers", f"x{CHUNK} files", total=n)
 
 
 def decoded(stacks: Sequence[Stack], judgements: Sequence[Judgement]) -> list[Judgement]:
     """Refuse accepted stacks with compressed slices that cannot be decoded; native pixels need no such look."""
+    from ..dicom.judgements import Judgement
+    from ..dicom.pixels import NATIVE
+
     compressed = {
         number: sorted({one.path for one in stack.slices if one.transfer_syntax_uid not in NATIVE})
         for number, (stack, judgement) in enumerate(zip(stacks, judgements, strict=True))
@@ -111,6 +118,8 @@ def decoded(stacks: Sequence[Stack], judgements: Sequence[Judgement]) -> list[Ju
 
 def decodable(path: str) -> bool:
     """Return whether ITK, which reads the images for the network too, can decode a file."""
+    import itk
+
     reader = itk.ImageFileReader[itk.Image[itk.F, 3]].New(FileName=path, ImageIO=itk.GDCMImageIO.New())
     try:
         reader.Update()
@@ -121,6 +130,8 @@ def decodable(path: str) -> bool:
 
 def rows(stacks: Sequence[Stack], judgements: Sequence[Judgement], root: Path) -> Iterable[dict[str, Any]]:
     """Return the rows of the index, by folder; stacks of one series are numbered from 1."""
+    from ..dicom.judgements import body_part_warning
+
     seen: Counter[str] = Counter()
     found = []
     for stack, (decision, reason) in zip(stacks, judgements, strict=True):
@@ -181,6 +192,10 @@ def writable(text: str) -> str:
 
 def compare(files: Sequence[str], seconds: float) -> None:
     """Time the plain way, one process with ``dcmread`` and the same columns, and print the ratio."""
+    from pydicom import dcmread
+
+    from ..dicom.elements import KEYWORDS
+
     started = time.perf_counter()
     for path in progress(files, "plain pydicom loop", "file"):
         try:
@@ -190,6 +205,17 @@ def compare(files: Sequence[str], seconds: float) -> None:
         except Exception:  # only the time counts here
             continue
     plain = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     say(f"plain pydicom loop {plain:.1f} s, index {seconds:.1f} s: {plain / seconds:.1f} times as fast")
-    say(f"peak memory of the index and the loop together: {peak:.0f} MiB")
+    peak = peak_memory_mib()
+    known = "not known on this system" if peak is None else f"{peak:.0f} MiB"
+    say(f"peak memory of the index and the loop together: {known}")
+
+
+def peak_memory_mib() -> float | None:
+    """Return the largest memory that this process has used; None where the system has no module ``resource``."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return None
+    unit = 1024**2 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -1,23 +1,31 @@
-"""Raters' labels and the patients they are about, as people hand them in."""
+"""labels.csv and patients.csv as people hand them in: the one reader of both, for every command.
+
+Commands that make a cohort refuse a cell that cannot be used. A report keeps what it can: it passes a list, to which
+such cells are added, and takes them as unknown (see ``cells``).
+"""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
-from ..records import SliceKey
+from ..records import LABEL_COLUMNS, PATIENT_COLUMNS, SliceKey
 from ..tables import Row, read_table, spreadsheet_hint
+from .cells import UNKNOWN, Problem, Problems, complain, line, number
 
 REQUIRED = ("patient_id", "series_uid", "sop_uid", "rater", "reading", "role", "status", "label")
-OPTIONAL = ("frame", "grade", "kind")
-PATIENT_COLUMNS = ("region", "age", "sex", "weight", "height", "mjoa")
+# what a report and recalibrate take where a table has no such column, or an empty cell in it
+DEFAULTS = {"patient_id": "", "rater": "", "reading": "1"}
 ROLES = ("reference", "reader")
 EVALUABLE = "evaluable"
 HIGHEST_GRADE = 3
+MOST_SLICES = 100_000
+BOUNDS = {"age": (0.0, 120.0), "weight": (1.0, 500.0), "height": (0.3, 2.6), "mjoa": (0.0, 18.0)}
+CALLS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}  # the latter two are what pandas writes where a column has empty cells
 ANSWERS = {
     "evaluable", "compressed", "not compressed", "uncompressed", "non compressed", "compression", "no compression",
     "positive", "negative", "true", "false", "yes", "no", "y", "n", "t", "f", "nan", "inf", "infinity",
@@ -32,6 +40,7 @@ class Label:
     Attributes:
         where: file and line.
         key: ``(series_uid, sop_uid, frame)``.
+        slice_index: of a slice without sop_uid; None elsewhere.
         role: ``reference`` (makes the reference standard) or ``reader`` (is judged against it).
         status: ``evaluable``, or why the slice is not.
         label: 1 compressed, 0 not; None if not evaluable.
@@ -41,6 +50,7 @@ class Label:
     where: str
     patient_id: str
     key: SliceKey
+    slice_index: int | None
     rater: str
     reading: str
     role: str
@@ -52,7 +62,11 @@ class Label:
 
 @dataclass(frozen=True)
 class Patient:
-    """One row of patients.csv; ages in years, weights in kg, heights in m; None or empty where missing."""
+    """One row of patients.csv; ages in years, weights in kg, heights in m; None or empty where missing.
+
+    Attributes:
+        cells: all columns of the row as text, without the numbers that cannot be used.
+    """
 
     where: str
     patient_id: str
@@ -63,72 +77,108 @@ class Patient:
     weight: float | None
     height: float | None
     mjoa: float | None
+    cells: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def read_labels(path: str | Path) -> list[Label]:
+def read_labels(path: str | Path, problems: Problems | None = None) -> list[Label]:
     """Read a table of labels: one row per rater, reading and slice.
 
+    Args:
+        path: the table.
+        problems: where to add cells that cannot be used, instead of refusing them; the columns of ``DEFAULTS`` are then
+            optional, slices of volumes have no sop_uid, and a row that says the same twice counts once.
+
     Raises:
-        InputError: an unreadable table; a label other than 0 and 1; a role or status that makes no sense; a slice that
-            one rater labelled twice in one reading; a rater in two roles; a series of two patients.
+        InputError: an unreadable table; a label other than 0 and 1; a role that makes no sense; a slice that one rater
+            labelled twice in one reading. Without ``problems`` also: a status that makes no sense; a rater in two
+            roles; a series of two patients.
     """
-    labels = [label_of(row) for row in read_table(path, REQUIRED, OPTIONAL)]
-    seen: dict[tuple[SliceKey, str, str], Label] = {}
+    required = REQUIRED if problems is None else tuple(name for name in REQUIRED if name not in DEFAULTS)
+    labels = []
+    seen: dict[tuple[object, ...], Label] = {}
     roles: dict[str, Label] = {}
-    patients: dict[str, Label] = {}
-    for one in labels:
-        first = seen.setdefault((one.key, one.rater, one.reading), one)
+    owners: dict[str, Label] = {}
+    for row in read_table(path, required, LABEL_COLUMNS):
+        one = label_of(row, problems)
+        again = (one.key, one.slice_index, one.rater, one.reading, one.role if problems is not None else "")
+        first = seen.setdefault(again, one) if one.key[1] or one.slice_index is not None else one
         if first is not one:
+            if problems is not None and (first.status, first.label) == (one.status, one.label):
+                continue
             raise InputError(
                 f"{one.where}: rater {one.rater} has already labelled this slice in reading {one.reading} "
                 f"({first.where}); delete one of the two rows, or give the second reading another name"
             )
         known = roles.setdefault(one.rater, one)
-        if known.role != one.role:
+        if known.role != one.role and problems is None:
             raise InputError(
                 f"{one.where}: rater {one.rater} is {one.role} here and {known.role} in {known.where}; nobody may be "
                 "judged against a reference of their own making"
             )
-        owner = patients.setdefault(one.key[0], one)
+        owner = owners.setdefault(one.key[0], one)
         if owner.patient_id != one.patient_id:
-            raise InputError(
-                f"{one.where}: series {one.key[0]} belongs to patient {one.patient_id} here "
-                f"and to {owner.patient_id} in {owner.where}"
-            )
+            rule = f"series {one.key[0]} belongs to patient {one.patient_id} here and to {owner.patient_id}"
+            if problems is None:
+                raise InputError(f"{one.where}: {rule} in {owner.where}")
+            name = f"patient_id in {Path(path).name} must be the same in all rows of a series"
+            problems.append(Problem(name, line(one.where), one.patient_id))
+        labels.append(one)
     return labels
 
 
-def label_of(row: Row) -> Label:
+def label_of(row: Row, problems: Problems | None = None) -> Label:
     """Check one row."""
-    for column in ("patient_id", "rater", "reading"):
-        if not row[column]:
+    names = {column: row[column] or ("" if problems is None else DEFAULTS[column]) for column in DEFAULTS}
+    for column, name in names.items():
+        if not name and problems is None:
             raise InputError(f"{row.where}: {column} is empty")
     role, status, text = row["role"], row["status"], row["label"]
     if role not in ROLES:
         raise InputError(f"{row.where}: role must be {' or '.join(ROLES)}, got {role!r}")
-    if not status:
-        raise InputError(f"{row.where}: status is empty; write {EVALUABLE!r}, or why the slice is not")
-    if status != EVALUABLE and not is_reason(status):
-        raise InputError(f"{row.where}: status must be {EVALUABLE!r}, or words why the slice is not, got {status!r}")
-    if status == EVALUABLE and text not in ("0", "1"):
+    label = CALLS.get(text)
+    refused = label is None and text.lower() not in UNKNOWN
+    if refused or (problems is None and status == EVALUABLE and label is None):
         raise InputError(f"{row.where}: label must be 0 or 1, got {text!r}{spreadsheet_hint(text)}")
-    if status != EVALUABLE and text:
-        raise InputError(f"{row.where}: the slice is {status!r} but has label {text!r}; leave it empty")
-    grade = row.number("grade", 0, HIGHEST_GRADE)
+    if status != EVALUABLE and not is_reason(status):
+        hint = "; it is empty" if not status else ""
+        complain(row, "status", f"must be {EVALUABLE!r}, or words why the slice is not", problems, hint)
+    if status == EVALUABLE and label is None:
+        complain(row, "label", "must be 0 or 1 where the slice is evaluable", problems)
+    if status != EVALUABLE and label is not None:
+        complain(row, "label", f"must be left empty where the slice is {status!r}; leave it empty", problems)
+        label = None
+    grade = number(row, "grade", (0, HIGHEST_GRADE), problems)
     if grade is not None and grade != int(grade):
-        raise InputError(f"{row.where}: grade must be 0, 1, 2 or 3, got {row['grade']!r}")
+        complain(row, "grade", "must be 0, 1, 2 or 3", problems)
+        grade = None
+    index = None if row["sop_uid"] else number(row, "slice_index", (0, MOST_SLICES), problems)
     return Label(
         where=row.where,
-        patient_id=row["patient_id"],
-        key=row.key(),
-        rater=row["rater"],
-        reading=row["reading"],
+        **names,
+        key=key_of(row, problems),
+        slice_index=None if index is None else int(index),
         role=role,
         status=status,
-        label=int(text) if text else None,
+        label=label,
         grade=None if grade is None else int(grade),
         kind=row["kind"],
     )
+
+
+def key_of(row: Row, problems: Problems | None) -> SliceKey:
+    """Return what identifies the slice of a row.
+
+    Raises:
+        InputError: a UID is none, or the frame is no number; with ``problems`` it is noted, and fits no image.
+    """
+    if problems is None:
+        return row.key()
+    if row["sop_uid"]:  # slices of volumes have none, and their series_uid is no UID
+        try:
+            return row.key()
+        except InputError:
+            complain(row, "sop_uid", "must be a UID (digits and dots), like series_uid", problems)
+    return row["series_uid"], row["sop_uid"], row["frame"]
 
 
 def is_reason(text: str) -> bool:
@@ -137,29 +187,33 @@ def is_reason(text: str) -> bool:
     return any(letter.isalpha() for letter in text) and words not in ANSWERS and not ANSWER_START.match(text)
 
 
-def read_patients(path: str | Path) -> dict[str, Patient]:
+def read_patients(path: str | Path, problems: Problems | None = None) -> dict[str, Patient]:
     """Read a table of patients, one row each.
 
+    Args:
+        path: the table.
+        problems: where to add numbers that cannot be used, instead of refusing them; column site is then optional.
+
     Raises:
-        InputError: an unreadable table, a patient twice, no site, or a number out of range.
+        InputError: an unreadable table, or a patient twice. Without ``problems`` also: no site, or a number out of
+            range.
     """
     patients: dict[str, Patient] = {}
-    for row in read_table(path, ("patient_id", "site"), PATIENT_COLUMNS):
+    needed = ("patient_id", "site") if problems is None else ("patient_id",)
+    for row in read_table(path, needed, PATIENT_COLUMNS):
         name = row["patient_id"]
-        if not name or not row["site"]:
-            raise InputError(f"{row.where}: {'site' if name else 'patient_id'} is empty")
+        empty = next((column for column in needed if not row[column]), None)
+        if empty:
+            raise InputError(f"{row.where}: {empty} is empty")
         if name in patients:
             raise InputError(f"{row.where}: patient {name} is there already ({patients[name].where})")
+        own: Problems | None = None if problems is None else []
+        found = {column: number(row, column, bounds, own) for column, bounds in BOUNDS.items()}
+        if problems is not None and own:
+            problems += [Problem(one.rule, f"patient {name}", one.value, one.hint) for one in own]
+        unusable = {column: "" for column, value in found.items() if value is None and column in row.cells}
         patients[name] = Patient(
-            where=row.where,
-            patient_id=name,
-            site=row["site"],
-            region=row["region"],
-            sex=row["sex"],
-            age=row.number("age", 0, 120),
-            weight=row.number("weight", 1, 500),
-            height=row.number("height", 0.3, 2.6),
-            mjoa=row.number("mjoa", 0, 18),
+            row.where, name, row["site"], row["region"], row["sex"], **found, cells=row.cells | unusable
         )
     return patients
 

@@ -8,13 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import itk
 import numpy as np
 
 from ..console import progress, say
-from ..dicom.elements import UnreadableError
-from ..dicom.frames import read_frames
-from ..dicom.sources import files_below
 from ..errors import InputError
 from ..files import read_json
 from ..records import SECTIONS
@@ -53,7 +49,7 @@ def check_split(datalist: str, images: str = "") -> int:
         raise InputError(f"{path} has {len(lists)} lists of items with an 'image'; expected two or more of {SECTIONS}")
     found = leaks(lists)
     if found:
-        raise InputError(f"{path} leaks:\n{shown(found)}")
+        raise InputError(f"{path} leaks:\n{leak_lines(found)}")
     for name, entries in lists.items():
         say(f"  {name:10} {len(entries):6} items")
     say(f"{path}: no patient, study, series or picture is in two sections")
@@ -91,6 +87,9 @@ def leaks(sections: Mapping[str, Entries]) -> Leaks:
 
 def identity(entry: Mapping[str, Any]) -> dict[str, str]:
     """Return what an item and its DICOM header say of patient, study and series."""
+    from ..dicom.elements import UnreadableError
+    from ..dicom.frames import read_frames
+
     names = {"patient": entry.get("patient_id"), "series": entry.get("series_uid")}
     try:
         facts = read_frames(first_file(str(entry["image"])))[0].facts
@@ -106,6 +105,8 @@ def first_file(image: str) -> str:
     Raises:
         InputError: the folder holds no files.
     """
+    from ..dicom.sources import files_below
+
     if not Path(image).is_dir():
         return image
     files = files_below(image)
@@ -120,6 +121,10 @@ def pictures(image: str, entry: Mapping[str, Any]) -> list[str]:
     Raises:
         InputError: the image cannot be read.
     """
+    import itk
+
+    from ..dicom.sources import files_below
+
     digests = []
     for path in files_below(image) if Path(image).is_dir() else [image]:
         try:
@@ -149,7 +154,7 @@ def digest(picture: np.ndarray) -> str:
     return hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
 
 
-def shown(found: Leaks) -> str:
+def leak_lines(found: Leaks) -> str:
     """Describe leaks for a person, a few of each kind."""
     lines = []
     for kind, names in found.items():

@@ -8,5 +8,5 @@ whole of Table E.1-1 but does not look into nested sequences and draws new UIDs 
 cannot forget a tag that nobody thought of. The tests hold it against Table E.1-1 as dicom-anonymizer has it.
 
 Modules: ``rules`` (one dataset), ``linkage`` (the secret key and who is who), ``identifiers`` and ``vocabulary`` (is
-anything left), ``selections`` (which files may be copied), ``tables`` (labels and patients), ``command``.
+anything left), ``selections`` (which files may be copied), ``tables`` (labels and patients), ``copying``, ``command``.
 """

@@ -9,6 +9,7 @@ import hmac
 import os
 import secrets
 import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ COLUMNS = ("kind", "original", "replacement")
 KEY_BYTES = 32
 STANDARD_UIDS = "1.2.840.10008."
 SHIFT_DAYS = (400, 4000)
+NO_MODES = os.name == "nt"  # there a file mode says nothing about who may read
 
 
 @dataclass
@@ -38,11 +40,11 @@ class Linkage:
         """Read a table, or start one with a new key where there is none.
 
         Raises:
-            InputError: the file is no linkage table, or others may read it.
+            InputError: the file is no linkage table, or its mode lets others read it.
         """
         if not path.exists():
             return cls(secrets.token_hex(KEY_BYTES))
-        if path.stat().st_mode & 0o077:
+        if not NO_MODES and path.stat().st_mode & 0o077:
             raise InputError(
                 f"{path} can be read by others; run chmod 600 on it, for it holds the key to all identities"
             )
@@ -56,16 +58,8 @@ class Linkage:
     def write(self, path: Path) -> None:
         """Write the table for its owner alone, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".linkage")  # mode 600 from the start
-        try:
-            with os.fdopen(handle, "w", newline="", encoding="utf-8") as stream:
-                writer = csv.writer(stream)
-                writer.writerow(COLUMNS)
-                writer.writerow(("key", "", self.key))
-                writer.writerows((*names, self.known[names]) for names in sorted(self.known))
-            Path(name).replace(path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        names = ((*one, self.known[one]) for one in sorted(self.known))
+        write_private(path, [COLUMNS, ("key", "", self.key), *names])
 
     def digest(self, kind: str, original: str) -> bytes:
         """Return the keyed hash of an identifier (HMAC-SHA256)."""
@@ -90,3 +84,22 @@ class Linkage:
         """Return how many days a patient's dates move back; intervals within the patient stay."""
         low, high = SHIFT_DAYS
         return low + int.from_bytes(self.digest("shift", patient)[:8], "big") % (high - low)
+
+
+def read_private(path: Path) -> list[tuple[str, ...]]:
+    """Read the files that earlier runs refused: path and reason of each."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        return [(row[0], row[1]) for row in list(csv.reader(stream))[1:] if len(row) == 2]
+
+
+def write_private(path: Path, rows: Iterable[Sequence[str]]) -> None:
+    """Write a table for its owner alone, whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}")  # mode 600 from the start, where modes are
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            csv.writer(stream).writerows(rows)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..cohort.labels import OPTIONAL, PATIENT_COLUMNS, REQUIRED
 from ..errors import InputError
 from ..files import write_csv
+from ..records import LABEL_COLUMNS, PATIENT_COLUMNS
 from ..tables import UID, Row, read_table, spreadsheet_hint
 from .identifiers import SHORTEST_PIECE, Identifiers, add_pieces
 from .linkage import Linkage
 
-COLUMNS = {*REQUIRED, *OPTIONAL, "site", "source", *PATIENT_COLUMNS}
+COLUMNS = {*LABEL_COLUMNS, *PATIENT_COLUMNS, "source"}  # the last is of what `consensus` writes
 UIDS = ("series_uid", "sop_uid")
 DATE = re.compile(
     r"(?<!\d)(\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{4}|\d{1,2}[./]\d{1,2}[./]\d{2}"
@@ -39,15 +39,14 @@ class Images:
     originals: Identifiers = field(default_factory=Identifiers)
 
 
-def read_all(tables: str, images: Callable[[], Images]) -> dict[str, list[Row]]:
-    """Read the tables to rename, by file name, and check them against the images.
+def read_all(tables: str) -> dict[str, list[Row]]:
+    """Read the tables to rename, by file name.
 
     Args:
         tables: paths with commas between them.
-        images: gives what the images hold; asked only if there are tables.
 
     Raises:
-        InputError: all that is wrong with the tables, with file, line and column. No cell is quoted.
+        InputError: tables that cannot be read, columns that are not known, or two tables of one name; all at once.
     """
     found: dict[str, list[Row]] = {}
     problems: list[str] = []
@@ -66,17 +65,27 @@ def read_all(tables: str, images: Callable[[], Images]) -> dict[str, list[Row]]:
         if Path(path).name in found:
             problems.append(f"two tables are called {Path(path).name}; rename one")
         found[Path(path).name] = rows
-    if found:
-        known = images()
-        for patient in {row["patient_id"] for rows in found.values() for row in rows}:
-            add_pieces(known.originals, patient, "PatientID", SHORTEST_PIECE, set())
-        for rows in found.values():
-            problems += problems_of(rows, known)
+    refuse(problems)
+    return found
+
+
+def check_against(tables: Mapping[str, list[Row]], images: Images) -> None:
+    """Check tables against what the images hold.
+
+    Raises:
+        InputError: all that is wrong with the tables, with file, line and column. No cell is quoted.
+    """
+    for patient in {row["patient_id"] for rows in tables.values() for row in rows}:
+        add_pieces(images.originals, patient, "PatientID", SHORTEST_PIECE, set())
+    refuse([problem for rows in tables.values() for problem in problems_of(rows, images)])
+
+
+def refuse(problems: list[str]) -> None:
+    """Refuse tables with all that is wrong with them, if anything is."""
     if problems:
         more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         listed = problems[0] if len(problems) == 1 else "".join(f"\n  {one}" for one in problems[:SHOWN]) + more
         raise InputError(f"the tables cannot be copied: {listed}")
-    return found
 
 
 def problems_of(rows: list[Row], known: Images) -> list[str]:
@@ -100,13 +109,13 @@ def problems_of(rows: list[Row], known: Images) -> list[str]:
             if checked[column, cell]:
                 found.setdefault(f"{column} {checked[column, cell]}", []).append(line)
     path = rows[0].where.rpartition(", ")[0]
-    problems = [f"{path}, {told(lines)}: {text}" for text, lines in found.items()]
+    problems = [f"{path}, {line_numbers(lines)}: {text}" for text, lines in found.items()]
     if not about_images and not any(row["patient_id"] in known.patients for row in rows):
         problems.append(f"{path}: none of its {len(rows)} patients is among the images")
     return problems
 
 
-def told(lines: list[str]) -> str:
+def line_numbers(lines: list[str]) -> str:
     """Name lines, the first of many."""
     more = f" and {len(lines) - LINES} more" if len(lines) > LINES else ""
     return f"line{'s' * (len(lines) > 1)} {', '.join(lines[:LINES])}{more}"

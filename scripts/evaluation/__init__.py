@@ -5,12 +5,14 @@ permutes or sums over patients, so that writing each slice twice changes nothing
 
 | question | module |
 |---|---|
-| how well are slices ranked? pooled, mean and median AUC | ``auc``, ``per_patient``, ``bootstrap`` |
+| how well are slices ranked? pooled, mean and median AUC | ``auc``, ``per_patient`` |
 | sensitivity, specificity, PPV, NPV, F1 ... at a threshold | ``proportions`` |
-| does one model, or one subgroup, do better? | ``comparisons``, ``delong`` |
-| are probabilities honest? | ``calibration`` |
+| does one model, or one subgroup, do better? | ``comparisons`` |
+| do two groups of patients differ? (Table 1) | ``groups`` |
+| are probabilities honest? | ``calibration``, ``platt`` |
 | which threshold? | ``operating_points`` |
 | how much of the cord, per patient and per disc level? | ``coding``, ``patient_rules`` |
 | do readers, or two codings, agree? | ``agreement`` |
-| do the intervals cover? | ``simulate`` (``python -m bundle simulate``) |
+
+Whether the intervals cover is measured by ``python -m bundle simulate``, see docs/simulation.md.
 """

@@ -1,4 +1,4 @@
-"""Agreement of two raters, or of a coding with its reference."""
+"""Agreement of two raters, or of a coding with its reference: the one kappa of `agree` and `report`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from scipy import stats
 from .bootstrap import LARGEST_CHUNK
 from .estimates import NAN, Estimate, Floats, patient_codes, sum_by, t_quantile
 
+WEIGHTS = ("none", "linear", "quadratic")
+
 
 def kappa(a: ArrayLike, b: ArrayLike, patients: ArrayLike, weights: str = "none", confidence: float = 0.95) -> Estimate:
     """Cohen's kappa of two raters on the same slices, with an interval clustered by patient.
 
     Args:
-        a: category given by the first rater, shape (N,); sortable, e.g. 0/1 or grades.
+        a: category given by the first rater, shape (N,); sortable, e.g. 0/1; with weights, numbers such as grades.
         b: category given by the second, shape (N,).
         patients: patient of each slice, shape (N,).
-        weights: ``none``, ``linear`` or ``quadratic``; the latter two for ordered grades, equally spaced.
+        weights: ``none``; or ``linear`` or ``quadratic``, by the difference of the grades or its square, so that a
+            grade that nobody gave still lies between its neighbours.
         confidence: level of the interval.
 
     Source: Cohen 1960; delta method of Fleiss, Cohen & Everitt, Psychol Bull 72:323-327 (1969), its terms summed over
@@ -29,16 +32,15 @@ def kappa(a: ArrayLike, b: ArrayLike, patients: ArrayLike, weights: str = "none"
     code, k = patient_codes(patients)
     if not first.shape == second.shape == code.shape:
         raise ValueError(f"a, b and patients must share one shape, got {first.shape}, {second.shape}, {code.shape}")
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights must be {', '.join(WEIGHTS)}, got {weights!r}")
     n = len(code)
     names, numbers = np.unique(np.concatenate([first, second]), return_inverse=True)
     if n == 0 or len(names) < 2:
         return Estimate(NAN, NAN, NAN, k, n, "both raters use one category only, so chance agreement is complete")
     x, y, c = numbers[:n], numbers[n:], len(names)
-    distance = np.abs(np.subtract.outer(np.arange(c), np.arange(c))) / (c - 1)
-    choices = {"none": (distance == 0).astype(float), "linear": 1 - distance, "quadratic": 1 - distance**2}
-    if weights not in choices:
-        raise ValueError(f"weights must be none, linear or quadratic, got {weights!r}")
-    w = choices[weights]
+    distance = np.abs(np.subtract.outer(names, names)) / np.ptp(names) if weights != "none" else 1 - np.eye(c)
+    w = 1 - (distance**2 if weights == "quadratic" else distance)
     share_x, share_y = np.bincount(x, minlength=c) / n, np.bincount(y, minlength=c) / n
     observed, chance = w[x, y].mean(), share_x @ w @ share_y
     value = float((observed - chance) / (1 - chance))

@@ -111,8 +111,8 @@ def pooled_auc(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, confid
     """AUC over all slices, with the interval that leaves out one patient at a time: the recommended one.
 
     The logit of the AUC is jackknifed, in O(N log N): without patient i, the pairs lost are those of its positives,
-    those of its negatives, and (counted twice) those within it. In the simulation of ``simulate`` it covers better
-    than Obuchowski's variance in few patients, and where patients differ much, and equals it in many.
+    those of its negatives, and (counted twice) those within it. In docs/simulation.md it covers better than
+    Obuchowski's variance in few patients, and where patients differ much, and equals it in many.
 
     Args:
         labels: 1 compressed, 0 not, shape (N,).

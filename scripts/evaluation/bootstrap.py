@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .estimates import NAN, Estimate, Floats, check, sum_by
+from .estimates import Floats, check, sum_by
 
 LARGEST_CHUNK = 500_000  # numbers held at once, so that thousands of patients fit in little memory
 
@@ -56,39 +56,3 @@ def win_matrix(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> Flo
             below += tied
         start = end
     return wins
-
-
-def bootstrap_pooled_auc(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    patients: ArrayLike,
-    confidence: float = 0.95,
-    seed: int = 0,
-    repetitions: int = 1999,
-) -> Estimate:
-    """AUC over all slices with the percentile bootstrap over patients; plain, but too narrow in few patients.
-
-    Args:
-        labels: 1 compressed, 0 not, shape (N,).
-        scores: shape (N,).
-        patients: patient of each slice, shape (N,).
-        confidence: level of the interval.
-        seed: of the resampling.
-        repetitions: bootstrap samples; those with one class only are left out.
-    """
-    label, score, code, k = check(labels, scores, patients)
-    m, n = sum_by(code[label], k), sum_by(code[~label], k)
-    if m.sum() == 0 or n.sum() == 0:
-        return Estimate(NAN, NAN, NAN, k, len(label), "all slices have the same label")
-    wins = win_matrix(label, score, code)
-    rng = np.random.default_rng(seed)
-    found = []
-    step = max(1, LARGEST_CHUNK // k)
-    for start in range(0, repetitions, step):
-        times = rng.multinomial(k, np.full(k, 1 / k), size=min(step, repetitions - start)).astype(float)
-        pairs = (times @ m) * (times @ n)
-        total = np.einsum("bk,bk->b", times @ wins, times)
-        found.append(total[pairs > 0] / pairs[pairs > 0])
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.concatenate(found), [tail, 1 - tail])
-    return Estimate(float(wins.sum() / (m.sum() * n.sum())), float(low), float(high), k, len(label))

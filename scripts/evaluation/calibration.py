@@ -12,41 +12,10 @@ from scipy.stats import rankdata
 
 from ._statsmodels import GLM, Binomial, PerfectSeparationWarning
 from .estimates import NAN, Estimate, Floats, Ints, check, sum_by, t_interval, t_quantile
+from .platt import Calibration
 from .proportions import ratio
 
 SEPARATED = "one score parts the two classes completely, so the slope has no finite maximum"
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Calibrated logit = ``intercept`` + ``slope`` x logit, with ``slope`` above 0, so that ranking never changes.
-
-    Attributes:
-        slope: NaN where no calibration could be fitted.
-        intercept: NaN where no calibration could be fitted.
-        n_patients: patients it was fitted on.
-        n_slices: slices it was fitted on.
-        note: why it is undefined; empty otherwise.
-    """
-
-    slope: float
-    intercept: float
-    n_patients: int
-    n_slices: int
-    note: str = ""
-
-    def logits(self, logits: ArrayLike) -> Floats:
-        """Calibrate raw logits."""
-        return self.intercept + self.slope * np.asarray(logits, dtype=np.float64)
-
-    def probabilities(self, logits: ArrayLike) -> Floats:
-        """Calibrated P(compressed) of raw logits."""
-        return np.asarray(expit(self.logits(logits)), dtype=np.float64)
-
-
-def baseline(pos_weight: float, n_patients: int = 0, n_slices: int = 0) -> Calibration:
-    """Undo the weight of compressed slices in the training loss: logit - ln(pos_weight), nothing fitted."""
-    return Calibration(1.0, -float(np.log(pos_weight)), n_patients, n_slices)
 
 
 def fit_calibration(labels: ArrayLike, logits: ArrayLike, patients: ArrayLike) -> Calibration:

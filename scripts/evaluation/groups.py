@@ -14,7 +14,7 @@ SMALLEST_EXPECTED = 5
 
 
 @dataclass(frozen=True)
-class Comparison:
+class GroupTest:
     """One test of two groups.
 
     Attributes:
@@ -30,10 +30,10 @@ class Comparison:
     note: str
 
 
-NONE = Comparison("", math.nan, math.nan, "too few values")
+NONE = GroupTest("", math.nan, math.nan, "too few values")
 
 
-def compare_means(first: Sequence[float], second: Sequence[float], equal_variances: bool = False) -> Comparison:
+def compare_means(first: Sequence[float], second: Sequence[float], equal_variances: bool = False) -> GroupTest:
     """Compare two means by Welch's t-test, or Student's if the variances are taken to be equal.
 
     Args:
@@ -44,17 +44,17 @@ def compare_means(first: Sequence[float], second: Sequence[float], equal_varianc
     if min(len(first), len(second)) < 2:
         return NONE
     if np.ptp(first) == 0 and np.ptp(second) == 0:
-        return Comparison("", math.nan, math.nan, "no spread")
+        return GroupTest("", math.nan, math.nan, "no spread")
     moments = [(np.mean(group), np.std(group, ddof=1), len(group)) for group in (first, second)]
     result = stats.ttest_ind_from_stats(
         *moments[0], *moments[1], equal_var=equal_variances
     )  # one constant group is fine
-    return Comparison(
+    return GroupTest(
         "Student's t" if equal_variances else "Welch's t", float(result.statistic), float(result.pvalue), ""
     )
 
 
-def compare_shares(first: Sequence[str], second: Sequence[str]) -> Comparison:
+def compare_shares(first: Sequence[str], second: Sequence[str]) -> GroupTest:
     """Compare how two groups spread over categories: Fisher's exact test for two categories with small counts, else χ².
 
     The χ² is Pearson's, without Yates's correction; where an expected count of a larger table is below 5 the note says
@@ -62,12 +62,12 @@ def compare_shares(first: Sequence[str], second: Sequence[str]) -> Comparison:
     """
     levels = sorted({*first, *second})
     if len(levels) < 2 or not len(first) or not len(second):
-        return Comparison("", math.nan, math.nan, "one category" if len(levels) == 1 else "too few values")
+        return GroupTest("", math.nan, math.nan, "one category" if len(levels) == 1 else "too few values")
     counts = (Counter(first), Counter(second))
     table = np.array([[count[level] for level in levels] for count in counts])
     result = stats.chi2_contingency(table, correction=False)
     small = result.expected_freq.min() < SMALLEST_EXPECTED
     if small and len(levels) == 2:
-        return Comparison("Fisher's exact", math.nan, float(stats.fisher_exact(table).pvalue), "")
+        return GroupTest("Fisher's exact", math.nan, float(stats.fisher_exact(table).pvalue), "")
     note = f"expected counts below {SMALLEST_EXPECTED}" if small else ""
-    return Comparison("chi-squared", float(result.statistic), float(result.pvalue), note)
+    return GroupTest("chi-squared", float(result.statistic), float(result.pvalue), note)

@@ -17,7 +17,7 @@ import torch.distributed
 from .. import checkpoints
 from ..console import say
 from ..errors import InputError
-from ..operating_points import choose
+from ..report.operating_points import choose
 from ..runner import ROOT, run_config
 from .dicom_results.sources import require_highdicom
 from .writing import write_tables

@@ -11,24 +11,19 @@ from typing import Any
 
 import joblib
 
+from ..cohort import geometry
 from ..cohort.divisions import split_patients
 from ..console import progress
 from ..datalists import write
 from ..errors import InputError
 from ..files import read_json, write_csv
-from ..records import SECTIONS
+from ..records import GEOMETRY_COLUMNS, LABEL_COLUMNS, PATIENT_COLUMNS, SECTIONS
 from .labels import READERS, SliceTruth
 from .patients import VERSION, Settings
 from .scanners import STYLES
 from .writing import Options, Record, write_patient
 
-LABEL_COLUMNS = ("patient_id", "series_uid", "sop_uid", "rater", "reading", "role", "status", "label", "grade", "kind")
-PATIENT_COLUMNS = ("patient_id", "site", "region", "age", "sex", "weight", "height", "mjoa")
 KEY_COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "image", "twin_image")
-SLICE_COLUMNS = (
-    "patient_id", "series_uid", "sop_uid", "frame", "stack", "slice_index", "position_mm", "thickness_mm",
-    "manufacturer", "model", "field_t", "level",
-)  # fmt: skip
 TRUTH_COLUMNS = (*KEY_COLUMNS, *SliceTruth.__dataclass_fields__, *READERS)
 
 
@@ -177,10 +172,10 @@ def split(records: list[Record], seed: int) -> dict[str, str]:
 
 
 def write_tables(folder: Path, records: list[Record], settings: Settings, recipe: Mapping[str, Any]) -> None:
-    """Write patients.csv, labels.csv, slices.csv, truth.csv and datalist.json."""
+    """Write patients.csv, labels.csv, geometry.csv, truth.csv and datalist.json."""
     write_csv(folder / "patients.csv", PATIENT_COLUMNS, [r.patient for r in records])
     write_csv(folder / "labels.csv", LABEL_COLUMNS, [row for r in records for row in r.labels])
-    write_csv(folder / "slices.csv", SLICE_COLUMNS, [row for r in records for row in r.slices])
+    write_csv(folder / geometry.FILE, (*GEOMETRY_COLUMNS, "level"), [row for r in records for row in r.slices])
     write_csv(folder / "truth.csv", TRUTH_COLUMNS, [row for r in records for row in r.truth])
     section_of = split(records, settings.seed)
     sections: dict[str, list[dict[str, Any]]] = {name: [] for name in SECTIONS}

@@ -16,7 +16,7 @@ from ..evaluation.operating_points import youden
 from ..evaluation.patient_rules import level_scores, patient_scores
 from ..evaluation.proportions import confusion, rates
 from .inputs import Cohort, Predictions, numbers, slice_column
-from .operating import Operating
+from .operating_points import Operating
 from .results import Scored, scored
 
 MEASURES = {
@@ -43,7 +43,7 @@ def geometry(cohort: Cohort) -> tuple[Floats, Floats, bool]:
 
 
 def stacks(cohort: Cohort) -> Ints:
-    """Number the stacks of the scored slices: one per series, or several where slices.csv has a column ``stack``."""
+    """Number the stacks of the scored slices: one per series, or several where geometry.csv has a column ``stack``."""
     names = [cohort.predictions.slices["series_uid"]]
     within = slice_column(cohort, "stack")
     if within is not None:
@@ -101,7 +101,9 @@ def trial_coding(
             "lower_limit": limits.lower_limit,
             "upper_limit": limits.upper_limit,
         }
-    reason = "" if millimetres else "no position_mm and thickness_mm in slices.csv for every slice: runs in slices only"
+    reason = (
+        "" if millimetres else "no position_mm and thickness_mm in geometry.csv for every slice: runs in slices only"
+    )
     return {"millimetres": millimetres, "reason": reason, "agreement": agreement}, pd.DataFrame(rows)
 
 
@@ -153,7 +155,7 @@ def rules(s: Scored, operating: Operating) -> tuple[Ints, dict[str, Floats]]:
 
 
 def disc_levels(cohort: Cohort, s: Scored, threshold: float) -> dict[str, Any] | None:
-    """Results per disc level; ``None`` without a ``level`` column in slices.csv."""
+    """Results per disc level; ``None`` without a ``level`` column in geometry.csv."""
     column = slice_column(cohort, "level")
     if column is None:
         return None

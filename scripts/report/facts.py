@@ -23,9 +23,9 @@ def check_phantom(cohorts: Sequence[Cohort]) -> bool | None:
     """
     flags = {str(c.run): c.facts.get("phantom") for c in cohorts}
     if True in flags.values() and set(flags.values()) != {True}:
-        told = ", ".join(f"{run}: {'not stated' if flag is None else flag}" for run, flag in flags.items())
+        stated = ", ".join(f"{run}: {'not stated' if flag is None else flag}" for run, flag in flags.items())
         raise InputError(
-            f"scores on a phantom never stand beside clinical scores, but `phantom` is {told}; report them apart, or "
+            f"scores on a phantom never stand beside clinical scores, but `phantom` is {stated}; report them apart, or "
             'write {"phantom": true} to run.json of the run that lacks it'
         )
     return next(iter(flags.values()))
@@ -50,8 +50,8 @@ def warnings_for(inside: Cohort, outside: Cohort | None, phantom: bool | None) -
     return found
 
 
-def describe(c: Cohort) -> dict[str, Any]:
-    """Describe a cohort: who was scored, what was left out and where it came from."""
+def cohort_summary(c: Cohort) -> dict[str, Any]:
+    """Return what a cohort is: who was scored, what was left out and where it came from."""
     slices, excluded, table = c.predictions.slices, c.predictions.excluded, c.patients
     lost = sorted(set(excluded["patient_id"]) - set(table.index))
     facts = {name: value for name, value in c.facts.items() if name != "versions"}

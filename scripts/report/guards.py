@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .inputs import Cohort, Predictions, read_predictions
-from .operating import Operating, fingerprint
+from .operating_points import Operating, fingerprint
 
 VALIDATION = "predictions_validation.csv"
 

@@ -18,8 +18,6 @@ NAMES = {
     "mean_auc": "AUC per patient, mean",
     "median_auc": "AUC per patient, median",
     "average_precision": "average precision",
-    "auc_obuchowski": "AUC pooled, interval by Obuchowski's variance",
-    "auc_percentile_bootstrap": "AUC pooled, interval by percentile bootstrap (plain, too narrow in few patients)",
     "sensitivity": "sensitivity",
     "specificity": "specificity",
     "ppv": "positive predictive value",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..cohort.labels import EVALUABLE, natural
 from ..errors import InputError
 from ..evaluation.agreement import kappa
 from ..evaluation.comparisons import equivalence, holm, paired_auc, paired_mean, paired_proportion
@@ -31,14 +32,15 @@ def readings(cohort: Cohort) -> tuple[pd.DataFrame, list[str], dict[str, tuple[F
     if table is None:
         return slices, [], {}
     makers = set(table.loc[table["role"] == "reference", "rater"].unique())
-    evaluable = table[(table["role"] == "reader") & (table["status"] == "evaluable")]
+    evaluable = table[(table["role"] == "reader") & (table["status"] == EVALUABLE)]
     evaluable = evaluable[evaluable["call"].notna()]
     for reader in sorted(table.loc[table["role"] == "reader", "rater"].unique()):
         if reader in makers:
             notes.append(f"{reader} took part in the reference and is not judged against it")
             continue
         own = evaluable[evaluable["rater"] == reader]
-        calls = [look_up(slices, part, "call", "labels.csv") for _, part in own.groupby("reading")]
+        names = sorted(own["reading"].unique(), key=natural)
+        calls = [look_up(slices, own[own["reading"] == name], "call", "labels.csv") for name in names]
         if not calls or not calls[0].notna().any():
             notes.append(f"{reader} has no evaluable reading of a scored slice")
             continue

@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score
 
-from ..evaluation.auc import obuchowski_auc, pooled_auc
-from ..evaluation.bootstrap import bootstrap_pooled_auc
+from ..evaluation.auc import pooled_auc
 from ..evaluation.calibration import Assessment, assess
 from ..evaluation.estimates import NAN, Comparison, Estimate, Floats, Ints, defined
 from ..evaluation.per_patient import mean_auc, median_auc, patient_aucs
 from ..evaluation.proportions import confusion, rates
 from .inputs import Cohort
-from .operating import Operating
+from .operating_points import Operating
 
 MOST_PATIENTS = 5000  # for a matrix of patients by patients; 200 MB
 LISTED = 10
@@ -54,14 +53,11 @@ def discrimination(s: Scored, operating: Operating, seed: int) -> dict[str, Any]
     y, x, p = s.labels, s.logits, s.patients
     known = np.isfinite(s.aucs)
     in_known = int(known[p].sum())
-    plain = bootstrap_pooled_auc(y, x, p, seed=seed, repetitions=999) if len(s.ids) <= MOST_PATIENTS else too_many(s)
     both = 0 < y.sum() < len(y)
     precision = float(average_precision_score(y, x)) if both else NAN
     note = "biased upwards in few slices; no interval is offered" if both else "all slices have the same label"
     pooled: dict[str, Any] = {
         "auc": pooled_auc(y, x, p),
-        "auc_obuchowski": obuchowski_auc(y, x, p),
-        "auc_percentile_bootstrap": plain,
         "average_precision": Estimate(precision, NAN, NAN, len(s.ids), len(y), note),
         **rates(confusion(y, x, p, 0.0)),
         "threshold": {"name": "paper_0.5", "logit": 0.0},

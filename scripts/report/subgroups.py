@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..cohort.cells import UNKNOWN
 from ..cohort.labels import natural
 from ..evaluation import comparisons
 from ..evaluation.auc import pooled_auc
 from ..evaluation.bootstrap import win_matrix
 from ..evaluation.estimates import NAN, Bools, Comparison, Floats, sum_by
 from ..evaluation.per_patient import mean_auc
-from .inputs import CATEGORIES, UNKNOWN, Cohort, numbers, slice_column
+from .inputs import CATEGORIES, Cohort, numbers, slice_column
 from .results import MOST_PATIENTS, Scored, too_many
 
 # Merali et al. 2021, Table 4: lower edge of each level; beyond the bounds a value is an error of the table
@@ -47,7 +48,7 @@ def levels(cohort: Cohort, column: str) -> tuple[pd.Series, list[str]] | None:
 
 
 def patient_column(cohort: Cohort, column: str) -> pd.Series | None:
-    """Return a column of patients.csv, or one of slices.csv that is the same in all slices of each patient."""
+    """Return a column of patients.csv, or one of geometry.csv that is the same in all slices of each patient."""
     for name in (column, ALIASES.get(column, column)):
         if name in cohort.patients:
             return cohort.patients[name].astype(str)

@@ -166,7 +166,7 @@ def test_nothing_is_replaced_unasked_and_nothing_left_half_done(packed, tmp_path
         (operating_points(), "sensitivity_95", "no threshold: unattained"),
         ({"points": {"youden": {"logit": 0.0}}}, "youden", "is not an operating_points.json .*facts.* make it anew"),
         (operating_points() | {"calibration": {"slope": -1, "intercept": 0}}, "youden", "slope above 0, got -1"),
-        ([], "youden", "it has none"),
+        ([], "youden", "is not an operating_points.json .* make it anew"),
     ],
 )
 def test_an_operating_point_that_is_not_there_is_refused(tmp_path, content, point, message):

@@ -77,7 +77,7 @@ def test_a_mixed_disk_becomes_a_cohort_that_trains(disk):
     after = decisions(cohort / "dicom", disk / "cohort.csv")
     assert [row for row in after if row[0] == "accept"] == [row for row in before if row[0] == "accept"]
 
-    run("agree", cohort / "labels.csv", "--out", disk / "adjudicate.csv", "--bootstrap", 200)
+    run("agree", cohort / "labels.csv", "--out", disk / "adjudicate.csv")
     assert main(["consensus", str(cohort / "labels.csv"), "--rulings", str(disk / "adjudicate.csv")]) == 2
     disputed = read_rows(disk / "adjudicate.csv")
     assert disputed

@@ -110,9 +110,9 @@ def test_the_scheme_external_trains_on_nobody(cohort):
     assert [content["counts"][name]["patients"] for name in records.SECTIONS] == [0, 0, N_PATIENTS]
 
 
-def test_slices_csv_says_where_each_slice_lies_and_keeps_what_others_added(cohort):
+def test_geometry_csv_says_where_each_slice_lies_and_keeps_what_others_added(cohort):
     content = run(cohort)
-    rows = read_rows(cohort / "slices.csv")
+    rows = read_rows(cohort / "geometry.csv")
     used = {records.slice_key(one): one for section in records.SECTIONS for one in content[section]}
     assert {records.slice_key(row) for row in rows} == set(used)
     for row in rows:
@@ -122,12 +122,29 @@ def test_slices_csv_says_where_each_slice_lies_and_keeps_what_others_added(cohor
         assert row["manufacturer"] == header.Manufacturer
     rows[0]["level"], rows[0]["position_mm"] = "C5/C6", "17"
     other = {**dict.fromkeys(rows[0], ""), "patient_id": "another", "series_uid": "1.2.3", "sop_uid": "1.2.4"}
-    write_rows(cohort / "slices.csv", [*rows, other])
+    write_rows(cohort / "geometry.csv", [*rows, other])
     run(cohort)
-    again = {records.slice_key(row): row for row in read_rows(cohort / "slices.csv")}
+    again = {records.slice_key(row): row for row in read_rows(cohort / "geometry.csv")}
     assert again[records.slice_key(rows[0])]["level"] == "C5/C6"
     assert again[records.slice_key(rows[0])]["position_mm"] != "17"
     assert again["1.2.3", "1.2.4", ""]["patient_id"] == "another"
+
+
+def test_what_was_added_to_the_slices_csv_of_version_0_2_0_is_carried_over(cohort):
+    run(cohort)
+    rows = read_rows(cohort / "geometry.csv")
+    (cohort / "geometry.csv").unlink()
+    rows[0] |= {"position_mm": "17"}
+    write_rows(cohort / "slices.csv", [row | {"level": f"C{n}"} for n, row in enumerate(rows)])
+    old = (cohort / "slices.csv").read_bytes()
+    run(cohort)
+    again = {records.slice_key(row): row for row in read_rows(cohort / "geometry.csv")}
+    assert [again[records.slice_key(row)]["level"] for row in rows] == [f"C{n}" for n in range(len(rows))]
+    assert again[records.slice_key(rows[0])]["position_mm"] != "17"
+    assert (cohort / "slices.csv").read_bytes() == old
+    write_rows(cohort / "slices.csv", [row | {"level": "stale"} for row in rows])
+    run(cohort)
+    assert "stale" not in {row["level"] for row in read_rows(cohort / "geometry.csv")}
 
 
 BAD_SLICES = {
@@ -141,18 +158,18 @@ BAD_SLICES = {
     ),
     "a slice twice": (
         "series_uid,sop_uid,level\n1.2,1.3,C3/C4\n1.2,1.4,C3/C4\n1.2,1.3,C4/C5\n",
-        r"line 4: this slice is there already \(.*slices\.csv, line 2\); delete one",
+        r"line 4: this slice is there already \(.*geometry\.csv, line 2\); delete one",
     ),
 }
 
 
 @pytest.mark.parametrize("name", BAD_SLICES)
-def test_a_slices_csv_that_cannot_be_joined_is_not_overwritten(cohort, name):
+def test_a_geometry_csv_that_cannot_be_joined_is_not_overwritten(cohort, name):
     text, message = BAD_SLICES[name]
-    (cohort / "slices.csv").write_text(text)
-    with pytest.raises(InputError, match=rf"(?s)slices\.csv.*{message}.*correct it, or move it away"):
+    (cohort / "geometry.csv").write_text(text)
+    with pytest.raises(InputError, match=rf"(?s)geometry\.csv.*{message}.*correct it, or move it away"):
         run(cohort)
-    assert (cohort / "slices.csv").read_text() == text
+    assert (cohort / "geometry.csv").read_text() == text
     assert not (cohort / "datalist.json").exists()
 
 
@@ -160,11 +177,11 @@ def test_a_split_of_phantom_images_stays_a_phantom_cohort(cohort, tmp_path):
     assert run(cohort)["phantom"] is False
     folder = tmp_path / "phantom"
     make_cohort(folder, patients=4, slices=3, matrix=64, distractors=False)
-    before = {records.slice_key(row): row for row in read_rows(folder / "slices.csv")}
+    before = {records.slice_key(row): row for row in read_rows(folder / "geometry.csv")}
     tables = {name: str(folder / f"{name}.csv") for name in ("labels", "patients")}
     split(**tables, dicom=str(folder / "dicom"), out=str(folder / "datalist.json"), force=True)
     assert all(one["phantom"] for one in datalists.load(folder / "datalist.json", "training"))
-    for key, row in {records.slice_key(row): row for row in read_rows(folder / "slices.csv")}.items():
+    for key, row in {records.slice_key(row): row for row in read_rows(folder / "geometry.csv")}.items():
         assert {name: row[name] for name in row if name != "position_mm"} == {
             name: before[key][name] for name in row if name != "position_mm"
         }
@@ -327,7 +344,7 @@ def test_columns_without_name_and_content_are_no_trouble(cohort):
 def test_split_checks_its_options(cohort, options, message):
     with pytest.raises(InputError, match=message):
         run(cohort, **options)
-    assert not (cohort / "slices.csv").exists()
+    assert not (cohort / "geometry.csv").exists()
 
 
 @pytest.mark.parametrize(
@@ -336,7 +353,7 @@ def test_split_checks_its_options(cohort, options, message):
         (".", "is a folder; give the name of a file"),
         ("labels.csv", r"would overwrite .*labels\.csv, which must stay"),
         ("dicom/../patients.csv", r"would overwrite .*patients\.csv, which must stay"),
-        ("slices.csv", r"would overwrite .*slices\.csv, which must stay"),
+        ("geometry.csv", r"would overwrite .*geometry\.csv, which must stay"),
         ("labels.csv/datalist.json", "cannot be written"),
     ],
 )
@@ -360,7 +377,7 @@ def test_a_section_that_nobody_is_left_for_is_refused_unless_forced_or_not_asked
     message = r"2 patients leave nobody for validation \(1 training, 0 validation, 1 testing\)"
     with pytest.raises(InputError, match=message):
         run(cohort)
-    assert not (cohort / "slices.csv").exists()
+    assert not (cohort / "geometry.csv").exists()
     assert run(cohort, validation=0)["counts"]["validation"]["patients"] == 0
     assert "2 patients leave nobody for validation" in " ".join(run(cohort, force=True)["left_out"])
 

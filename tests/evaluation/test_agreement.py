@@ -1,4 +1,4 @@
-"""Agreement of raters."""
+"""Agreement of raters: the one kappa."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from scripts.cohort.agreement import agreement, kappa_of_counts
+from scripts.evaluation.agreement import WEIGHTS, kappa
 
 
 def raters(seed: int = 0, n: int = 300, k: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -16,52 +16,56 @@ def raters(seed: int = 0, n: int = 300, k: int = 4) -> tuple[np.ndarray, np.ndar
     return first, second, rng.integers(0, 30, n)
 
 
+def ends(*columns, **options) -> list[float]:
+    found = kappa(*columns, **options)
+    return [found.value, found.low, found.high]
+
+
 def test_kappa_of_a_known_table():
     # Cohen 1960's arithmetic: observed 0.70, expected 0.50
-    assert kappa_of_counts(np.array([[20, 5], [10, 15]])) == pytest.approx(0.4)
+    first, second = np.repeat([0, 0, 1, 1], (20, 5, 10, 15)), np.repeat([0, 1, 0, 1], (20, 5, 10, 15))
+    assert kappa(first, second, np.arange(50)).value == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize("weights", ["none", "linear", "quadratic"])
-def test_kappa_is_that_of_scikit_learn(weights):
-    first, second, patients = raters()
-    expected = cohen_kappa_score(first, second, weights=None if weights == "none" else weights)
-    assert agreement(first, second, patients, 4, weights, n_bootstrap=10).kappa == pytest.approx(expected)
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_kappa_is_that_of_scikit_learn_also_where_nobody_gave_a_grade(weights):
+    for unused in ([], [1], [0, 2]):
+        first, second, patients = raters()
+        keep = ~np.isin(first, unused) & ~np.isin(second, unused)
+        first, second, patients = first[keep], second[keep], patients[keep]
+        name = None if weights == "none" else weights
+        expected = cohen_kappa_score(first, second, weights=name, labels=range(4))
+        assert kappa(first, second, patients, weights).value == pytest.approx(expected)
 
 
-def test_each_bootstrap_sample_is_a_draw_of_whole_patients():
-    first, second, patients = raters(n=40)
-    result = agreement(first, second, patients, 4, n_bootstrap=1, seed=3)
-    names = sorted(set(patients.tolist()), key=str)
-    draws = np.random.default_rng(3).multinomial(len(names), np.full(len(names), 1 / len(names)))
-    weight = dict(zip(names, draws, strict=True))
-    expected = cohen_kappa_score(first, second, sample_weight=[weight[p] for p in patients.tolist()], labels=range(4))
-    assert result.low == result.high == pytest.approx(expected)
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_duplicating_every_slice_and_the_order_of_slices_change_no_interval(weights):
+    columns = raters()
+    once = ends(*columns, weights=weights)
+    assert ends(*(np.repeat(x, 2) for x in columns), weights=weights) == pytest.approx(once)
+    order = np.random.default_rng(1).permutation(len(columns[0]))
+    assert ends(*(x[order] for x in columns), weights=weights) == pytest.approx(once)
 
 
-def test_duplicating_every_slice_changes_no_interval():
-    first, second, patients = raters()
-    once = agreement(first, second, patients, 4)
-    twice = agreement(np.repeat(first, 2), np.repeat(second, 2), np.repeat(patients, 2), 4)
-    assert (twice.kappa, twice.low, twice.high) == pytest.approx((once.kappa, once.low, once.high))
+def ratings(rng: np.random.Generator, k: int, agreeing: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Grades 0 to 3 of ``k`` patients with 10 slices each; patients differ in grades and in how clear they are."""
+    share = rng.beta(8 * agreeing, 8 * (1 - agreeing), k)[:, None]
+    centre = rng.integers(0, 4, (k, 1))
+    first = np.clip(centre + rng.integers(-1, 2, (k, 10)), 0, 3)
+    second = np.where(rng.random((k, 10)) < share, first, np.clip(first + rng.choice([-1, 1], (k, 10)), 0, 3))
+    return first.ravel(), second.ravel(), np.repeat(np.arange(k), 10)
 
 
-def test_the_order_of_slices_changes_nothing():
-    first, second, patients = raters()
-    order = np.random.default_rng(1).permutation(len(first))
-    once, again = agreement(first, second, patients, 4), agreement(first[order], second[order], patients[order], 4)
-    assert (once.kappa, once.low, once.high) == (again.kappa, again.low, again.high)
-
-
-def test_the_interval_covers_the_true_kappa():
-    # independent patients of ten slices, chance-corrected agreement 0.6 by construction
-    covered = 0
-    for seed in range(200):
-        rng = np.random.default_rng(seed)
-        first = rng.integers(0, 2, 600)
-        second = np.where(rng.random(600) < 0.6, first, rng.integers(0, 2, 600))
-        result = agreement(first, second, np.repeat(np.arange(60), 10), 2, n_bootstrap=400)
-        covered += result.low <= 0.6 <= result.high
-    assert 0.90 <= covered / 200 <= 0.99
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_the_interval_covers_the_true_kappa_of_clustered_grades(weights):
+    """400 cohorts of 40 patients; the bounds leave three standard errors of chance around 93 to 97 %."""
+    truth = kappa(*ratings(np.random.default_rng(0), 40_000, 0.6), weights).value
+    held = 0
+    for number in range(400):
+        _, low, high = ends(*ratings(np.random.default_rng([1, number]), 40, 0.6), weights=weights)
+        held += low <= truth <= high
+    error = np.sqrt(0.05 * 0.95 / 400)
+    assert 0.93 - 3 * error < held / 400 < 0.97 + 3 * error
 
 
 def test_clustering_widens_the_interval():
@@ -69,26 +73,24 @@ def test_clustering_widens_the_interval():
     rng = np.random.default_rng(0)
     truth, right = rng.integers(0, 2, 30), rng.random(30) < 0.8
     first, second = np.repeat(truth, 20), np.repeat(np.where(right, truth, 1 - truth), 20)
-    clustered = agreement(first, second, np.repeat(np.arange(30), 20), 2)
-    naive = agreement(first, second, np.arange(600), 2)
+    clustered, naive = kappa(first, second, np.repeat(np.arange(30), 20)), kappa(first, second, np.arange(600))
     assert clustered.high - clustered.low > 3 * (naive.high - naive.low)
 
 
 def test_kappa_of_two_equal_constants_is_undefined_and_never_one():
-    result = agreement([1, 1, 1], [1, 1, 1], ["a", "b", "c"], 2)
-    assert np.isnan([result.kappa, result.low, result.high]).all()
-    assert (result.observed, result.undefined) == (1, 1)
+    assert np.isnan(ends([1, 1, 1], [1, 1, 1], ["a", "b", "c"])).all()
 
 
 def test_one_patient_has_no_interval():
-    result = agreement([0, 1, 1], [0, 1, 0], ["a"] * 3, 2)
-    assert result.kappa == pytest.approx(0.4)
+    result = kappa([0, 1, 1], [0, 1, 0], ["a"] * 3)
+    assert result.value == pytest.approx(0.4)
     assert np.isnan([result.low, result.high]).all()
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "message"), [([0, 1], [0], "as many"), ([], [], "as many"), ([0, 2], [0, 1], "0 to 2")]
+    ("first", "second", "weights", "message"),
+    [([0, 1], [0], "none", "share one shape"), ([0, 2], [0, 1], "cubic", "weights must be none, linear, quadratic")],
 )
-def test_ratings_that_make_no_sense_are_refused(first, second, message):
+def test_ratings_that_make_no_sense_are_refused(first, second, weights, message):
     with pytest.raises(ValueError, match=message):
-        agreement(first, second, ["a"] * len(first), 2)
+        kappa(first, second, ["a"] * len(first), weights)

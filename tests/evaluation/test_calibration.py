@@ -9,7 +9,7 @@ from scipy.stats import t
 from statsmodels.api import GLM, families
 
 from bundle import populations
-from scripts.evaluation import calibration, operating_points
+from scripts.evaluation import calibration, operating_points, platt
 from scripts.evaluation.auc import auc, pooled_auc
 from scripts.evaluation.estimates import wilson_interval
 from scripts.evaluation.proportions import confusion, ratio
@@ -41,7 +41,7 @@ def test_a_calibrated_model_is_judged_calibrated_on_what_it_was_fitted_on():
 
 
 def test_baseline_undoes_the_weight_of_the_loss():
-    assert calibration.baseline(3.8).probabilities([np.log(3.8)]) == pytest.approx([0.5])
+    assert platt.baseline(3.8).probabilities([np.log(3.8)]) == pytest.approx([0.5])
 
 
 def test_clustered_errors_equal_statsmodels_but_for_its_factor_of_slices():

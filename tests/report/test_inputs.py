@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 
 import numpy as np
@@ -11,10 +12,9 @@ import pytest
 import simulated_runs
 
 from scripts.errors import InputError
-from scripts.report.facts import describe
-from scripts.report.inputs import read_cohort, read_predictions
+from scripts.report.facts import cohort_summary
+from scripts.report.inputs import join, read_cohort, read_predictions, slice_column
 from scripts.report.readers import readings
-from scripts.report.recalibrate import join
 from scripts.report.subgroups import levels
 
 PATIENTS = 24
@@ -79,7 +79,7 @@ def test_predictions_cut_off_between_two_lines_are_told_by_the_count_of_the_eval
     assert [problem for problem in cohort_of(run).problems if problem.startswith(expected)]
 
 
-@pytest.mark.parametrize("name", ["predictions.csv", "labels.csv", "slices.csv", "patients.csv"])
+@pytest.mark.parametrize("name", ["predictions.csv", "labels.csv", "geometry.csv", "patients.csv"])
 def test_a_trailing_comma_is_refused_and_shifts_no_column(run, name):
     path = run / name
     head, *rows = path.read_text().splitlines()
@@ -96,7 +96,7 @@ def test_a_nameless_column_that_every_line_has_does_no_harm(run):
     pd.testing.assert_frame_equal(cohort_of(run).patients, before)
 
 
-@pytest.mark.parametrize("name", ["predictions.csv", "labels.csv", "slices.csv", "patients.csv"])
+@pytest.mark.parametrize("name", ["predictions.csv", "labels.csv", "geometry.csv", "patients.csv"])
 @pytest.mark.parametrize("mark", [";", "\t"])
 def test_other_separators_are_named_and_how_to_save_the_table(run, name, mark):
     path = run / name
@@ -150,24 +150,26 @@ def test_a_reader_who_contradicts_a_row_of_the_same_reading_is_refused_with_both
     assert cohort_of(run).problems == []
     other = again.assign(label="1" if again["label"].iloc[0] == "0" else "0", status="evaluable")
     pd.concat([frame, other]).to_csv(run / "labels.csv", index=False)
-    with pytest.raises(InputError, match=rf"labels\.csv, line {len(frame) + 2}: rater dr_a .* in line {row + 2}, "):
+    with pytest.raises(
+        InputError, match=rf"labels\.csv, line {len(frame) + 2}: rater dr_a has already labelled .*line {row + 2}\)"
+    ):
         cohort_of(run)
     pd.concat([frame, other.assign(reading="3")]).to_csv(run / "labels.csv", index=False)
     assert cohort_of(run).problems == []
 
 
 def test_slices_without_sop_uid_are_contradicted_by_their_index_alone(run):
-    for name in ("predictions.csv", "slices.csv", "labels.csv"):
+    for name in ("predictions.csv", "geometry.csv", "labels.csv"):
         edit(run, name, lambda f: f.assign(slice_index=f["sop_uid"].str.split(".").str[-1], sop_uid=""))
     assert cohort_of(run).problems == []
     edit(run, "labels.csv", lambda frame: pd.concat([frame, frame[:1].assign(status="motion")]))
-    with pytest.raises(InputError, match=r"rater consensus .* in line 2, both in reading 1 as reference"):
+    with pytest.raises(InputError, match=r"rater consensus has already labelled this slice in reading 1 \(.*line 2\)"):
         cohort_of(run)
 
 
 @pytest.mark.parametrize(
     ("column", "value", "message"),
-    [("label", "2", "label must be 0, 1 or empty, got '2'"), ("label", "yes", "got 'yes'"),
+    [("label", "2", "label must be 0 or 1, got '2'"), ("label", "yes", "got 'yes'"),
      ("role", "Reader", "role must be reference or reader, got 'Reader'")],
 )  # fmt: skip
 def test_a_reader_s_row_that_would_be_passed_over_is_refused_with_its_line(run, column, value, message):
@@ -181,7 +183,11 @@ def test_a_reader_s_row_that_would_be_passed_over_is_refused_with_its_line(run, 
 
 def test_labels_written_as_decimal_numbers_or_left_empty_are_read(run):
     before = readings(cohort_of(run))[0]["reader:dr_b"]
-    edit(run, "labels.csv", lambda frame: frame.assign(label=frame["label"] + ".0"))
+    edit(
+        run,
+        "labels.csv",
+        lambda frame: frame.assign(label=frame["label"].where(frame["label"] == "", frame["label"] + ".0")),
+    )
     pd.testing.assert_series_equal(readings(cohort_of(run))[0]["reader:dr_b"], before)
     edit(run, "labels.csv", lambda f: f.assign(label=f["label"].where(f["rater"] != "dr_b", "")))
     assert "reader:dr_b" not in readings(cohort_of(run))[0]
@@ -260,9 +266,14 @@ def test_other_measured_columns_become_three_ranges(run):
 @pytest.mark.parametrize(
     ("column", "cells", "message", "known"),
     [
-        ("age", ["45,0", "-1", "121", "old", "50", "120", "0"], "from 0 to 120: 4 of 24 .* '45,0' .*decimal point", 20),
+        (
+            "age",
+            ["45,0", "-1", "121", "old", "50", "120", "0"],
+            "from 0 to 120 years: 4 of 24 .* '45,0' .*decimal point",
+            20,
+        ),
         ("mjoa", ["19", "-999", "18", "0", "14.5"], "from 0 to 18: 2 of 24 .* '19' of patient p0000$", 22),
-        ("weight", ["70,5", "-1"], "from 0 up: 2 of 24 .* '70,5' .*decimal point", 22),
+        ("weight", ["70,5", "-1"], "from 1 to 500 kg: 2 of 24 .* '70,5' .*decimal point", 22),
     ],
 )
 def test_what_cannot_be_an_age_or_score_is_reported_and_unknown_everywhere(run, column, cells, message, known):
@@ -274,9 +285,9 @@ def test_what_cannot_be_an_age_or_score_is_reported_and_unknown_everywhere(run, 
     (found,) = pd.Series([problem]).str.contains(message)
     assert found, problem
     bad = pd.to_numeric(pd.Series(cells), errors="coerce")
-    bounds = {"age": (0, 120), "mjoa": (0, 18), "weight": (0, 1000)}[column]
+    bounds = {"age": (0, 120), "mjoa": (0, 18), "weight": (1, 500)}[column]
     values = [*bad[bad.between(*bounds)], *map(float, rest)]
-    shown = describe(cohort)[column]
+    shown = cohort_summary(cohort)[column]
     assert (shown["n"], shown["n_missing"]) == (known, PATIENTS - known)
     assert shown["mean"] == pytest.approx(np.mean(values))
     if column != "weight":
@@ -288,16 +299,16 @@ def test_words_for_unknown_are_no_problem(run):
     edit(run, "patients.csv", set_cells("age", words))
     cohort = cohort_of(run)
     assert cohort.problems == []
-    assert describe(cohort)["age"]["n_missing"] == len(words)
+    assert cohort_summary(cohort)["age"]["n_missing"] == len(words)
 
 
 def test_a_decimal_comma_in_a_measured_column_is_reported_and_a_list_is_left_alone(run):
     edit(run, "patients.csv", lambda f: f.assign(bmi=["24,5", *["25"] * 23], operated=["5,6", *["C5"] * 23]))
-    edit(run, "slices.csv", set_cells("position_mm", ["0", "3,6"]))
+    edit(run, "geometry.csv", set_cells("position_mm", ["0", "3,6"]))
     cohort = cohort_of(run)
     bmi, position = cohort.problems
     assert bmi.startswith("bmi in patients.csv must be a number with a decimal point: 1 of 24 values")
-    assert "position_mm in slices.csv" in position
+    assert "position_mm in geometry.csv" in position
     assert position.endswith("first '3,6' of line 3")
     assert levels(cohort, "bmi")[1] == ["25"]
     assert levels(cohort, "operated")[1] == ["5,6", "C5"]
@@ -311,8 +322,8 @@ def test_images_that_evaluation_could_not_read_are_told(run):
     (run / "failures.csv").write_text('image,reason\n/a/one.dcm,"broken, cut"\n/a/two.dcm,empty\n')
     cohort = cohort_of(run)
     expected = "2 images could not be read by the evaluation, see failures.csv (first one.dcm: broken, cut)"
-    assert describe(cohort)["problems"] == [expected]
-    assert describe(cohort)["facts"]["n_unreadable"] == 2
+    assert cohort_summary(cohort)["problems"] == [expected]
+    assert cohort_summary(cohort)["facts"]["n_unreadable"] == 2
     (run / "failures.csv").unlink()
     (run / "metrics.json").write_text('{"n_unreadable": 3}')
     assert cohort_of(run).problems == ["3 images could not be read by the evaluation, see failures.csv"]
@@ -326,10 +337,21 @@ def test_recalibrate_names_the_line_of_the_file_that_is_wrong(run, tmp_path):
     assert len(whole.slices) == len(cohort_of(run).predictions.slices)
     text = labels.read_text()
     edit(run, "labels.csv", set_cells("label", ["0", "0", "0", "0", "2"]))
-    with pytest.raises(InputError, match=r"labels\.csv, line 6: label must be 0, 1 or empty, got '2'"):
+    with pytest.raises(InputError, match=r"labels\.csv, line 6: label must be 0 or 1, got '2'"):
         join(folder, labels)
     labels.write_text(text)
     last = max(folder.glob("*/slices.csv"))
     edit(last.parent, last.name, set_cells("probability", ["0.5", "7"]))
     with pytest.raises(InputError, match=rf"{last.parent.name}/slices\.csv, line 3: probability"):
         join(folder, labels)
+
+
+def test_a_slices_csv_of_version_0_2_0_is_read_where_there_is_no_geometry_csv(run):
+    before = slice_column(cohort_of(run), "level")
+    shutil.copy(run / "geometry.csv", run / "slices.csv")
+    edit(run, "slices.csv", lambda frame: frame.assign(level="old"))
+    pd.testing.assert_series_equal(slice_column(cohort_of(run), "level"), before)
+    (run / "geometry.csv").unlink()
+    cohort = cohort_of(run)
+    assert cohort.problems == ["no geometry.csv: slices.csv, as `split` called it up to 0.2.0, was read in its place"]
+    assert set(slice_column(cohort, "level")) == {"old"}

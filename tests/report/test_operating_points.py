@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import simulated_runs
 import torch
 from scipy.special import expit
 from tiny_models import checkpoint, write_t2
 
+from bundle.assemble import assemble
 from scripts import checkpoints
 from scripts.errors import InputError
 from scripts.files import write_json
 from scripts.inference.predict import predict
-from scripts.operating_points import choose
 from scripts.records import probability
+from scripts.report.command import report
+from scripts.report.operating_points import choose
 from scripts.report.recalibrate import recalibrate
 
 
@@ -126,3 +130,66 @@ def test_points_of_other_weights_and_two_thresholds_are_refused(tmp_path, weight
     with pytest.raises(InputError, match="give one of them"):
         predict(str(tmp_path), **call, threshold=0.4)
     assert not (tmp_path / "out").exists()
+
+
+def broken(**changes) -> dict:
+    """A file with parts replaced, or left out where None."""
+    whole = points_of("ab" * 32) | changes
+    return {name: part for name, part in whole.items() if part is not None}
+
+
+def points_of(sha256: str) -> dict:
+    return {
+        "points": {"youden": {"logit": -0.3, "status": "chosen"}},
+        "calibration": {"slope": 2.0, "intercept": 0.5, "status": "fitted"},
+        "baseline": {"slope": 1.0, "intercept": -1.335, "pos_weight": 3.8},
+        "chosen_on": {"n_patients": 12, "n_slices": 402},
+        "facts": {"weights_sha256": sha256},
+    }
+
+
+MALFORMED = {
+    "no object": [],
+    "no points": broken(points=None),
+    "points are no object": broken(points=[]),
+    "a point without logit": broken(points={"youden": {"status": "chosen"}}),
+    "a logit in words": broken(points={"youden": {"logit": "high"}}),
+    "another point's logit is huge": broken(points={"youden": {"logit": 0.0}, "other": {"logit": 1e12}}),
+    "paper_0.5 elsewhere": broken(points={"youden": {"logit": 0.0}, "paper_0.5": {"logit": 1.0}}),
+    "no calibration": broken(calibration=None),
+    "slope without intercept": broken(calibration={"slope": 1.0, "intercept": None, "status": "?"}),
+    "a slope of 0": broken(calibration={"slope": 0.0, "intercept": 0.5, "status": "?"}),
+    "an infinite intercept": broken(calibration={"slope": 1.0, "intercept": float("inf"), "status": "?"}),
+    "no baseline": broken(baseline=None),
+    "a baseline that falls": broken(baseline={"slope": -1.0, "intercept": 0.0, "pos_weight": 2.0}),
+    "not said what it was chosen on": broken(chosen_on=None),
+    "patients are not counted": broken(chosen_on={"n_patients": None, "n_slices": 3}),
+    "slices are not counted": broken(chosen_on={"n_patients": 3}),
+    "fingerprints are no list": broken(chosen_on={"n_patients": 3, "n_slices": 9, "patients_sha256": "abc"}),
+    "no facts": broken(facts=None),
+    "facts are no object": broken(facts=[]),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+@pytest.mark.parametrize("reader", ["report", "recalibrate", "predict", "assemble"])
+def test_a_file_that_one_program_refuses_is_refused_by_all(tmp_path, weights, simulated_run, reader, name):
+    path = tmp_path / "run" / "operating_points.json"
+    shutil.copytree(simulated_run, tmp_path / "run")
+    path.write_text(json.dumps(MALFORMED[name]))
+    out = str(tmp_path / "out")
+    programs = {
+        "report": lambda: report(str(tmp_path / "run"), out=out),
+        "recalibrate": lambda: recalibrate(str(tmp_path / "run" / "predictions.csv"), out, current=str(path)),
+        "predict": lambda: predict(str(tmp_path), out=out, weights=weights, operating_points=str(path)),
+        "assemble": lambda: assemble(out=out, operating_points=str(path), operating_point="youden"),
+    }
+    with pytest.raises(InputError, match=r"operating_points\.json") as caught:
+        programs[reader]()
+    assert "was chosen for the weights" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def simulated_run(tmp_path_factory) -> Path:
+    return simulated_runs.write(tmp_path_factory.mktemp("run") / "run", 4, 8, everything=False)

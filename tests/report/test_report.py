@@ -24,7 +24,7 @@ from bundle import populations
 from scripts.__main__ import main
 from scripts.errors import InputError
 from scripts.evaluation import calibration, operating_points
-from scripts.report import operating
+from scripts.report import operating_points as points_file
 from scripts.report.card import check_card, write_card
 from scripts.report.command import report
 from scripts.report.recalibrate import recalibrate
@@ -89,6 +89,14 @@ def test_every_leaf_has_its_five_keys_and_an_interval_around_its_value(content):
         assert name in found
 
 
+def test_every_auc_has_one_interval(study, content):
+    assert [path for path, _ in leaves(content) if path.startswith(".pooled.auc")] == [".pooled.auc"]
+    page = (study / "report" / "report.html").read_text()
+    assert page.count("AUC, all slices pooled") == 2  # internal and external
+    assert "bootstrap (plain" not in page
+    assert "Obuchowski's variance" not in page
+
+
 def test_numbers_equal_another_library_s(content, counted):
     pooled = content["pooled"]
     assert pooled["auc"]["value"] == pytest.approx(roc_auc_score(counted["label"], counted["logit"]), abs=1e-12)
@@ -146,7 +154,7 @@ def test_operating_points_are_those_of_the_validation_slices(study, content):
     assert written["points"]["sensitivity_95"]["status"].startswith("unattained")
     assert written["baseline"]["intercept"] == pytest.approx(-np.log(3.8))
     fitted = calibration.fit_calibration(own["label"], own["logit"], own["patient_id"])
-    read = operating.load(study / "run" / "operating_points.json")
+    read = points_file.read(study / "run" / "operating_points.json")
     assert (read.calibration.slope, read.calibration.intercept) == (fitted.slope, fitted.intercept)
     assert content["operating_points"]["youden"]["logit"] == expected["youden"].logit
     assert content["calibration"]["applied"]["fitted"]
@@ -250,14 +258,14 @@ def has_proc():
 @pytest.mark.skipif(not has_proc(), reason="R with the package pROC is not installed")
 def test_pooled_and_patient_level_auc_equal_those_of_r(content, counted, tmp_path):
     """An independent route: pROC's areas, and DeLong's variance where each patient has one row."""
-    counted.to_csv(tmp_path / "slices.csv", index=False)
+    counted.to_csv(tmp_path / "counted.csv", index=False)
     script = """
         suppressMessages(library(pROC)); d <- read.csv(commandArgs(TRUE)[1])
         p <- merge(aggregate(label ~ patient_id, d, max), aggregate(logit ~ patient_id, d, max))
         area <- function(x) roc(x$label, x$logit, levels = c(0, 1), direction = "<")
         cat(format(c(auc(area(d)), auc(area(p)), var(area(p))), digits = 15))"""
     (tmp_path / "areas.R").write_text(script)
-    command = ["Rscript", tmp_path / "areas.R", tmp_path / "slices.csv"]
+    command = ["Rscript", tmp_path / "areas.R", tmp_path / "counted.csv"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     pooled, patients, variance = (float(number) for number in shown.split())
     assert content["pooled"]["auc"]["value"] == pytest.approx(pooled, abs=1e-9)
@@ -398,7 +406,7 @@ def test_a_reader_who_made_the_reference_is_not_judged(tmp_path):
 
 def test_nifti_slices_are_told_apart_by_their_index(tmp_path):
     run = simulated_runs.write(tmp_path / "run", 6, 11)
-    for name in ("predictions.csv", "slices.csv"):
+    for name in ("predictions.csv", "geometry.csv"):
         edit(run, name, lambda f: f.assign(slice_index=f["sop_uid"].str.split(".").str[-1], sop_uid=""))
     (run / "labels.csv").unlink()
     report(str(run), out=str(tmp_path / "out"))
@@ -412,7 +420,7 @@ def test_recalibrate_finds_the_shift_of_a_site(tmp_path, capsys):
     recalibrate(str(run / "predictions_validation.csv"), str(home))
     assert main(["recalibrate", str(run / "predictions.csv"), "--out", str(tmp_path / "site.json")]) == 0
     assert "60 patients" in capsys.readouterr().out
-    own, site = operating.load(home / "operating_points.json"), operating.load(tmp_path / "site.json")
+    own, site = points_file.read(home / "operating_points.json"), points_file.read(tmp_path / "site.json")
     assert site.calibration.slope == pytest.approx(2 * own.calibration.slope, rel=0.35)
     assert site.points["youden"].logit == pytest.approx(0.5 * own.points["youden"].logit + 2, abs=0.5)
 
@@ -439,7 +447,7 @@ def test_recalibrate_refuses_two_references_that_differ(tmp_path):
 def test_a_broken_operating_points_file_is_refused(tmp_path, text):
     (tmp_path / "operating_points.json").write_text(text)
     with pytest.raises(InputError, match="is not an operating_points"):
-        operating.load(tmp_path / "operating_points.json")
+        points_file.read(tmp_path / "operating_points.json")
 
 
 @pytest.mark.slow

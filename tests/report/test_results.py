@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from scripts.__main__ import main
 from scripts.errors import InputError
 from scripts.evaluation import agreement, calibration
-from scripts.report import operating
+from scripts.report import operating_points as points_file
 from scripts.report.command import report
 from scripts.report.recalibrate import recalibrate
 
@@ -47,7 +47,7 @@ def study(tmp_path_factory):
     outside = simulated_runs.write(
         folder / "outside", 30, 22, prefix="x", weights_sha256="ab" * 32, datalist_sha256="ef" * 32
     )
-    edit(run / "slices.csv", lambda frame: frame.assign(level=np.where(frame.index % 9 == 0, "", frame["level"])))
+    edit(run / "geometry.csv", lambda frame: frame.assign(level=np.where(frame.index % 9 == 0, "", frame["level"])))
     (folder / "second").mkdir()
     shutil.copy(run / "predictions.csv", folder / "second")
     edit(folder / "second" / "predictions.csv", lambda f: f.assign(logit=(f["logit"].astype(float) ** 3).astype(str)))
@@ -214,15 +214,15 @@ def test_points_chosen_on_patients_are_refused_for_a_phantom(loaded, tmp_path):
         (lambda p: p["points"]["youden"].update(logit=float("nan")), "expected a number within"),
         (lambda p: p["calibration"].update(slope=float("inf")), "expected a number within"),
         (lambda p: p["calibration"].update(intercept=1e308), "expected a number within"),
-        (lambda p: p["calibration"].update(slope=-1.0), "slope of the calibration must be above 0"),
-        (lambda p: p["baseline"].update(intercept=None), "of the baseline must be above 0 and its intercept a number"),
+        (lambda p: p["calibration"].update(slope=-1.0), "calibration must have a finite intercept and a slope above 0"),
+        (lambda p: p["baseline"].update(intercept=None), "baseline must have a finite intercept and a slope above 0"),
         (lambda p: p["chosen_on"].update(patients_sha256="abc"), "expected a list of SHA-256 hashes"),
     ],
 )
 def test_a_file_of_points_with_a_wrong_number_is_refused(loaded, change, message):
     edit_points(loaded, change)
     with pytest.raises(InputError, match=message):
-        operating.load(loaded / POINTS)
+        points_file.read(loaded / POINTS)
 
 
 def test_the_points_of_a_site_are_never_overwritten(run, study, tmp_path):
@@ -267,7 +267,7 @@ def test_patient_level_rates_rest_on_the_slices_of_their_patients(content, slice
 
 
 def test_disc_levels_rest_on_their_slices(study, content, slices):
-    level = pd.read_csv(study / "run" / "slices.csv", keep_default_na=False)["level"].to_numpy()
+    level = pd.read_csv(study / "run" / "geometry.csv", keep_default_na=False)["level"].to_numpy()
     found = content["disc_levels"]
     known = slices.assign(level=level)[level != ""]
     assert found["n_slices_without_level"] == len(slices) - len(known) > 0
@@ -319,7 +319,7 @@ def test_two_stacks_of_one_series_do_not_interleave(tmp_path):
     frame.to_csv(tmp_path / "predictions.csv", index=False)
     for columns, runs, length in ((["stack"], 1, 11.0), ([], 3, 3.0)):
         kept = ["series_uid", "sop_uid", "frame", "position_mm", "thickness_mm", *columns]
-        frame[kept].to_csv(tmp_path / "slices.csv", index=False)
+        frame[kept].to_csv(tmp_path / "geometry.csv", index=False)
         report(str(tmp_path), out=str(tmp_path / "out"))
         (row,) = pd.read_csv(tmp_path / "out" / "coding.csv").to_dict("records")
         assert (row["n_runs_model"], row["longest_run_mm_model"]) == (runs, length)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from ...cohort import geometry
+from ...cohort.cells import Problems, line, sentences
+from ...cohort.labels import read_labels, read_patients
 from ...errors import InputError
-from .columns import KEY, clean, line, look_up, read_table
-from .facts import evaluation_problems, read_facts
-from .labels import label_problems, read_labels
+from ...records import RunFacts
+from .columns import KEY, clean, look_up, read_table
+from .facts import cohort_of, evaluation_problems, read_facts
+from .labels import label_problems, label_table
 from .predictions import Predictions, read_predictions
 
 
@@ -24,9 +27,9 @@ class Cohort:
         run: the run's folder.
         predictions: its scored slices.
         patients: one row per patient that has predictions, indexed by patient_id; unknown cells are NaN or empty.
-        slices: ``slices.csv`` or ``None``.
+        slices: ``geometry.csv`` or ``None``.
         labels: ``labels.csv`` or ``None``.
-        facts: what run and datalist say of themselves.
+        facts: what run and datalist record about themselves.
         problems: what was missing or did not fit, for the reader.
     """
 
@@ -36,27 +39,43 @@ class Cohort:
     patients: pd.DataFrame
     slices: pd.DataFrame | None
     labels: pd.DataFrame | None
-    facts: dict[str, Any]
+    facts: RunFacts
     problems: list[str] = field(default_factory=list)
 
 
-def read_patients(path: Path, ids: pd.Index) -> tuple[pd.DataFrame, list[str]]:
-    """Read patients.csv for the patients ``ids``; a patient without a row is kept, with everything unknown."""
+def patient_table(path: Path, ids: pd.Index) -> tuple[pd.DataFrame, list[str]]:
+    """Read patients.csv for the patients ``ids``; a patient without a row is kept, with everything unknown.
+
+    Returns:
+        One row per patient, and what was missing or cannot be used.
+    """
     if not path.is_file():
         return pd.DataFrame(index=ids), [
             f"no {path.name}: nothing is known of the patients, and there are no subgroups"
         ]
-    frame = read_table(path, ["patient_id"])
-    twice = frame["patient_id"][frame["patient_id"].duplicated()]
-    if len(twice):
-        raise InputError(f"{path}: patient {twice.iloc[0]} has two rows")
-    frame = frame.set_index("patient_id")
-    unknown = ids.difference(frame.index)
+    unusable: Problems = []
+    people = read_patients(path, unusable)
+    frame = pd.DataFrame([one.cells for one in people.values()], index=list(people), dtype=str)
+    frame = frame.drop(columns="patient_id").reindex(ids, fill_value="")
+    unknown = ids.difference(list(people))
     problems = []
     if len(unknown):
         problems.append(f"{len(unknown)} of {len(ids)} patients have no row in {path.name}, first {unknown[0]}")
-    frame, wrong = clean(frame.reindex(ids, fill_value="").rename("patient {}".format), path.name)
+    scored = {f"patient {name}" for name in ids}
+    problems += sentences([one for one in unusable if one.place in scored], len(ids))
+    frame, wrong = clean(frame.rename("patient {}".format), path.name)
     return frame.set_axis(ids), [*problems, *wrong]
+
+
+def geometry_table(folder: Path) -> tuple[pd.DataFrame | None, list[str]]:
+    """Read geometry.csv of a cohort, or the slices.csv that ``split`` wrote in its place up to version 0.2.0."""
+    path = geometry.present(folder)
+    if path is None:
+        return None, []
+    new = path.name == geometry.FILE
+    notes = [] if new else [f"no {geometry.FILE}: {path.name}, as `split` called it up to 0.2.0, was read in its place"]
+    table, wrong = clean(read_table(path, KEY[:2]).rename(line), path.name)
+    return table.assign(frame=table.get("frame", "")), [*notes, *wrong]
 
 
 def read_cohort(name: str, run: Path, cohort: Path | None, patients: Path | None) -> Cohort:
@@ -65,33 +84,34 @@ def read_cohort(name: str, run: Path, cohort: Path | None, patients: Path | None
     Args:
         name: ``internal`` or ``external``.
         run: folder with predictions.csv.
-        cohort: folder with patients.csv and so on; the run's own folder by default.
+        cohort: folder with patients.csv and so on; by default that of the run's own record, or the run's own folder.
         patients: patients.csv, if not in ``cohort``.
     """
     if not run.is_dir():
         raise InputError(f"{run} is not a folder; expected a run with predictions.csv")
-    folder = cohort or run
+    folder, problems = (cohort, []) if cohort else cohort_of(run)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; expected a cohort with patients.csv")
     if patients and not patients.is_file():
         raise InputError(f"{patients} does not exist; expected a CSV file with the column patient_id")
     predictions = read_predictions(run / "predictions.csv")
     ids = pd.Index(sorted(predictions.slices["patient_id"].unique()), name="patient_id")
-    table, problems = read_patients(patients or folder / "patients.csv", ids)
-    slices, labels = None, None
-    if (folder / "slices.csv").is_file():
-        slices, wrong = clean(read_table(folder / "slices.csv", KEY[:2]).rename(line), "slices.csv")
-        slices, problems = slices.assign(frame=slices.get("frame", "")), [*problems, *wrong]
+    table, found = patient_table(patients or folder / "patients.csv", ids)
+    slices, wrong = geometry_table(folder)
+    problems += [*found, *wrong]
+    labels = None
     if (folder / "labels.csv").is_file():
-        labels = read_labels(folder / "labels.csv")
-        problems += label_problems(labels, predictions.slices)
+        unusable: Problems = []
+        rows = read_labels(folder / "labels.csv", unusable)
+        labels = label_table(rows)
+        problems += [*sentences(unusable, len(rows)), *label_problems(labels, predictions.slices)]
     counted, wrong = evaluation_problems(run, len(predictions.slices) + len(predictions.excluded))
-    facts = read_facts(run, folder) | counted
+    facts: RunFacts = {**read_facts(run, folder), **counted}
     return Cohort(name, run, predictions, table, slices, labels, facts, [*problems, *wrong])
 
 
 def slice_column(cohort: Cohort, column: str) -> pd.Series | None:
-    """Return a column of slices.csv for each scored slice, ``""`` where unknown; ``None`` without such a column."""
+    """Return a column of geometry.csv for each scored slice, ``""`` where unknown; ``None`` without such a column."""
     if cohort.slices is None or column not in cohort.slices:
         return None
-    return look_up(cohort.predictions.slices, cohort.slices, column, "slices.csv").fillna("")
+    return look_up(cohort.predictions.slices, cohort.slices, column, geometry.FILE).fillna("")

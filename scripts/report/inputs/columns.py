@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ... import tables
+from ...cohort.cells import UNKNOWN, Problem, Problems, sentences
 from ...errors import InputError
 
 KEY = ["series_uid", "sop_uid", "frame"]
-UNKNOWN = ("", "nan", "na", "none", "unknown")  # in small letters
 CATEGORIES = ("site", "region", "sex", "maker", "manufacturer", "model")  # whose codes may look like numbers
-# what can be measured on a living patient; body weight and height come in several units
-BOUNDS = {"age": (0.0, 120.0), "mjoa": (0.0, 18.0), "weight": (0.0, np.inf), "height": (0.0, np.inf)}
 DECIMAL_COMMA = r"[-+]?\d+,\d+"
 
 
-def read_table(path: Path, required: list[str]) -> pd.DataFrame:
+def read_table(path: Path, required: Sequence[str]) -> pd.DataFrame:
     """Read a CSV as text; an empty cell is ``""``, columns without name and content are left out.
 
     Returns:
@@ -39,52 +38,25 @@ def numbers(column: pd.Series) -> pd.Series:
     return pd.to_numeric(column, errors="coerce").replace([np.inf, -np.inf], np.nan)
 
 
-def calls(frame: pd.DataFrame) -> pd.Series:
-    """Read the column ``label``: 0, 1, or NaN where it is empty.
-
-    Raises:
-        InputError: it holds something else.
-    """
-    found, text = numbers(frame["label"]), frame["label"].str.strip()
-    wrong = frame.index[~found.isin([0, 1]) & ~text.str.lower().isin(["", "nan"])]
-    if len(wrong):
-        raise InputError(f"{wrong[0]}: label must be 0, 1 or empty, got {text[wrong[0]]!r}")
-    return found
-
-
-def line(where: str) -> str:
-    """Return the line of a row without its file: readers of a report need not know the folder."""
-    return where.rpartition(", ")[2]
-
-
 def clean(table: pd.DataFrame, file: str) -> tuple[pd.DataFrame, list[str]]:
-    """Empty the cells that cannot be the number their column is of; gives the table and what was wrong with it.
+    """Empty decimal commas in columns of numbers; returns the table and what was wrong with it.
+
+    A category such as "5,6" stays: only where all others are numbers, a comma is taken for a decimal one.
 
     Args:
         table: with an index that names each row for the reader, each once.
         file: its name, for the same reason.
     """
-    problems = []
+    problems: Problems = []
     for column in table.columns.difference([*KEY, "patient_id", *CATEGORIES]):
         text = table[column].astype(str).str.strip()
-        value, known = numbers(text), ~text.str.lower().isin(UNKNOWN)
         comma = text.str.fullmatch(DECIMAL_COMMA)
-        if column in BOUNDS:
-            low, high = BOUNDS[column]
-            wrong = known & ~value.between(low, high)
-            meant = f"from {low:g} to {high:g}" if np.isfinite(high) else f"from {low:g} up"
-        else:  # a category such as "5,6" stays: only where all others are numbers, a comma is taken for a decimal one
-            wrong, meant = comma & bool((comma | value.notna() | ~known).all()), "with a decimal point"
-        if not wrong.any():
+        if not comma.any() or not (comma | numbers(text).notna() | text.str.lower().isin(UNKNOWN)).all():
             continue
-        first = table.index[wrong][0]
-        hint = " (write a decimal point)" if comma[first] and column in BOUNDS else ""
-        problems.append(
-            f"{column} in {file} must be a number {meant}: {int(wrong.sum())} of {len(table)} values are not and count "
-            f"as unknown, first {text[first]!r} of {first}{hint}"
-        )
-        table = table.assign(**{column: table[column].where(~wrong, "")})
-    return table, problems
+        rule = f"{column} in {file} must be a number with a decimal point"
+        problems += [Problem(rule, str(place), value) for place, value in text[comma].items()]
+        table = table.assign(**{column: table[column].where(~comma, "")})
+    return table, sentences(problems, len(table))
 
 
 def digest(*paths: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from ... import datalists
 from ...errors import InputError
 from ...files import read_json
+from ...records import RunFacts
 from ...tables import read_cells
 
 FACTS = (
@@ -43,6 +44,8 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "phantom": (is_flag, "true or false, without quotes"),
     "trained_on_phantom": (is_flag, "true or false, without quotes"),
     "weights_sha256": (lambda value: isinstance(value, str), "a text"),
+    "datalist": (lambda value: isinstance(value, str), "a path"),
+    "datalist_sha256": (lambda value: isinstance(value, str), "a text"),
     "pos_weight": (is_positive, "a number above 0"),
     "versions": (lambda value: isinstance(value, dict), 'an object such as {"torch": "2.8.0"}'),
     "n_slices": (is_count, "a whole number"),
@@ -50,7 +53,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> RunFacts:
     """Read a JSON object; what is null is absent.
 
     Raises:
@@ -59,7 +62,7 @@ def read_object(path: Path) -> dict[str, Any]:
     return check_kinds(read_json(path), path)
 
 
-def check_kinds(content: Any, path: Path) -> dict[str, Any]:
+def check_kinds(content: Any, path: Path) -> RunFacts:
     """Refuse facts that would be misread."""
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a JSON object, got {type(content).__name__}")
@@ -67,29 +70,49 @@ def check_kinds(content: Any, path: Path) -> dict[str, Any]:
     for name, (fits, expected) in KINDS.items():
         if name in content and not fits(content[name]):
             raise InputError(f"{path}: {name} must be {expected}, got {content[name]!r}")
-    return content
+    facts: RunFacts = content
+    return facts
 
 
-def read_facts(run: Path, cohort: Path) -> dict[str, Any]:
+def cohort_of(run: Path) -> tuple[Path, list[str]]:
+    """Return the folder of the cohort that a run scored, as its evaluation recorded it, else the run's own folder.
+
+    Returns:
+        The folder, and why it is not the recorded one. No sentence holds a path: reports are passed on.
+    """
+    metrics = run / "metrics.json"
+    record = read_object(metrics) if metrics.is_file() and not (run / "patients.csv").is_file() else RunFacts()
+    if "datalist" not in record:
+        return run, []
+    path = Path(record["datalist"])
+    advice = "its tables are not used; name its folder with --cohort or --external_cohort"
+    if not path.is_file():
+        return run, [f"the cohort of the run is no longer where it was: {advice}"]
+    if datalists.facts(path)["datalist_sha256"] != record.get("datalist_sha256"):
+        return run, [f"the cohort's {path.name} has changed since the run was made: {advice}"]
+    return path.parent, []
+
+
+def read_facts(run: Path, cohort: Path) -> RunFacts:
     """Collect the facts that a run and its cohort record about themselves; what neither says is absent.
 
     Raises:
         InputError: a file is no JSON object, or a fact is not of its kind.
     """
-    found: dict[str, Any] = {}
+    found = RunFacts()
     sources = [read_object(path) for path in (run / "metrics.json", run / "run.json") if path.is_file()]
     datalist = cohort / "datalist.json"
     if datalist.is_file():
         sources.insert(0, check_kinds(datalists.facts(datalist), datalist))
     for source in sources:
-        found |= {name: source[name] for name in FACTS if name in source}
+        found |= {name: value for name, value in source.items() if name in FACTS}  # type: ignore[typeddict-item]
     flags = [source["phantom"] for source in sources if "phantom" in source]
     if flags:
         found["phantom"] = any(flags)
     return found
 
 
-def evaluation_problems(run: Path, n_rows: int) -> tuple[dict[str, int], list[str]]:
+def evaluation_problems(run: Path, n_rows: int) -> tuple[RunFacts, list[str]]:
     """Return what the evaluation could not read, and whether predictions.csv still holds all that it scored.
 
     Args:
@@ -100,7 +123,7 @@ def evaluation_problems(run: Path, n_rows: int) -> tuple[dict[str, int], list[st
         ``n_unreadable`` images, where known, and sentences.
     """
     metrics, failures = run / "metrics.json", run / "failures.csv"
-    said = read_object(metrics) if metrics.is_file() else {}
+    said = read_object(metrics) if metrics.is_file() else RunFacts()
     lines = list(read_cells(failures, ())[1].values()) if failures.is_file() else []
     problems = []
     if said.get("n_slices", n_rows) != n_rows:

@@ -1,64 +1,42 @@
-"""labels.csv: what readers, and the makers of the reference, said of each slice."""
+"""The raters' labels beside the scored slices."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
-from ...cohort.labels import EVALUABLE, ROLES
-from ...errors import InputError
-from .columns import calls, keyed, line, read_table
-
-LABEL_COLUMNS = ["series_uid", "sop_uid", "rater", "role", "status", "label"]
+from ...cohort.cells import line
+from ...cohort.labels import EVALUABLE, Label
+from .columns import keyed
 
 
-def read_labels(path: Path) -> pd.DataFrame:
-    """Read a labels.csv; adds ``call`` (0, 1, or NaN where the label is empty), and ``frame`` and ``reading``.
-
-    Raises:
-        InputError: a label is neither 0, 1 nor empty, a role is unknown, or a rater contradicts a row of the same
-            reading.
-    """
-    table = read_table(path, LABEL_COLUMNS)
-    check_roles(table)
-    table = table.assign(frame=table.get("frame", ""), reading=table.get("reading", "1"), call=calls(table))
-    check_contradictions(table)
-    return table
-
-
-def check_roles(table: pd.DataFrame) -> None:
-    """Refuse roles that would be passed over."""
-    wrong = table.index[~table["role"].isin(ROLES)]
-    if len(wrong):
-        raise InputError(f"{wrong[0]}: role must be {' or '.join(ROLES)}, got {table['role'][wrong[0]]!r}")
-
-
-def check_contradictions(table: pd.DataFrame) -> None:
-    """Refuse two rows of one rater and reading that say different things of one slice."""
-    table = table.assign(place=table["sop_uid"])
-    if "slice_index" in table:  # tells slices apart that have no sop_uid
-        table["place"] = table["sop_uid"].where(table["sop_uid"] != "", table["slice_index"])
-    key = ["series_uid", "place", "frame", "rater", "reading", "role"]
-    again = table[(table["place"] != "") & table.duplicated(key, keep=False)]
-    said = again["status"].where(again["status"] != EVALUABLE, again["call"].astype(str))
-    groups = [again[name] for name in key]
-    wrong = again.index[said != said.groupby(groups).transform("first")]
-    if len(wrong):
-        row = again.loc[wrong[0]]
-        first = again.index[(again[key] == row[key]).all(axis=1)][0]
-        raise InputError(
-            f"{wrong[0]}: rater {row['rater']} says something else of this slice than in {line(str(first))}, both in "
-            f"reading {row['reading']} as {row['role']}; delete one of the two rows, or give the second reading "
-            "another name"
-        )
+def label_table(labels: Sequence[Label]) -> pd.DataFrame:
+    """Return labels as a table, indexed by file and line; ``call`` is 0, 1, or NaN where there is none."""
+    table = pd.DataFrame(
+        {
+            "patient_id": [one.patient_id for one in labels],
+            "series_uid": [one.key[0] for one in labels],
+            "sop_uid": [one.key[1] for one in labels],
+            "frame": [one.key[2] for one in labels],
+            "rater": [one.rater for one in labels],
+            "reading": [one.reading for one in labels],
+            "role": [one.role for one in labels],
+            "status": [one.status for one in labels],
+            "call": np.array([one.label for one in labels], dtype=float),
+        },
+        index=[one.where for one in labels],
+    )
+    index = np.array([one.slice_index for one in labels], dtype=float)
+    return table if np.isnan(index).all() else table.assign(slice_index=index)
 
 
 def label_problems(table: pd.DataFrame, slices: pd.DataFrame) -> list[str]:
     """Return which labels are about no scored slice, and which references are not those that scores are set against.
 
     Args:
-        table: of `read_labels`.
+        table: of `label_table`.
         slices: scored slices.
 
     Raises:
@@ -69,7 +47,7 @@ def label_problems(table: pd.DataFrame, slices: pd.DataFrame) -> list[str]:
     table = table.assign(truth=truth)
     problems = []
     reader = table["role"] == "reader"
-    mine = reader & table["patient_id"].isin(slices["patient_id"]) if "patient_id" in table else reader
+    mine = reader & (table["patient_id"].isin(slices["patient_id"]) | (table["patient_id"] == ""))
     lost = table.index[mine & table["truth"].isna()]
     if len(lost):
         problems.append(

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ...errors import InputError
-from .columns import KEY, calls, digest, numbers, read_table
+from ...records import PREDICTION_COLUMNS
+from .columns import KEY, digest, numbers, read_table
 
-PREDICTION_COLUMNS = ["patient_id", *KEY, "slice_index", "label", "logit", "probability"]
 LARGEST_LOGIT = 1e6  # no network gives more, and sums of squares stay finite
 
 
@@ -84,3 +84,16 @@ def check_predictions(frame: pd.DataFrame, path: Path, sha256: str) -> Predictio
         raise InputError(f"{path}: none of {len(frame)} slices has both a label and a finite score")
     kept = frame[good].astype({"label": int}).reset_index(drop=True)
     return Predictions(kept, frame[~good].assign(reason=reason[~good]).reset_index(drop=True), path, sha256)
+
+
+def calls(frame: pd.DataFrame) -> pd.Series:
+    """Read the column ``label``: 0, 1, or NaN where it is empty.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    found, text = numbers(frame["label"]), frame["label"].str.strip()
+    wrong = frame.index[~found.isin([0, 1]) & ~text.str.lower().isin(["", "nan"])]
+    if len(wrong):
+        raise InputError(f"{wrong[0]}: label must be 0, 1 or empty, got {text[wrong[0]]!r}")
+    return found

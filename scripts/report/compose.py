@@ -1,0 +1,170 @@
+"""From runs and cohorts to a report: reads, computes and writes."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..console import say
+from ..errors import InputError
+from ..files import write_csv, write_json
+from . import codings, figures, operating_points, readers, subgroups
+from .card import check_card, write_card
+from .facts import MARK, check_phantom, cohort_summary, warnings_for
+from .guards import check_external, check_origin, validation_of
+from .inputs import Cohort, Predictions, read_cohort
+from .operating_points import Operating
+from .page import write_page
+from .results import as_json, calibration, discrimination, mistakes, scored
+
+PACKAGES = ("numpy", "scipy", "scikit-learn", "statsmodels", "pandas")
+
+
+def compose(
+    runs: Sequence[Path],
+    out: Path,
+    cohort: Path | None,
+    patients: Path | None,
+    external: Path | None,
+    external_cohort: Path | None,
+    external_patients: Path | None,
+    columns: Sequence[str],
+    point: str,
+    margin: float,
+    seed: int,
+    card: Path | None,
+) -> None:
+    """Read the runs, compute every number and write report.json, report.html, figures and coding.csv.
+
+    The arguments are those of ``python -m scripts report``.
+    """
+    if card:
+        check_card(card)
+    inside = read_cohort("internal", runs[0], cohort, patients)
+    validation = validation_of(inside)
+    outside = None
+    if external:
+        outside = read_cohort("external", external, external_cohort, external_patients)
+        check_external(inside, outside, validation)
+    others = [read_cohort("internal", run, cohort, patients) for run in runs[1:]]
+    phantom = check_phantom([c for c in (inside, *others, outside) if c])
+    path = inside.run / operating_points.FILE
+    chosen, anew = operating_of(inside, validation, path)
+    check_point(point, chosen)
+    others_only = {c.name: check_origin(chosen, c, path) for c in (inside, outside) if c}
+    if anew:
+        write_json(path, anew)
+        say(f"wrote {path}")
+    mark = MARK if phantom else ""
+    content: dict[str, Any] = {"title": "Spinal cord compression on axial T2-weighted cervical MRI", "phantom": phantom}
+    content |= {"seed": seed, "operating_point": point, "threshold": chosen.points[point].logit}
+    content |= {"warnings": warnings_for(inside, outside, phantom)}
+    notes: list[dict[str, str]] = []
+    for one in (inside, outside):
+        if one is None:
+            continue
+        say(f"{one.name} cohort: {len(one.patients)} patients, {len(one.predictions.slices)} slices")
+        found = cohort_results(one, chosen, validation, point, columns, margin, seed, out, mark)
+        found["calibration"]["applied"]["apart"] = others_only[one.name]
+        if one is inside:
+            found["models"] = compare(inside, others, margin)
+            content |= as_json(found, "", notes)
+        else:
+            content["external"] = as_json(found, "external", notes)
+    content["undefined"] = notes
+    content["software"] = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    write_json(out / "report.json", content)
+    write_page(out, content)
+    if card:
+        write_card(card, content)
+        say(f"wrote the section on performance of {card}")
+    say(f"wrote {out / 'report.html'} and {out / 'report.json'}")
+
+
+def operating_of(inside: Cohort, validation: Predictions | None, path: Path) -> tuple[Operating, dict[str, Any] | None]:
+    """Choose operating points on validation, or read those that the run has.
+
+    Returns:
+        The operating points, and the content of operating_points.json where it is to be written anew.
+
+    Raises:
+        InputError: the run has validation predictions, and points that were chosen on something else.
+    """
+    present = operating_points.read(path) if path.is_file() else None
+    if validation is None:
+        return present or operating_points.default(inside.facts), None
+    if present and present.sha256 != validation.sha256:
+        raise InputError(
+            f"{path} was chosen on {present.source}, not on {validation.path} as it is now; to choose anew on that, "
+            f"remove {path.name} or move it to another folder; to report with it, move {validation.path.name} away"
+        )
+    content = operating_points.choose_anew(validation, inside.facts)
+    return operating_points.understand(content, path), content
+
+
+def check_point(point: str, chosen: Operating) -> None:
+    """Make sure that there is a threshold of this name."""
+    if point not in chosen.points or not np.isfinite(chosen.points[point].logit):
+        known = [name for name, p in chosen.points.items() if np.isfinite(p.logit)]
+        raise InputError(f"operating point {point!r} is not available; choose one of {', '.join(known)}")
+
+
+def cohort_results(
+    c: Cohort,
+    chosen: Operating,
+    validation: Predictions | None,
+    point: str,
+    family: Sequence[str],
+    margin: float,
+    seed: int,
+    folder: Path,
+    mark: str,
+) -> dict[str, Any]:
+    """All results of one cohort, its figures and its coding.csv."""
+    s = scored(c.predictions.slices)
+    threshold = chosen.points[point].logit
+    found: dict[str, Any] = {"cohort": cohort_summary(c)}
+    found |= discrimination(s, chosen, seed)
+    found["calibration"], judged = calibration(s, chosen)
+    found["subgroups"] = subgroups.subgroups(c, s, family, margin, seed)
+    found["trial_coding"], table = codings.trial_coding(c, s, chosen, threshold, seed)
+    found["patient_level"] = codings.patient_level(s, chosen, validation)
+    found["disc_levels"] = codings.disc_levels(c, s, threshold)
+    found["readers"] = readers.reader_study(c, threshold)
+    found["mistakes"] = mistakes(c, threshold)
+    prefix = "" if c.name == "internal" else f"{c.name}_"
+    if len(table):
+        rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+        write_csv(folder / f"{prefix}coding.csv", list(rows[0]), rows)
+    pictures: dict[str, Any] = {
+        "roc": figures.roc_per_patient(s, found["per_patient"]["mean_auc"]),
+        "precision_recall": figures.precision_recall(s),
+        "confusion": figures.confusion_matrix(s, threshold, point),
+        "calibration": figures.calibration(judged),
+    }
+    if found["trial_coding"]["agreement"]:
+        limits = found["trial_coding"]["agreement"]["n_compressed"]
+        pictures["coding"] = figures.bland_altman(table, limits, "n_compressed", "slices")
+    reference, ranks = codings.rules(s, chosen)
+    if 0 < reference.sum() < len(reference):
+        pictures["patients"] = figures.roc_of_rules(found["patient_level"], reference, ranks)
+    for name, draw in pictures.items():
+        figures.save(folder / "figures" / f"{prefix}{name}.png", draw, mark=mark)
+    whole = {"pooled_auc": found["pooled"]["auc"], "mean_auc": found["per_patient"]["mean_auc"]}
+    draw, size = figures.forest(found["subgroups"]["rows"], whole)
+    figures.save(folder / "figures" / f"{prefix}forest.png", draw, size, mark)
+    found["figures"] = [f"figures/{prefix}{name}.png" for name in (*pictures, "forest")]
+    return found
+
+
+def compare(first: Cohort, others: Sequence[Cohort], margin: float) -> list[dict[str, Any]]:
+    """Compare the reported run with every other one."""
+    return [
+        {"run": other.run.name, **readers.compare_models(first.predictions, other.predictions, margin)}
+        for other in others
+    ]

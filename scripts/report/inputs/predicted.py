@@ -1,0 +1,73 @@
+"""The output folder of ``predict``, joined with a site's own labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ...cohort.cells import Problems, sentences
+from ...cohort.labels import EVALUABLE, REQUIRED, read_labels
+from ...console import say
+from ...errors import InputError
+from ...files import read_json
+from ...records import RunFacts
+from .columns import KEY, digest, keyed, numbers, read_table
+from .labels import label_table
+from .predictions import Predictions, check_predictions
+
+SLICE_COLUMNS = ["patient_id", *KEY, "slice_index", "logit", "probability"]
+
+
+def join(folder: Path, labels: Path) -> Predictions:
+    """Join the slices.csv files that predict wrote with the site's reference labels.
+
+    Raises:
+        InputError: there are no such files, no reference, or two references for one slice that differ.
+    """
+    files = sorted(folder.glob("*/slices.csv"))
+    if not files:
+        raise InputError(f"{folder} holds no */slices.csv; expected the output folder of `python -m scripts predict`")
+    if not labels.is_file():
+        raise InputError(
+            f"--labels must name the labels.csv of these slices, got {str(labels)!r}; it has the columns "
+            f"{', '.join(REQUIRED)}"
+        )
+    slices = pd.concat([read_table(path, SLICE_COLUMNS) for path in files])
+    unusable: Problems = []
+    rows = read_labels(labels, unusable)
+    for problem in sentences(unusable, len(rows)):
+        say(f"note: {problem}")
+    table = label_table([one for one in rows if one.role == "reference" and one.status == EVALUABLE])
+    if table.empty:
+        raise InputError(f"{labels} has no row with role reference and status evaluable")
+    if (slices["frame"] != "").any() and (table["frame"] == "").all():
+        raise InputError(f"{labels} needs a column frame, because {folder} holds multi-frame images")
+    slices["slice_index"] = numbers(slices["slice_index"])
+    key, table = keyed(slices, table, str(labels))
+    opinions = table.groupby(key)["call"].nunique()
+    if (opinions > 1).any():
+        raise InputError(
+            f"{labels} gives slice {opinions.idxmax()} {opinions.max()} different reference labels; settle them with "
+            "`python -m scripts consensus`"
+        )
+    merged = slices[SLICE_COLUMNS].merge(table.drop_duplicates(key)[[*key, "call"]], on=key, how="left")
+    merged["label"] = merged.pop("call").map({0: "0", 1: "1"}).fillna("")
+    return check_predictions(merged.set_axis(slices.index), labels, digest(*files, labels))  # a row keeps its place
+
+
+def facts_of_predict(folder: Path) -> RunFacts:
+    """Collect what predict says of the weights in its summaries, so that nobody uses the result with others.
+
+    Raises:
+        InputError: the series were scored with different weights, or phantom and patients are mixed.
+    """
+    found: dict[str, Any] = {}
+    for path in sorted(folder.glob("*/summary.json")):
+        summary = read_json(path)
+        for name in ("weights_sha256", "trained_on_phantom", "model_version", "phantom", "pos_weight"):
+            if found.setdefault(name, summary.get(name)) != summary.get(name):
+                raise InputError(f"{folder}: the series differ in {name}, see {path}; score all of them in one run")
+    facts: RunFacts = {name: value for name, value in found.items() if value is not None}  # type: ignore[assignment]
+    return facts

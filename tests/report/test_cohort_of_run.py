@@ -1,0 +1,64 @@
+"""A run knows the cohort that it scored."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from conftest import SMALL
+
+from scripts import checkpoints
+from scripts.networks import CordCompressionNet
+from scripts.report.command import report
+from scripts.runner import run_config
+
+
+@pytest.fixture(scope="module")
+def evaluated(cohort, tmp_path_factory):
+    """A cohort of one's own and a run of evaluate.json on it, with random weights."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("evaluated")
+    shutil.copytree(cohort, folder / "hospital")
+    torch.manual_seed(2)
+    network = CordCompressionNet(SMALL["head"], architecture=SMALL["architecture"])
+    settings = checkpoints.describe(**{name: SMALL.get(name, "imagenet") for name in checkpoints.SETTINGS})
+    checkpoints.save(folder / "model.pt", network, settings, trained_on={"phantom": True})
+    overrides = {name: value for name, value in SMALL.items() if name not in ("weights", "amp")}
+    run_config(
+        ["train.json", "evaluate.json"], run_id="evaluating", dataset_dir=str(folder / "hospital"), panels=0,
+        sheets=False, ckpt_path=str(folder / "model.pt"), output_dir=str(folder / "run"), **overrides,
+    )  # fmt: skip
+    return folder
+
+
+def reported(evaluated, out):
+    report(str(evaluated / "run"), out=str(out))
+    return json.loads((out / "report.json").read_text())
+
+
+def test_a_run_is_reported_with_the_cohort_of_its_own_record_and_no_path_is_published(evaluated, tmp_path):
+    content = reported(evaluated, tmp_path / "out")
+    assert content["cohort"]["problems"] == []
+    assert content["cohort"]["age"]["n"] == content["cohort"]["n_patients"]
+    assert content["trial_coding"]["millimetres"]
+    assert {row["reader"] for row in content["readers"]["readers"]} == {"reader_1", "reader_2"}
+    published = (tmp_path / "out" / "report.html").read_text() + (tmp_path / "out" / "report.json").read_text()
+    assert str(evaluated) not in published
+    assert "hospital" not in published
+
+
+def test_a_datalist_that_is_not_the_one_that_was_scored_is_named_and_not_used(evaluated, tmp_path):
+    path = evaluated / "hospital" / "datalist.json"
+    before = path.read_text()
+    try:
+        path.write_text(json.dumps(json.loads(before) | {"seed": 99}))
+        (problem, *_) = reported(evaluated, tmp_path / "changed")["cohort"]["problems"]
+        assert "datalist.json has changed since the run was made" in problem
+        path.unlink()
+        (problem, *_) = reported(evaluated, tmp_path / "moved")["cohort"]["problems"]
+        assert "is no longer where it was" in problem
+        assert "hospital" not in problem
+    finally:
+        path.write_text(before)
