@@ -295,8 +295,42 @@ class TestFolder:
         assert [folder.name for folder in tmp_path.iterdir()] == ["cohort"]
 
     @pytest.mark.parametrize(
-        ("name", "value"), [("patients", 0), ("seed", -1), ("style", "stir"), ("slices", 0), ("matrix", 16)]
+        ("name", "value"),
+        [("patients", 0), ("seed", -1), ("seed", 2**63), ("style", "stir"), ("slices", 0), ("matrix", 16)],
     )
     def test_arguments_out_of_range_name_themselves(self, tmp_path, name, value):
         with pytest.raises(InputError, match=name):
             make_cohort(tmp_path / "cohort", **{**self.ONE, name: value})
+
+    @pytest.mark.parametrize("seed", [20240101, 2**63 - 1])
+    def test_any_seed_of_63_bits_makes_a_cohort(self, tmp_path, seed):
+        path = make_cohort(tmp_path / "cohort", **{**self.ONE, "seed": seed})
+        assert datalists.facts(path)["seed"] == seed
+        assert pydicom.dcmread(next(path.parent.rglob("IM*"))).PatientID == f"TSE{seed}-0001"
+
+    @pytest.mark.parametrize("replaced", [False, True])
+    def test_a_folder_is_replaced_where_renaming_onto_a_folder_is_impossible(self, tmp_path, monkeypatch, replaced):
+        """As on Windows, where a folder of mode 700 would stay closed to others, too."""
+
+        def rename(source, target):
+            if Path(target).exists():
+                raise FileExistsError(183, "Cannot create a file when that file already exists")
+            return original(source, target)
+
+        original = Path.rename
+        out = tmp_path / "cohort"
+        out.mkdir()
+        if replaced:
+            make_cohort(out, **self.ONE)
+        monkeypatch.setattr(Path, "rename", rename)
+        path = make_cohort(out, force=replaced, **{**self.ONE, "seed": 5})
+        assert datalists.facts(path)["seed"] == 5
+        (tmp_path / "plain").mkdir()
+        assert out.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+    def test_a_file_in_the_place_of_the_folder_is_refused_before_a_patient_is_drawn(self, tmp_path, monkeypatch):
+        (tmp_path / "file").write_text("notes")
+        monkeypatch.setattr(cohorts, "render_patients", None)
+        for place in ("file", "file/cohort"):
+            with pytest.raises(InputError, match=r"no phantom cohort|is a file where a folder is needed"):
+                make_cohort(tmp_path / place, **self.ONE)
