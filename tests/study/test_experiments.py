@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SMALL
+from csv_rows import read_rows
 
 from scripts import runner
 from scripts.__main__ import main
@@ -26,11 +26,6 @@ from scripts.study.experiments import Experiment
 
 TINY = {**{name: value for name, value in SMALL.items() if name != "head"}, "max_epochs": 1, "min_epochs": 1}
 OVERRIDES = json.dumps(TINY)
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 @pytest.fixture
@@ -49,7 +44,7 @@ def trainings(monkeypatch) -> list[list[str]]:
 
 def test_a_sweep_compares_heads_by_validation_loss_and_carries_the_winner_to_the_holdout(cohort, tmp_path, trainings):
     sweep.sweep(str(cohort), out=str(tmp_path), heads="1,5", overrides=OVERRIDES)
-    table = rows(tmp_path / "sweep.csv")
+    table = read_rows(tmp_path / "sweep.csv")
     # resnet18 has 512 features: 512 * 256 + 256 + 256 + 1, and another hidden layer of 256 * 256 + 256
     assert [(row["model"], int(row["head_parameters"])) for row in table] == [("1", 131_585), ("5", 197_377)]
     assert {row["phantom"] for row in table} == {"yes"}
@@ -62,7 +57,7 @@ def test_a_sweep_compares_heads_by_validation_loss_and_carries_the_winner_to_the
     for name in ("winner", "winner_external"):
         assert json.loads((tmp_path / name / "metrics.json").read_text())["weights_sha256"] == weights
     assert sorted(path.parent.name for path in tmp_path.glob("*/predictions.csv")) == ["winner", "winner_external"]
-    assert rows(tmp_path / "winner" / "predictions_validation.csv")
+    assert read_rows(tmp_path / "winner" / "predictions_validation.csv")
 
 
 def test_an_experiment_leaves_no_network_behind(cohort, tmp_path):
@@ -78,7 +73,7 @@ def test_an_experiment_leaves_no_network_behind(cohort, tmp_path):
 
 def test_a_search_is_continued_where_it_stopped(cohort, tmp_path, trainings, monkeypatch):
     search.search(str(cohort), out=str(tmp_path), trials=1, overrides=OVERRIDES, seed=4)
-    (first,) = rows(tmp_path / "search.csv")
+    (first,) = read_rows(tmp_path / "search.csv")
     assert (first["status"], first["phantom"]) == ("finished", "yes")
 
     def interrupted(*_, **__):
@@ -89,7 +84,7 @@ def test_a_search_is_continued_where_it_stopped(cohort, tmp_path, trainings, mon
         with pytest.raises(KeyboardInterrupt):
             search.search(str(cohort), out=str(tmp_path), trials=2, overrides=OVERRIDES, seed=4)
     search.search(str(cohort), out=str(tmp_path), trials=2, overrides=OVERRIDES, seed=4)
-    table = rows(tmp_path / "search.csv")
+    table = read_rows(tmp_path / "search.csv")
     assert sorted(row["trial"] for row in table) == ["trial_000", "trial_001"]
     assert [row for row in table if row["trial"] == "trial_000"] == [first]
     assert [float(row["val_loss"]) for row in table] == sorted(float(row["val_loss"]) for row in table)
@@ -141,7 +136,7 @@ def test_a_search_is_continued_with_the_same_settings_and_cohort_only(cohort, tm
         run()
     datalist.write_text(json.dumps(content))
     run()
-    assert [row["val_loss"] for row in rows(tmp_path / "out" / "search.csv")] == ["0.4", "0.5"]
+    assert [row["val_loss"] for row in read_rows(tmp_path / "out" / "search.csv")] == ["0.4", "0.5"]
 
 
 def test_a_diverged_trial_ends_is_ranked_last_and_never_repeated(cohort, tmp_path, monkeypatch):
@@ -153,7 +148,7 @@ def test_a_diverged_trial_ends_is_ranked_last_and_never_repeated(cohort, tmp_pat
     monkeypatch.setattr(experiments, "run_experiment", results(0.4, diverged))
     search.search(str(cohort), str(out), trials=4, overrides=OVERRIDES)
     search.search(str(cohort), str(out), trials=4, overrides=OVERRIDES)  # nothing is left to do
-    table = rows(out / "search.csv")
+    table = read_rows(out / "search.csv")
     assert [row["val_loss"] for row in table] == ["0.4", "0.5", "", ""]
     assert [row["status"] for row in table] == ["finished", "finished", "diverged", "diverged"]
     # the interrupted trial is the one that went on
@@ -166,7 +161,7 @@ def test_a_search_without_any_loss_says_so(cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(experiments, "run_experiment", results(*[experiments.DivergenceError("diverged")] * 2))
     with pytest.raises(InputError, match=r"every trial in .* diverged"):
         search.search(str(cohort), str(tmp_path), trials=2, overrides=OVERRIDES)
-    assert [row["status"] for row in rows(tmp_path / "search.csv")] == ["diverged", "diverged"]
+    assert [row["status"] for row in read_rows(tmp_path / "search.csv")] == ["diverged", "diverged"]
 
 
 def write_history(folder: Path, *losses: str) -> None:
@@ -234,7 +229,7 @@ def test_cross_validation_averages_folds(cohort, tmp_path):
     folds[0].write_text(json.dumps(content))
     folds[1].write_text(json.dumps({**content, **{name: content[other] for name, other in turned.items()}}))
     cross_validation.cross_validate(*map(str, folds), out=str(tmp_path / "out"), overrides=OVERRIDES)
-    first, second, mean = rows(tmp_path / "out" / "cross_validation.csv")
+    first, second, mean = read_rows(tmp_path / "out" / "cross_validation.csv")
     assert {row["phantom"] for row in (first, second, mean)} == {"yes"}
     average = (float(first["auc"]) + float(second["auc"])) / 2
     assert mean["auc"].startswith(f"{average:.3f} (")
@@ -398,5 +393,5 @@ def test_every_trial_of_every_seed_draws_its_own_values(cohort, tmp_path, monkey
     drawn = set()
     for seed in (0, 1, 2**63 - 1):
         search.search(str(cohort), str(tmp_path / str(seed)), trials=2, overrides=OVERRIDES, seed=seed)
-        drawn |= {row["learning_rate"] for row in rows(tmp_path / str(seed) / "search.csv")}
+        drawn |= {row["learning_rate"] for row in read_rows(tmp_path / str(seed) / "search.csv")}
     assert len(drawn) == 6
