@@ -6,21 +6,25 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from scripts.console import say
 from scripts.errors import InputError
-from scripts.files import write_json
-from scripts.inferers import SeriesInferer
-from scripts.networks import CordCompressionNet
+from scripts.files import check_output, write_json
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from scripts.inferers import SeriesInferer
 
 SHARE_ALLOWED = 1.05
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
     """Time one call, until the device is done."""
+    import torch
+
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     started = time.perf_counter()
@@ -76,8 +80,15 @@ def benchmarks(
     Returns:
         0 if the maps of layer4 cost at most 5 % more, else 1.
     """
+    import torch
+
+    from scripts.inferers import SeriesInferer
+    from scripts.networks import CordCompressionNet
+
     if name != "heatmaps" or pairs < 8 or slices < 1:
         raise InputError(f"expected heatmaps, at least 8 pairs and 1 slice; got {name}, {pairs} and {slices}")
+    if out:
+        check_output(out)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     network = CordCompressionNet(architecture=architecture).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

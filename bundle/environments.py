@@ -60,7 +60,7 @@ def installed(name: str) -> Path | None:
 
 
 def install(name: str) -> Path:
-    """Make an environment unless it is there, and give its interpreter.
+    """Make an environment unless it is there, and return its interpreter.
 
     It is made under another name and renamed when complete; interpreters are called by path, never through the
     scripts that pip writes, so the new name does them no harm.
@@ -100,7 +100,7 @@ def install(name: str) -> Path:
             )
             if run.returncode:
                 raise InputError(f"pip could not install {file} for {name}:\n{run.stdout[-2000:]}")
-        (making / READY).write_text(f"{sys.version}\n")
+        (making / READY).write_text(f"{sys.version}\n", encoding="utf-8")
         try:
             making.rename(folder)
         except OSError:
@@ -112,7 +112,7 @@ def install(name: str) -> Path:
 
 
 def environment(name: str) -> None:
-    """Install the environment of a client, and say where its Python is.
+    """Install the environment of a client, and print the path of its Python.
 
     Args:
         name: label or deploy.

@@ -12,8 +12,12 @@ Item = TypeVar("Item")
 
 
 def say(text: str = "") -> None:
-    """Print one line for the user at once, also when standard output is a pipe."""
-    tqdm.write(text, file=sys.stdout)
+    """Print one line for the user at once, also when standard output is a pipe.
+
+    What the console cannot show, such as Greek on a Windows console, becomes a question mark.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    tqdm.write(text.encode(encoding, "replace").decode(encoding), file=sys.stdout)
     sys.stdout.flush()
 
 

@@ -95,6 +95,26 @@ def load(path: str | Path, section: str) -> list[dict[str, Any]]:
     return [{**entry, "image": found[str(entry["image"])], "phantom": phantom} for entry in entries]
 
 
+def require_both_classes(path: str | Path, sections: Iterable[str]) -> None:
+    """Refuse a datalist with a section that is empty or has one class; no image is read.
+
+    Args:
+        path: a datalist.json.
+        sections: sections that will be used.
+
+    Raises:
+        InputError: see above; or an image does not exist.
+    """
+    for section in sections:
+        labels = {entry["label"] for entry in load(path, section)}
+        if len(labels) < 2:
+            kind = "compressed" if labels == {1} else "uncompressed"
+            raise InputError(
+                f"section {section!r} of {path} holds {kind} slices only; training and the AUC need both kinds: "
+                "divide the patients anew with `python -m scripts split`"
+            )
+
+
 def facts(path: str | Path) -> dict[str, Any]:
     """Return what a datalist says about itself (seed, counts, whether it is a phantom) and the hash of its content."""
     content = read_json(Path(path))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+LARGEST_SEED = 2**63 - 1
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
@@ -11,19 +13,30 @@ class InputError(ValueError):
     """
 
 
-def check_whole(option: str, value: float, low: int) -> None:
-    """Refuse a number that is not whole or is too small.
+def check_whole(option: str, value: float, low: int, high: int | None = None) -> None:
+    """Refuse a number that is not whole, too small or too large.
 
     Args:
         option: what to call it, e.g. ``--seed``.
         value: what was given.
         low: the smallest that will do.
+        high: the largest that will do; None for no limit.
 
     Raises:
-        InputError: ``value`` is a fraction, or below ``low``.
+        InputError: ``value`` is a fraction, below ``low`` or above ``high``.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise InputError(f"{option} must be a whole number from {low}, written in digits, got {value}")
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+        limits = f"from {low}" if high is None else f"from {low} to {high}"
+        raise InputError(f"{option} must be a whole number {limits}, written in digits, got {value}")
+
+
+def check_seed(value: float, option: str = "--seed") -> None:
+    """Refuse a seed that is not a whole number from 0 to 2^63 - 1.
+
+    Raises:
+        InputError: ``value`` is another number.
+    """
+    check_whole(option, value, 0, LARGEST_SEED)
 
 
 def root_message(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
+import secrets
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,24 +25,45 @@ def replacing(path: Path) -> Iterator[Path]:
         InputError: the folder cannot be written, or ``path`` is a folder.
     """
     path = Path(path)
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{''.join(path.suffixes[-2:]) or '.tmp'}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix="".join(path.suffixes[-2:]) or ".tmp")
+        temporary.touch(exist_ok=False)
     except OSError as error:
         raise InputError(f"{path.parent} cannot be written ({error.strerror}); choose another output folder") from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         try:
             temporary.replace(path)
         except OSError as error:
             raise InputError(f"{path} cannot be written ({error.strerror}); choose another name") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_folder(path: str | Path, option: str = "--out") -> Path:
+    """Refuse a folder to write into before any work is done; nothing is made.
+
+    Args:
+        path: the folder; it need not exist.
+        option: the option that named it.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        InputError: ``path`` or a folder above it is a file, or it cannot be written.
+    """
+    path = Path(path)
+    existing = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+    if not existing.is_dir():
+        raise InputError(f"{existing} is a file where a folder is needed; choose another {option}")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); choose another {option}") from error
+    return path
 
 
 def check_output(path: str | Path, keep: Iterable[str | Path] = ()) -> Path:
@@ -64,12 +85,7 @@ def check_output(path: str | Path, keep: Iterable[str | Path] = ()) -> Path:
     for other in map(Path, keep):
         if path.resolve() == other.resolve() or (path.exists() and other.exists() and path.samefile(other)):
             raise InputError(f"writing {path} would overwrite {other}, which must stay; choose another --out")
-    folder = next(one for one in path.absolute().parents if one.exists())
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(f"{path.parent} cannot be written ({error.strerror}); choose another --out") from error
+    check_folder(path.parent)
     return path
 
 

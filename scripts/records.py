@@ -11,6 +11,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+import numpy as np
+
 if TYPE_CHECKING:
     from .dicom.stacks import Stack
 
@@ -280,3 +282,12 @@ def probability(logit: float, slope: float = 1.0, intercept: float = 0.0) -> flo
 def slice_key(record: Any) -> SliceKey:
     """Return what identifies the slice of a record, or of a row of a table."""
     return str(record["series_uid"]), str(record["sop_uid"]), str(record.get("frame", ""))
+
+
+def derive_seed(*parts: int) -> int:
+    """Derive a seed of 32 bits, which is all that scikit-learn, Optuna and numpy's older generators take.
+
+    Args:
+        parts: whole numbers from 0, such as a seed of any size and the number of a trial.
+    """
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])

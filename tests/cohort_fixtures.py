@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from csv_rows import write_rows
 from dicom_fixtures import uid, write_series
 
 N_PATIENTS = 10
 N_SLICES = 4
 LABEL_COLUMNS = ["patient_id", "series_uid", "sop_uid", "rater", "reading", "role", "status", "label", "grade"]
-
-
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
-    """Write rows as CSV; the columns are those of the first row."""
-    rows = list(rows)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read a CSV."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def patients() -> list[str]:

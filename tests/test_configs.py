@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shutil
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, SMALL
+from csv_rows import read_rows
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from scripts import checkpoints, datalists
@@ -24,11 +24,6 @@ from scripts.runner import run_config
 
 TRAIN = {**SMALL, "max_epochs": 4, "min_epochs": 1, "learning_rate": 0.001}
 OVERLAYS = sorted(str(path.relative_to(ROOT / "configs")) for path in (ROOT / "configs" / "heads").glob("*.json"))
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def train(cohort: Path, out: Path, **overrides: Any) -> Path:
@@ -43,11 +38,11 @@ def trained(cohort, tmp_path_factory) -> Path:
 
 
 def test_training_leaves_checkpoints_history_curve_and_tensorboard(trained):
-    epochs = [int(row["epoch"]) for row in rows(trained / "history.csv")]
+    epochs = [int(row["epoch"]) for row in read_rows(trained / "history.csv")]
     assert epochs == [1, 2, 3, 4]
     assert list((trained / "tensorboard").glob("events*"))
     assert (trained / "training_curve.png").read_bytes().startswith(b"\x89PNG")
-    losses = [float(row["val_loss"]) for row in rows(trained / "history.csv")]
+    losses = [float(row["val_loss"]) for row in read_rows(trained / "history.csv")]
     best = checkpoints.read(trained / "models" / "model.pt")
     assert best["epoch"] == 1 + int(np.argmin(losses))
     assert (best["head"], best["image_size"], best["profile"]) == ([16], 64, "imagenet")
@@ -62,8 +57,8 @@ def test_a_resumed_run_ends_with_bit_identical_weights(cohort, trained, tmp_path
         straight, resumed = (checkpoints.read(folder / "models" / name)["model"] for folder in (trained, tmp_path))
         assert all(torch.equal(value, resumed[key]) for key, value in straight.items())
     same = ("epoch", "train_loss", "val_loss", "val_auc")
-    assert [[row[name] for name in same] for row in rows(tmp_path / "history.csv")] == [
-        [row[name] for name in same] for row in rows(trained / "history.csv")
+    assert [[row[name] for name in same] for row in read_rows(tmp_path / "history.csv")] == [
+        [row[name] for name in same] for row in read_rows(trained / "history.csv")
     ]
 
 
@@ -76,7 +71,7 @@ def test_weights_do_not_depend_on_the_number_of_workers(cohort, trained, tmp_pat
 def test_training_stops_early_only_after_the_minimum_of_epochs(cohort, tmp_path):
     # at a learning rate of 0 nothing improves after the first epoch
     train(cohort, tmp_path, learning_rate=0.0, max_epochs=9, min_epochs=4, patience=2)
-    assert len(rows(tmp_path / "history.csv")) == 4
+    assert len(read_rows(tmp_path / "history.csv")) == 4
 
 
 def test_resuming_with_another_head_is_refused(cohort, trained):
@@ -93,7 +88,7 @@ def evaluated(cohort, trained) -> Path:
 
 def test_evaluation_writes_every_held_out_slice_once(cohort, evaluated):
     held_out = json.loads((cohort / "datalist.json").read_text())["testing"]
-    predictions = rows(evaluated / "predictions.csv")
+    predictions = read_rows(evaluated / "predictions.csv")
     assert [row["sop_uid"] for row in predictions] == [entry["sop_uid"] for entry in held_out]
     assert [int(row["label"]) for row in predictions] == [entry["label"] for entry in held_out]
     logits = np.array([float(row["logit"]) for row in predictions])
@@ -119,8 +114,8 @@ def test_inference_scores_equal_evaluation_slice_by_slice(cohort, evaluated, tmp
         ckpt_dir=str(evaluated / "models"),
         **{name: value for name, value in SMALL.items() if name in checkpoints.SETTINGS},
     )
-    expected = {row["sop_uid"]: float(row["logit"]) for row in rows(evaluated / "predictions.csv")}
-    scored = {row["sop_uid"]: float(row["logit"]) for path in tmp_path.glob("*/slices.csv") for row in rows(path)}
+    expected = {row["sop_uid"]: float(row["logit"]) for row in read_rows(evaluated / "predictions.csv")}
+    scored = {row["sop_uid"]: float(row["logit"]) for path in tmp_path.glob("*/slices.csv") for row in read_rows(path)}
     assert scored.keys() == expected.keys()
     assert np.allclose([scored[uid] for uid in expected], list(expected.values()), atol=1e-4)
     for summary in map(json.loads, (path.read_text() for path in tmp_path.glob("*/summary.json"))):
@@ -248,9 +243,9 @@ def test_a_corrupt_file_in_the_middle_of_a_cohort_is_reported_and_left_out(cohor
     run = train(other, tmp_path / "run", max_epochs=1)
     folders = {"dataset_dir": str(other), "output_dir": str(tmp_path / "run"), "ckpt_dir": str(run / "models")}
     run_config(["train.json", "evaluate.json"], **TRAIN, **folders)
-    (failure,) = rows(run / "failures.csv")
+    (failure,) = read_rows(run / "failures.csv")
     assert failure["image"] == str(broken)
-    assert len(rows(run / "predictions.csv")) == len(held_out) - 1
+    assert len(read_rows(run / "predictions.csv")) == len(held_out) - 1
     assert json.loads((run / "metrics.json").read_text())["n_unreadable"] == 1
 
 
@@ -291,14 +286,14 @@ def test_two_processes_train_stop_and_evaluate_together(cohort, tmp_path):
         "patience": 1,
     }
     torchrun(["multi_gpu_train.json"], flags)
-    losses = [float(row["val_loss"]) for row in rows(tmp_path / "history.csv")]
+    losses = [float(row["val_loss"]) for row in read_rows(tmp_path / "history.csv")]
     worse = [epoch for epoch, loss in enumerate(losses, 1) if epoch > 1 and loss >= min(losses[: epoch - 1])]
     assert len(losses) == worse[0] < 6
     torchrun(["evaluate.json", "multi_gpu_evaluate.json"], flags)
-    together = {row["sop_uid"]: float(row["logit"]) for row in rows(tmp_path / "predictions.csv")}
+    together = {row["sop_uid"]: float(row["logit"]) for row in read_rows(tmp_path / "predictions.csv")}
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     run_config(["train.json", "evaluate.json"], **{**TRAIN, **folders})
-    alone = {row["sop_uid"]: float(row["logit"]) for row in rows(tmp_path / "predictions.csv")}
+    alone = {row["sop_uid"]: float(row["logit"]) for row in read_rows(tmp_path / "predictions.csv")}
     assert together.keys() == alone.keys()
     assert np.allclose([together[uid] for uid in alone], list(alone.values()), atol=1e-5)
     assert metrics["auc"] == pytest.approx(json.loads((tmp_path / "metrics.json").read_text())["auc"])

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -68,3 +69,31 @@ def test_every_command_explains_itself(name):
     assert ended.returncode == 0, ended.stderr
     assert f"python -m scripts {name} - " in ended.stdout
     assert "FLAGS" in ended.stdout
+
+
+def package_index() -> list[str]:
+    """Options that make uv ask where pip is configured to ask; uv itself reads none of pip's settings."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    )
+    settings = dict(re.findall(r"^\S*\.([\w-]+)='(.*)'$", listed.stdout, re.M))
+    options: list[str] = []
+    for name in ("index-url", "extra-index-url", "find-links"):
+        for place in settings.get(name, "").split():
+            if not place.startswith(("/", "file:")) or Path(place.removeprefix("file://")).is_dir():
+                options += [f"--{'default-index' if name == 'index-url' else name}", place]
+    return [*options, "--index-strategy", "unsafe-best-match"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+def test_the_dependencies_of_every_promised_python_resolve(python, tmp_path):
+    pytest.importorskip("uv", reason="uv comes with the extra dev")
+    command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--all-extras", "--quiet"]
+    command += ["--python-version", python, "--output-file", str(tmp_path / "resolved.txt"), *package_index()]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if ended.returncode and re.search("error sending request|failed to fetch|dns error|network", ended.stderr, re.I):
+        pytest.skip(f"no package index can be reached: {ended.stderr.strip().splitlines()[-1]}")
+    assert ended.returncode == 0, ended.stderr
+    resolved = (tmp_path / "resolved.txt").read_text(encoding="utf-8")
+    assert {"torch", "monai", "statsmodels", "highdicom"} <= set(re.findall(r"^([\w.-]+)==", resolved, re.M))

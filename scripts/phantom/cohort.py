@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +15,8 @@ from ..cohort import geometry
 from ..cohort.divisions import split_patients
 from ..console import progress
 from ..datalists import write
-from ..errors import InputError
-from ..files import read_json, write_csv
+from ..errors import InputError, check_seed, check_whole
+from ..files import check_folder, read_json, write_csv
 from ..records import GEOMETRY_COLUMNS, LABEL_COLUMNS, PATIENT_COLUMNS, SECTIONS
 from .labels import READERS, SliceTruth
 from .patients import VERSION, Settings
@@ -50,7 +50,7 @@ def make_cohort(
     Args:
         out: the cohort's folder; new, empty, or (with ``reuse`` or ``force``) a phantom cohort.
         patients: number of patients; 8 are enough to try things, 40 to learn from.
-        seed: any whole number from 0.
+        seed: a whole number from 0 to 2^63 - 1.
         style: ``tse`` (T2 turbo spin echo) or ``gre`` (T2*-weighted gradient echo, a domain shift).
         workers: processes, 0 for one per CPU.
         twins: also write the lesion-free twin of each axial series under ``twins/``, in files of the same names.
@@ -74,18 +74,16 @@ def make_cohort(
     recipe = {"version": VERSION, "patients": patients, **asdict(settings), **asdict(options)}
     if not vacant(out, recipe, reuse, force):
         return out / "datalist.json"
+    folder = check_folder(out.parent) / f".{out.name}-{secrets.token_hex(4)}"
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise InputError(f"{out.parent} cannot be written ({error.strerror}); choose another --out") from error
-    try:
-        folder.chmod(0o755)
+        folder.mkdir(parents=True)
         records = list(render_patients(folder, settings, options, patients, workers))
         write_tables(folder, records, settings, recipe)
-        if force and out.exists():
-            shutil.rmtree(out)
         try:
+            if force and out.exists():
+                shutil.rmtree(out)
+            elif out.is_dir() and not any(out.iterdir()):
+                out.rmdir()  # Windows renames onto nothing
             folder.rename(out)
         except OSError as error:
             if not (reuse and recipe_of(out) == recipe):  # else another process made the same cohort meanwhile
@@ -99,20 +97,20 @@ def check(settings: Settings, patients: int, workers: int) -> None:
     """Refuse arguments out of range."""
     if settings.style not in STYLES:
         raise InputError(f"style must be {' or '.join(STYLES)}, got {settings.style!r}")
+    check_seed(settings.seed)
     limits: tuple[tuple[str, int | None, int, int], ...] = (
         ("patients", patients, 1, 9999),
-        ("seed", settings.seed, 0, 2**31 - 1),
         ("workers", workers, 0, 1024),
         ("slices", settings.slices, 1, 45),
         ("matrix", settings.matrix, 64, 512),
     )
     for name, value, low, high in limits:
-        if value is not None and not (isinstance(value, int) and low <= value <= high):
-            raise InputError(f"{name} must be a whole number from {low} to {high}, got {value}")
+        if value is not None:
+            check_whole(f"--{name}", value, low, high)
 
 
 def recipe_of(folder: Path) -> dict[str, Any] | None:
-    """What the phantom cohort in a folder was made with; None where there is none."""
+    """Read what the phantom cohort in a folder was made with; None where there is none."""
     path = folder / "datalist.json"
     if not path.is_file():
         return None
@@ -146,7 +144,7 @@ def vacant(out: Path, recipe: Mapping[str, Any], reuse: bool, force: bool) -> bo
 def render_patients(
     folder: Path, settings: Settings, options: Options, patients: int, workers: int
 ) -> Iterator[Record]:
-    """Write every patient's images, several at a time; gives the records in the patients' order."""
+    """Write every patient's images, several at a time, and yield the records in the patients' order."""
     workers = min(workers or joblib.cpu_count(), patients)
     # loky starts clean processes without running the caller's main module again
     pool = joblib.Parallel(n_jobs=workers, return_as="generator")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from ..console import say
 from ..datalists import facts
 from ..records import SECTIONS
-from .cohort import make_cohort
-from .contact_sheets import draw_contact_sheet
 
 
 def phantom(
@@ -31,7 +29,7 @@ def phantom(
     Args:
         out: folder of the cohort; new or empty.
         patients: number of patients; 8 are enough to try things, 40 to learn from.
-        seed: any whole number from 0; another seed gives other patients.
+        seed: a whole number from 0 to 2^63 - 1; another seed gives other patients.
         style: tse (T2 turbo spin echo) or gre (T2*-weighted gradient echo, a domain shift).
         workers: processes; 0 for one per CPU.
         twins: also write each series without its lesions, under twins/ (the truth for heat maps).
@@ -43,6 +41,9 @@ def phantom(
         reuse: keep an existing cohort that was made with the same arguments.
         force: replace an existing phantom cohort.
     """
+    from .cohort import make_cohort
+    from .contact_sheets import draw_contact_sheet
+
     path = make_cohort(
         out,
         patients=patients,

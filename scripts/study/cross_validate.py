@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ..console import say
 from ..datalists import load
 from ..errors import InputError
-from .experiments import cohort_title, overlays, parse_overrides, run_experiment, write_table
+from ..files import check_folder
 
 MEASURES = ("auc", "sensitivity", "specificity", "f1")
 
@@ -53,6 +51,11 @@ def cross_validate(*datalists: str, out: str, overlay: str = "", overrides: str 
         overlay: a config over train.json, e.g. configs/quickstart.json.
         overrides: config keys of train.json as JSON, e.g. '{"max_epochs": 5}'.
     """
+    import numpy as np
+
+    from .checks import check_experiments
+    from .experiments import Experiment, cohort_title, overlays, parse_overrides, run_experiment, write_table
+
     paths = [Path(name) for name in datalists]
     missing = [str(path) for path in paths if not path.is_file()]
     if len(paths) < 2 or missing:
@@ -60,14 +63,18 @@ def cross_validate(*datalists: str, out: str, overlay: str = "", overrides: str 
     if len({path.stem for path in paths}) < len(paths):
         raise InputError("two datalists have the same name; their folds would share a folder")
     require_folds(paths)
-    changes, configs, folder = parse_overrides(overrides), overlays(overlay), Path(out)
+    changes, configs, folder = parse_overrides(overrides), overlays(overlay), check_folder(out)
+    sections = ("validation", "testing")
+    folds = [Experiment(folder / path.stem, configs, str(path.resolve()), sections, changes) for path in paths]
+    check_experiments(folds)
     rows = []
-    for path in paths:
-        say(f"fold {path.stem}")
-        sections = ("validation", "testing")
-        metrics = run_experiment(folder / path.stem, configs, str(path.resolve()), sections, **changes)["metrics"]
+    for fold in folds:
+        say(f"fold {fold.folder.name}")
+        metrics = run_experiment(fold)["metrics"]
         tested = metrics["testing"]
-        rows.append({"fold": path.stem, **{name: tested[name] for name in ("n_patients", "n_slices", *MEASURES)}})
+        rows.append(
+            {"fold": fold.folder.name, **{name: tested[name] for name in ("n_patients", "n_slices", *MEASURES)}}
+        )
     spread: dict[str, object] = {"fold": "mean (SD)"}
     for name in MEASURES:
         values = [float(row[name]) for row in rows if row[name] is not None]

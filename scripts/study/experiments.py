@@ -3,29 +3,79 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-import numpy as np
-import pandas as pd
 from monai.bundle import ConfigParser
 
-from .. import checkpoints
+from .. import checkpoints, runner
 from ..console import say
 from ..datalists import facts
 from ..errors import InputError
 from ..files import read_json, write_csv, write_json, write_text
-from ..runner import ROOT, run_config
+from ..records import section_path
+from ..tables import read_table
 
-COLUMNS = ("val_loss", "val_accuracy", "val_auc", "epochs", "best_epoch", "minutes", "head_parameters")
+Metrics = Mapping[str, Any]
+"""What metrics.json holds, see `scripts.metrics.slice_metrics`."""
 
-# what `run_experiment` gives every training itself
+# what every training gets from `run_experiment`
 GIVEN = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "resume")
 
 
 class DivergenceError(InputError):
     """A training had no epoch with a finite validation loss; to repeat it would change nothing."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What to train and evaluate.
+
+    Attributes:
+        folder: where everything goes; ``result.json`` marks it as finished.
+        configs: train.json and its overlays, see `scripts.runner.run_config`.
+        cohort: folder with a datalist.json, or a datalist.
+        sections: sections of the datalist to evaluate.
+        overrides: config keys to values.
+    """
+
+    folder: Path
+    configs: Sequence[str]
+    cohort: str
+    sections: Sequence[str] = ("validation",)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Settings(TypedDict):
+    """What must be equal for an experiment to be continued."""
+
+    configs: list[str]
+    overrides: dict[str, Any]
+    datalist_sha256: str
+
+
+class Summary(TypedDict):
+    """What the paper's Table 3 holds of a training; losses and AUC are those of the best epoch."""
+
+    val_loss: float
+    val_accuracy: float | None
+    val_auc: float | None
+    epochs: int
+    best_epoch: int
+    minutes: float
+    head_parameters: int
+
+
+class Result(Summary):
+    """What result.json holds: the summary and the metrics of each section."""
+
+    metrics: dict[str, Metrics]
+
+
+COLUMNS = tuple(Summary.__annotations__)
 
 
 def parse_overrides(text: str, varied: Sequence[str] = ()) -> dict[str, Any]:
@@ -45,7 +95,7 @@ def parse_overrides(text: str, varied: Sequence[str] = ()) -> dict[str, Any]:
     if not isinstance(overrides, dict):
         raise InputError(f"--overrides must be a JSON object, got {text}")
     parser = ConfigParser()
-    parser.read_config(str(ROOT / "configs" / "train.json"))
+    parser.read_config(str(runner.ROOT / "configs" / "train.json"))
     unknown = [name for name in overrides if name not in parser.config]
     if unknown:
         raise InputError(f"--overrides names {', '.join(unknown)}, which configs/train.json does not have")
@@ -59,72 +109,90 @@ def overlays(overlay: str) -> list[str]:
     """Return the configs of an experiment: train.json and what lies over it.
 
     Raises:
-        InputError: the overlay does not exist.
+        InputError: the overlay does not exist or is not JSON.
     """
     if overlay and not Path(overlay).is_file():
         raise InputError(f"overlay {overlay} does not exist; expected a config such as configs/quickstart.json")
+    if overlay:
+        read_json(Path(overlay))
     return ["train.json", *([str(Path(overlay).resolve())] if overlay else [])]
 
 
-def run_experiment(
-    folder: Path, configs: Sequence[str], cohort: str, sections: Sequence[str] = ("validation",), **overrides: Any
-) -> dict[str, Any]:
+def check_unchanged(experiment: Experiment) -> None:
+    """Refuse a folder that holds an experiment with other settings.
+
+    Raises:
+        InputError: it does.
+    """
+    marker = experiment.folder / "experiment.json"
+    if marker.is_file() and read_json(marker) != settings_of(experiment):
+        raise InputError(
+            f"{experiment.folder} holds an experiment with other settings or another cohort; choose another --out"
+        )
+
+
+def run_experiment(experiment: Experiment) -> Result:
     """Train and evaluate once; a finished experiment is returned as it is, an interrupted one continued.
-
-    Args:
-        folder: where everything goes; ``result.json`` marks it as finished.
-        configs: train.json and its overlays, see `scripts.runner.run_config`.
-        cohort: folder with a datalist.json, or a datalist.
-        sections: sections of the datalist to evaluate.
-        overrides: config keys to values.
-
-    Returns:
-        ``COLUMNS`` (losses and AUC at the best epoch) and ``metrics``, those of each section.
 
     Raises:
         InputError: the folder holds an experiment with other settings.
         DivergenceError: no epoch had a finite validation loss.
     """
-    settings = describe(configs, cohort, overrides)
-    marker = folder / "experiment.json"
-    if marker.is_file() and read_json(marker) != settings:
-        raise InputError(f"{folder} holds an experiment with other settings or another cohort; choose another --out")
-    write_json(marker, settings)
-    common = {"dataset_dir": cohort, "output_dir": str(folder), "ckpt_dir": str(folder / "models"), **overrides}
+    check_unchanged(experiment)
+    folder, configs = experiment.folder, experiment.configs
+    write_json(folder / "experiment.json", settings_of(experiment))
+    common = {
+        "dataset_dir": experiment.cohort,
+        "output_dir": str(folder),
+        "ckpt_dir": str(folder / "models"),
+        **experiment.overrides,
+    }
     done = folder / "result.json"
-    result: dict[str, Any] = read_json(done) if done.is_file() else {}
-    if not result:
+    metrics: dict[str, Metrics] = read_json(done)["metrics"] if done.is_file() else {}
+    if not done.is_file():
         try:
-            run_config(configs, resume=(folder / "models" / "model_last.pt").is_file(), **common)
+            runner.run_config(configs, resume=(folder / "models" / "model_last.pt").is_file(), **common)
         except InputError:
             if (folder / "history.csv").is_file():
-                read_history(folder)  # says so where the training diverged
+                read_history(folder)  # raises where the training diverged
             raise
-    metrics = result.get("metrics", {})
-    for section in sections:
+    for section in experiment.sections:
         if section not in metrics:
-            run_config([*configs, "evaluate.json"], validate__section=section, **common)
-            name = "metrics.json" if section == "testing" else f"metrics_{section}.json"
-            metrics[section] = read_json(folder / name)
-    result = {**summarise(folder, metrics.get("validation", {})), "metrics": metrics}
+            runner.run_config([*configs, "evaluate.json"], validate__section=section, **common)
+            metrics[section] = read_json(section_path(folder, "metrics.json", section))
+    result: Result = {**summarise(folder, metrics.get("validation", {})), "metrics": metrics}
     write_json(done, result)
     return result
 
 
-def describe(configs: Sequence[str], cohort: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(experiment: Experiment) -> Settings:
     """Collect what must be equal for an experiment to be continued."""
-    settings = {"configs": [Path(name).name for name in configs], "overrides": dict(overrides)}
-    return {**settings, "datalist_sha256": facts(datalist_path(cohort))["datalist_sha256"]}
+    return {
+        "configs": [Path(name).name for name in experiment.configs],
+        "overrides": dict(experiment.overrides),
+        "datalist_sha256": facts(datalist_path(experiment.cohort))["datalist_sha256"],
+    }
 
 
-def read_history(folder: Path) -> pd.DataFrame:
+class Epoch(TypedDict):
+    """What is read of one row of history.csv."""
+
+    epoch: int
+    val_loss: float
+    seconds: float
+
+
+def read_history(folder: Path) -> list[Epoch]:
     """Read history.csv, one row per epoch.
 
     Raises:
         DivergenceError: no epoch had a finite validation loss.
     """
-    history = pd.read_csv(folder / "history.csv")
-    if not np.isfinite(history["val_loss"]).any():
+    history: list[Epoch] = [
+        {"epoch": int(row["epoch"]), "val_loss": float(row["val_loss"] or "nan"), "seconds": float(row["seconds"])}
+        for row in read_table(folder / "history.csv", required=("epoch", "val_loss", "seconds"))
+    ]
+    if not any(math.isfinite(row["val_loss"]) for row in history):
         raise DivergenceError(
             f"the training in {folder} diverged: none of {len(history)} epochs had a finite val_loss; "
             "a lower learning rate may help"
@@ -132,18 +200,18 @@ def read_history(folder: Path) -> pd.DataFrame:
     return history
 
 
-def summarise(folder: Path, validation: Mapping[str, Any]) -> dict[str, Any]:
+def summarise(folder: Path, validation: Metrics) -> Summary:
     """Read off a finished training what the paper's Table 3 holds."""
     history = read_history(folder)
-    best = history.iloc[int(np.nanargmin(history["val_loss"]))]
+    best = min(history, key=lambda row: row["val_loss"] if math.isfinite(row["val_loss"]) else math.inf)
     model = checkpoints.read(folder / "models" / "model.pt")["model"]
     return {
-        "val_loss": float(best["val_loss"]),
+        "val_loss": best["val_loss"],
         "val_accuracy": validation.get("accuracy"),
         "val_auc": validation.get("auc"),
         "epochs": len(history),
-        "best_epoch": int(best["epoch"]),
-        "minutes": float(history["seconds"].sum() / 60),
+        "best_epoch": best["epoch"],
+        "minutes": sum(row["seconds"] for row in history) / 60,
         "head_parameters": sum(value.numel() for name, value in model.items() if name.startswith("head.")),
     }
 
@@ -151,20 +219,20 @@ def summarise(folder: Path, validation: Mapping[str, Any]) -> dict[str, Any]:
 def write_table(path: Path, title: str, cohort: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV and as Markdown beside it, and print them.
 
-    A CSV has no title, so there a last column ``phantom`` says whether the numbers are those of a phantom cohort.
+    A CSV has no title, so there a last column ``phantom`` records whether the numbers are those of a phantom cohort.
     """
     phantom = "yes" if is_phantom(cohort) else "no"
     marked = [{**{name: row.get(name) for name in columns}, "phantom": phantom} for row in rows]
     write_csv(path.with_suffix(".csv"), [*columns, "phantom"], marked)
-    shown = [[text(row.get(name)) for name in columns] for row in rows]
-    lines = [" | ".join(cells) for cells in [list(columns), ["---"] * len(columns), *shown]]
+    cells = [[format_cell(row.get(name)) for name in columns] for row in rows]
+    lines = [" | ".join(line) for line in [list(columns), ["---"] * len(columns), *cells]]
     table = "\n".join(f"| {line} |" for line in lines)
     write_text(path.with_suffix(".md"), f"{title}\n\n{table}\n")
     say(f"\n{title}\n\n{table}\n\ntable: {path.with_suffix('.csv')}")
 
 
-def text(value: Any) -> str:
-    """Show a cell; what is undefined is said to be so."""
+def format_cell(value: Any) -> str:
+    """Format a cell of a table for people; None becomes ``undefined``."""
     if value is None:
         return "undefined"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -181,5 +249,5 @@ def is_phantom(cohort: str) -> bool:
 
 
 def cohort_title(cohort: str) -> str:
-    """Return whose slices a table speaks of; phantom results are called so everywhere."""
+    """Return how tables name a cohort; a phantom is always called one."""
     return "synthetic phantom cohort" if is_phantom(cohort) else f"cohort {datalist_path(cohort).parent.name}"

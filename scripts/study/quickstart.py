@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ..console import say
-from ..datalists import load
-from ..files import read_json
-from ..inference.predict import predict
-from ..phantom.cohort import make_cohort
-from ..runner import run_config
+from ..datalists import load, require_both_classes
+from ..errors import check_seed, check_whole
+from ..files import check_folder, read_json
+from ..records import SECTIONS
+
+FEWEST = 8  # patients that every section needs to hold both kinds of slices
 
 
 def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, epochs: int = 8) -> None:
@@ -22,15 +23,29 @@ def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, 
 
     Args:
         out: folder of everything this makes.
-        patients: size of the phantom cohort.
-        seed: seed of the cohort, its split and the training.
+        patients: size of the phantom cohort, at least 8.
+        seed: seed of the cohort, its split and the training; from 0 to 2^63 - 1.
         epochs: most epochs to train for.
     """
+    from ..inference.predict import predict
+    from ..phantom.cohort import make_cohort
+    from ..runner import run_config
+    from .checks import check_settings
+    from .experiments import Experiment
+
+    check_whole("--patients", patients, FEWEST)
+    check_whole("--epochs", epochs, 1)
+    check_seed(seed)
     started_s = time.monotonic()
-    folder = Path(out).resolve()
+    folder = check_folder(out).resolve()
     cohort = folder / "phantom"
+    for name in ("models", "phantom", "predictions"):
+        check_folder(folder / name)
+    planned = Experiment(folder, ["train.json", "quickstart.json"], str(cohort), overrides={"max_epochs": epochs})
+    check_settings(planned, resume=False)
     say(f"1/4  making {patients} synthetic patients as DICOM in {cohort}")
     make_cohort(cohort, patients=patients, seed=seed, reuse=True)
+    require_both_classes(cohort / "datalist.json", SECTIONS)
     common: dict[str, Any] = {
         "dataset_dir": str(cohort),
         "output_dir": str(folder),
@@ -38,10 +53,10 @@ def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, 
         "seed": seed,
     }
     say("2/4  training (configs/train.json with configs/quickstart.json)")
-    run_config(["train.json", "quickstart.json"], max_epochs=epochs, **common)
+    run_config(planned.configs, max_epochs=epochs, **common)
     say("3/4  evaluating on patients the training never saw")
     for section in ("validation", "testing"):
-        run_config(["train.json", "quickstart.json", "evaluate.json"], validate__section=section, **common)
+        run_config([*planned.configs, "evaluate.json"], validate__section=section, **common)
     say("4/4  scoring one held-out patient as new DICOM, with heat maps")
     held_out = load(cohort / "datalist.json", "testing")
     patient = max(

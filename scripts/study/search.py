@@ -4,32 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from monai.utils import optional_import
-
-from ..checkpoints import sha256
 from ..console import say
-from ..errors import InputError
-from ..handlers.figures import scatter
-from .experiments import (
-    COLUMNS,
-    DivergenceError,
-    cohort_title,
-    describe,
-    overlays,
-    parse_overrides,
-    run_experiment,
-    write_table,
-)
+from ..errors import InputError, check_seed, check_whole
+from ..files import check_folder
+from ..records import derive_seed
 
-optuna, has_optuna = optional_import("optuna")
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
 
 LEARNING_RATES = (1e-6, 1e-2)
 BETA1 = (0.5, 0.99)
 
 
-def open_study(folder: Path, settings: Mapping[str, Any]) -> Any:
+def open_study(folder: Path, settings: Mapping[str, Any]) -> Study:
     """Open the search's database; trials that were interrupted are queued again with their own values.
 
     Args:
@@ -39,6 +29,8 @@ def open_study(folder: Path, settings: Mapping[str, Any]) -> Any:
     Raises:
         InputError: the folder holds a search with other settings.
     """
+    import optuna
+
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = f"sqlite:///{(folder / 'search.db').resolve()}"
@@ -56,8 +48,10 @@ def open_study(folder: Path, settings: Mapping[str, Any]) -> Any:
     return study
 
 
-def ended_trials(study: Any) -> list[Any]:
+def ended_trials(study: Study) -> list[FrozenTrial]:
     """List the trials that will not run again, best first; the diverged ones, which optuna calls pruned, come last."""
+    import optuna
+
     states = optuna.trial.TrialState
     trials = study.get_trials(states=[states.COMPLETE, states.PRUNED])
     return sorted(trials, key=lambda trial: float("inf") if trial.value is None else float(trial.value))
@@ -78,19 +72,32 @@ def search(cohort: str, out: str, trials: int = 20, overlay: str = "", overrides
         overlay: a config over train.json, e.g. configs/quickstart.json.
         overrides: config keys of train.json as JSON, e.g. '{"max_epochs": 5}'; learning_rate and beta1 are drawn, so
             they are refused.
-        seed: seed of the draws; trial n draws the same values whenever it runs.
+        seed: seed of the draws, from 0 to 2^63 - 1; trial n draws the same values whenever it runs.
     """
-    if not has_optuna:
-        raise InputError("the search needs Optuna: pip install -e '.[study]'")
-    if trials < 1:
-        raise InputError(f"trials must be at least 1, got {trials}")
+    import optuna
+
+    from ..checkpoints import sha256
+    from .checks import check_experiments
+    from .experiments import (
+        COLUMNS,
+        DivergenceError,
+        Experiment,
+        overlays,
+        parse_overrides,
+        run_experiment,
+        settings_of,
+    )
+
+    check_whole("--trials", trials, 1)
+    check_seed(seed)
     changes = parse_overrides(overrides, varied=["learning_rate", "beta1"])
-    configs, folder = overlays(overlay), Path(out)
-    settings = {"cohort": str(Path(cohort).resolve()), **describe(configs, cohort, changes)}
+    configs, folder = overlays(overlay), check_folder(out)
+    planned = Experiment(folder / "trials", configs, cohort, overrides=changes)
+    check_experiments([planned])
+    settings = {"cohort": str(Path(cohort).resolve()), **settings_of(planned)}
     study = open_study(folder, settings | {"overlay_sha256": sha256(overlay) if overlay else None})
     while (done := len(ended_trials(study))) < trials:
-        number = len(study.trials)
-        study.sampler = optuna.samplers.RandomSampler(seed=seed * 1_000_003 + number)
+        study.sampler = optuna.samplers.RandomSampler(seed=derive_seed(seed, len(study.trials)))
         trial = study.ask()
         values = {
             "learning_rate": trial.suggest_float("learning_rate", *LEARNING_RATES, log=True),
@@ -100,24 +107,28 @@ def search(cohort: str, out: str, trials: int = 20, overlay: str = "", overrides
         trial.set_user_attr("folder", name)
         say(f"trial {done + 1} of {trials}: learning rate {values['learning_rate']:.3g}, beta1 {values['beta1']:.3f}")
         try:
-            result = run_experiment(folder / name, configs, cohort, **{**changes, **values})
+            result = run_experiment(Experiment(folder / name, configs, cohort, overrides={**changes, **values}))
         except DivergenceError as error:
             say(str(error))
             trial.set_user_attr("reason", str(error))
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             continue
-        for key in COLUMNS:
-            trial.set_user_attr(key, result[key])
+        for key, value in result.items():
+            if key in COLUMNS:
+                trial.set_user_attr(key, value)
         study.tell(trial, result["val_loss"])
     write_results(ended_trials(study), folder, cohort)
 
 
-def write_results(trials: Sequence[Any], folder: Path, cohort: str) -> None:
+def write_results(trials: Sequence[FrozenTrial], folder: Path, cohort: str) -> None:
     """Write search.csv, search.md and search.png, which shows the trials that have a loss.
 
     Raises:
         InputError: no trial has one.
     """
+    from ..handlers.figures import scatter
+    from .experiments import COLUMNS, cohort_title, write_table
+
     rows = [
         {
             "trial": trial.user_attrs["folder"],

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ..console import say
+from ..datalists import require_both_classes
 from ..errors import InputError
-from ..files import read_json
-from ..handlers.figures import bars
-from ..runner import ROOT, run_config
-from .experiments import COLUMNS, cohort_title, overlays, parse_overrides, run_experiment, write_table
+from ..files import check_folder, read_json
 
 
 def sweep(
@@ -38,35 +34,60 @@ def sweep(
     """
     if external and not holdout:
         raise InputError("--external is for the winner alone; add --holdout true once the comparison is final")
+    from ..handlers.figures import bars
+    from ..runner import ROOT, run_config
+    from .checks import check_experiments
+    from .experiments import (
+        COLUMNS,
+        Experiment,
+        Result,
+        cohort_title,
+        datalist_path,
+        overlays,
+        parse_overrides,
+        run_experiment,
+        write_table,
+    )
+
     numbers = [part.strip() for part in heads.split(",") if part.strip()]
     unknown = [number for number in numbers if not (ROOT / "configs" / "heads" / f"model_{number}.json").is_file()]
-    if unknown or not numbers:
-        raise InputError(f"heads are 1 to 7, separated by commas; got {heads!r}")
-    changes, configs, folder = parse_overrides(overrides, varied=["head"]), overlays(overlay), Path(out)
-    rows = []
-    for number in numbers:
-        say(f"head {number} of {', '.join(numbers)}")
-        config = f"heads/model_{number}.json"
-        result = run_experiment(folder / f"model_{number}", [*configs, config], cohort, **changes)
-        widths = read_json(ROOT / "configs" / config)["head"]
-        rows.append({"model": number, "hidden": " + ".join(map(str, widths)), **result})
-    title = f"Heads compared on the validation patients of the {cohort_title(cohort)}"
-    write_table(folder / "sweep", title, cohort, ("model", "hidden", *COLUMNS), rows)
-    winner = min(rows, key=lambda row: float(row["val_loss"]))
-    names = [f"{row['model']}: {row['hidden']}" for row in rows]
-    say(f"figure: {bars(names, [row['val_loss'] for row in rows], 'validation loss', title, folder / 'sweep.png')}")
-    say(f"lowest validation loss: head {winner['model']} ({winner['hidden']}), {winner['val_loss']:.4f}")
-    if not holdout:
-        return
-    files = [*configs, f"heads/model_{winner['model']}.json", "evaluate.json"]
-    weights = str(folder / f"model_{winner['model']}" / "models")
+    if unknown or not numbers or len(set(numbers)) < len(numbers):
+        raise InputError(f"heads are 1 to 7, each once, separated by commas; got {heads!r}")
+    changes, configs, folder = parse_overrides(overrides, varied=["head"]), overlays(overlay), check_folder(out)
+    experiments = {
+        number: Experiment(
+            folder / f"model_{number}", [*configs, f"heads/model_{number}.json"], cohort, overrides=changes
+        )
+        for number in numbers
+    }
+    check_experiments(list(experiments.values()))
     journeys = [(cohort, "validation", "winner"), (cohort, "testing", "winner")]
-    for images, section, name in [*journeys, *([(external, "testing", "winner_external")] if external else [])]:
+    journeys += [(external, "testing", "winner_external")] if external else []
+    for images, section, name in journeys if holdout else []:
+        require_both_classes(datalist_path(images), [section])
+        check_folder(folder / name)
+    results: dict[str, Result] = {}
+    names: dict[str, str] = {}
+    for number, experiment in experiments.items():
+        say(f"head {number} of {', '.join(numbers)}")
+        results[number] = run_experiment(experiment)
+        widths = read_json(ROOT / "configs" / "heads" / f"model_{number}.json")["head"]
+        names[number] = " + ".join(map(str, widths))
+    title = f"Heads compared on the validation patients of the {cohort_title(cohort)}"
+    rows = [{"model": number, "hidden": names[number], **result} for number, result in results.items()]
+    write_table(folder / "sweep", title, cohort, ("model", "hidden", *COLUMNS), rows)
+    losses = {number: result["val_loss"] for number, result in results.items()}
+    labels = [f"{number}: {name}" for number, name in names.items()]
+    say(f"figure: {bars(labels, list(losses.values()), 'validation loss', title, folder / 'sweep.png')}")
+    winner = min(losses, key=losses.__getitem__)
+    say(f"lowest validation loss: head {winner} ({names[winner]}), {losses[winner]:.4f}")
+    best = experiments[winner]
+    for images, section, name in journeys if holdout else []:
         run_config(
-            files,
+            [*best.configs, "evaluate.json"],
             dataset_dir=images,
             output_dir=str(folder / name),
-            ckpt_dir=weights,
+            ckpt_dir=str(best.folder / "models"),
             validate__section=section,
             **changes,
         )

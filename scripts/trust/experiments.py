@@ -46,7 +46,7 @@ def drop_when_blurred(
 
 
 def randomised(network: nn.Module, seed: int) -> Iterator[tuple[str, nn.Module]]:
-    """Replace the weights by random ones from the output backwards; gives the network after each step."""
+    """Replace the weights by random ones from the output backwards, and yield the network after each."""
     broken = copy.deepcopy(network)
     parts = [("head", child(broken, "head")), *reversed(list(child(broken, "features").named_children()))]
     with torch.random.fork_rng():
@@ -60,7 +60,7 @@ def randomised(network: nn.Module, seed: int) -> Iterator[tuple[str, nn.Module]]
 
 
 def planted(images: Floats, share: float) -> tuple[Floats, NDArray[np.bool_]]:
-    """Plant a bright square into the upper left corner of slices ``(S, H, W)``; gives them and its mask ``(H, W)``."""
+    """Plant a bright square into the upper left corner of slices ``(S, H, W)``; return them and its mask ``(H, W)``."""
     side = max(2, round(share * images.shape[1]))
     mask = np.zeros(images.shape[1:], dtype=bool)
     mask[:side, :side] = True
@@ -75,7 +75,7 @@ def teach_marker(
     The layers up to layer3 stay as they are; layer4 and the head learn marked from unmarked slices.
 
     Returns:
-        The copy, and the share of slices it tells apart.
+        The copy, and the share of slices it classifies correctly.
     """
     taught = copy.deepcopy(network).eval()
     device = next(taught.parameters()).device

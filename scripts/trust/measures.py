@@ -90,7 +90,7 @@ def side_right(heat: Floats, middle: Floats, to_left: Masks, reach: int) -> Floa
         reach: half the width of what is compared, in pixels.
 
     Returns:
-        1 right, 0 wrong, one half where both sides are alike; shape (S,).
+        1 right, 0 wrong, one half where both sides are equal; shape (S,).
     """
     rows, columns = np.mgrid[: heat.shape[1], : heat.shape[2]]
     found = []

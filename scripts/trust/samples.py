@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from ..console import progress
 from ..datalists import load
 from ..errors import InputError
-from ..files import read_json
-from ..phantom.cohort import make_cohort
+from ..phantom.cohort import make_cohort, recipe_of
 from ..records import slice_key
 from ..runner import ROOT
 
@@ -50,16 +49,25 @@ class Sample:
         return Sample(**{name: getattr(self, name)[chosen] for name in self.__dataclass_fields__})
 
 
+def recipe_of_cohort(cohort: Path) -> dict[str, Any]:
+    """Read what a phantom cohort was made with.
+
+    Raises:
+        InputError: ``cohort`` is no phantom cohort.
+    """
+    recipe = recipe_of(cohort)
+    if not recipe:
+        raise InputError(f"{cohort} is no phantom cohort; the truth of heat maps is known on the phantom alone")
+    return recipe
+
+
 def cohort_with_twins(cohort: Path, out: Path) -> Path:
     """Make the phantom cohort again, with twins; the same patients in the same sections.
 
     Raises:
         InputError: ``cohort`` is no phantom cohort of this version.
     """
-    content = read_json(cohort / "datalist.json") if (cohort / "datalist.json").is_file() else {}
-    recipe: Mapping[str, Any] = content.get("phantom_recipe") or {}
-    if not recipe:
-        raise InputError(f"{cohort} is no phantom cohort; the truth of heat maps is known on the phantom alone")
+    recipe = recipe_of_cohort(cohort)
     if recipe.get("twins"):
         return cohort
     names = ("patients", "seed", "style", "slices", "matrix")

@@ -5,7 +5,6 @@ The environments are installed by the project's own script where they are absent
 
 from __future__ import annotations
 
-import csv
 import email
 import json
 import os
@@ -30,6 +29,7 @@ import pydicom
 import pytest
 import torch
 from conftest import SMALL
+from csv_rows import read_rows
 
 from bundle.assemble import NAME, assemble
 from bundle.deploy_folder import deploy
@@ -44,11 +44,6 @@ from scripts.readers import SeriesReader
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1800)]
 TOLERANCE = 1e-4
 LEVELS = (0.25, 0.5, 0.75)
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +86,7 @@ def predicted(axial_series, volume, weights, tmp_path_factory) -> dict[str, Path
 
 
 def logits_of(folder: Path) -> list[float]:
-    return [float(row["logit"]) for row in rows(folder / "slices.csv")]
+    return [float(row["logit"]) for row in read_rows(folder / "slices.csv")]
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +189,7 @@ def assert_same_place_and_levels(found: nibabel.Nifti1Image, folder: Path) -> No
 
 def test_label_scores_shuffled_dicom_like_predict_and_puts_the_map_in_its_place(label, shuffled, predicted, tmp_path):
     result, heatmap = label.infer(f"?image={shuffled}")
-    table = rows(predicted["dicom"] / "slices.csv")
+    table = read_rows(predicted["dicom"] / "slices.csv")
     assert [one["sop_uid"] for one in result["slices"]] == [row["sop_uid"] for row in table]
     assert [one["logit"] for one in result["slices"]] == pytest.approx(logits_of(predicted["dicom"]), abs=TOLERANCE)
     assert [one["compressed"] for one in result["slices"]] == [row["compressed"] == "1" for row in table]
@@ -265,7 +260,7 @@ def test_label_trains_from_labels(label, volume):
     settings = json.dumps({"max_epochs": 1, "val_split": 0.5, "pretrained": True}).encode()
     label.request("POST", f"/train/{NAME}?run_sync=true", settings, "application/json")
     trained = checkpoints.read(model)
-    (epoch,) = rows(label.bundle / "runs" / "train" / "history.csv")
+    (epoch,) = read_rows(label.bundle / "runs" / "train" / "history.csv")
     assert (epoch["epoch"], trained["epoch"]) == ("1", 1), label.log.read_text()[-3000:]
     assert trained["trained_on"]["slices"] == image.shape[2]
     assert trained["trained_on"]["phantom"] is False
@@ -318,7 +313,7 @@ def test_deploy_agrees_with_predict_among_distractors_and_writes_valid_dicom(
     assert ended.returncode == 0, ended.stdout + ended.stderr
     (folder,) = (tmp_path / "out").iterdir()
     result = json.loads((folder / "result.json").read_text())
-    table = rows(predicted["dicom"] / "slices.csv")
+    table = read_rows(predicted["dicom"] / "slices.csv")
     wanted = {row["sop_uid"]: float(row["logit"]) for row in table}
     assert {one["sop_uid"]: one["logit"] for one in result["slices"]} == pytest.approx(wanted, abs=TOLERANCE)
     summary = json.loads((predicted["dicom"] / "summary.json").read_text())

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from cohort_fixtures import N_PATIENTS, N_SLICES, label_row, label_rows, patients, read_rows, write_rows
+from cohort_fixtures import N_PATIENTS, N_SLICES, label_row, label_rows, patients
+from csv_rows import read_rows, write_rows
 from dicom_fixtures import uid
 from sklearn.metrics import cohen_kappa_score
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from cohort_fixtures import read_rows, write_rows
+from csv_rows import read_rows, write_rows
 
 from scripts import datalists, records
 from scripts.__main__ import main

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cohort_fixtures import patient_rows, patients, write_cohort, write_rows
+from cohort_fixtures import patient_rows, patients, write_cohort
+from csv_rows import read_rows, write_rows
 from dicom_fixtures import write_series
 from scipy import stats
 
@@ -34,8 +34,7 @@ def cohort(tmp_path_factory) -> Path:
 def run(cohort: Path, **options) -> list[dict[str, str]]:
     out = cohort / "table1.csv"
     describe(str(cohort / "datalist.json"), str(cohort / "patients.csv"), str(out), **options)
-    with out.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    return read_rows(out)
 
 
 def test_the_table_holds_means_shares_tests_and_missing_counts(cohort):
@@ -117,8 +116,7 @@ def test_one_sex_is_counted_once_however_it_is_written(cohort, tmp_path):
     spelt = dict(zip(patients(), ["M", "F", "male", "Female", "m", "f", "MALE", "female", "diverse", ""], strict=True))
     write_rows(tmp_path / "patients.csv", [row | {"sex": spelt[row["patient_id"]]} for row in patient_rows()])
     describe(str(cohort / "datalist.json"), str(tmp_path / "patients.csv"), str(tmp_path / "t.csv"))
-    with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["variable"] == "sex" and row["level"]]
+    rows = [row for row in read_rows(tmp_path / "t.csv") if row["variable"] == "sex" and row["level"]]
     counts = {row["level"]: sum(int(row[side].split(" ")[0]) for side in ("first", "second")) for row in rows}
     assert counts == {"F": 4, "M": 4, "diverse": 1}
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+from csv_rows import read_rows
 from dicom_fixtures import SAGITTAL, axial_t2, uid, write, write_series
 from pydicom.uid import RLELossless
 
 from scripts.__main__ import main
 from scripts.cohort.index import index
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def test_index_accounts_for_every_file(tmp_path, capsys):
@@ -31,7 +26,7 @@ def test_index_accounts_for_every_file(tmp_path, capsys):
     (disk / "B" / "report.txt").write_text("no image")
     shutil.copy(next((disk / "B").glob("[0-9a-f]*")), disk / "copy")
     assert index(str(disk), str(tmp_path / "index.csv"), workers=0) == 0
-    rows = table(tmp_path / "index.csv")
+    rows = read_rows(tmp_path / "index.csv")
     assert [(row["path"], row["decision"], row["reason"].split(" (")[0], row["n_slices"]) for row in rows] == [
         ("A", "refuse", "T1-weighted", "4"),
         ("A/deep/deeper", "accept", "axial T2", "5"),
@@ -39,11 +34,11 @@ def test_index_accounts_for_every_file(tmp_path, capsys):
     ]
     assert rows[0]["warnings"] == "BodyPartExamined says HEAD"
     assert (rows[1]["field_t"], rows[1]["row_spacing_mm"], rows[1]["spacing_mm"]) == ("3", "0.5", "3")
-    slices = table(tmp_path / "index_slices.csv")
+    slices = read_rows(tmp_path / "index_slices.csv")
     assert [row["sop_uid"] for row in slices] == [uid("A", "T2", number) for number in range(5)]
     assert [row["slice_index"] for row in slices] == list("01234")
     assert all((disk / row["path"]).is_file() for row in slices)
-    left_out = {row["path"]: row["reason"] for row in table(tmp_path / "index_unreadable.csv")}
+    left_out = {row["path"]: row["reason"] for row in read_rows(tmp_path / "index_unreadable.csv")}
     assert set(left_out.values()) == {"not DICOM (no DICM at byte 128)", "a copy of a slice that another file holds"}
     assert sum(int(row["n_slices"]) for row in rows) + len(left_out) == sum(p.is_file() for p in disk.rglob("*"))
     assert "14 files" in capsys.readouterr().out
@@ -65,13 +60,13 @@ def test_compressed_pixels_that_do_not_decode_are_refused(tmp_path, decode, deci
     ds.compress(RLELossless, generate_instance_uid=False)
     write(ds, path, RLELossless)
     index(str(tmp_path / "disk"), str(tmp_path / "whole.csv"), workers=0)
-    assert table(tmp_path / "whole.csv")[0]["decision"] == "accept"
+    assert read_rows(tmp_path / "whole.csv")[0]["decision"] == "accept"
     raw = bytearray(path.read_bytes())
     start = raw.rindex(ds.PixelData[16 + 64 : 16 + 84])
     raw[start : start + 1000] = b"\x80" * 1000  # 0x80 is "do nothing" in RLE, so bytes go missing
     path.write_bytes(raw)
     index(str(tmp_path / "disk"), str(tmp_path / "damaged.csv"), workers=0, decode=decode)
-    assert table(tmp_path / "damaged.csv")[0]["decision"] == decision
+    assert read_rows(tmp_path / "damaged.csv")[0]["decision"] == decision
 
 
 def test_the_benchmark_prints_the_ratio(tmp_path, capsys):
@@ -105,8 +100,8 @@ def test_what_cannot_be_opened_is_listed_and_neither_waited_for_nor_passed_over(
 
     monkeypatch.setattr(os, "scandir", scandir)  # the superuser may read any folder
     index(str(disk), str(tmp_path / "index.csv"), workers=0)
-    assert [row["decision"] for row in table(tmp_path / "index.csv")] == ["accept"]
-    left_out = {row["path"]: row["reason"] for row in table(tmp_path / "index_unreadable.csv")}
+    assert [row["decision"] for row in read_rows(tmp_path / "index.csv")] == ["accept"]
+    left_out = {row["path"]: row["reason"] for row in read_rows(tmp_path / "index_unreadable.csv")}
     assert left_out.pop("loop").startswith("cannot be read: ")
     assert left_out == {
         "locked": "folder cannot be read: Permission denied",
@@ -120,5 +115,5 @@ def test_a_file_name_that_is_no_utf_8_is_written_with_escapes(tmp_path):
     path = write_series(tmp_path / "disk", n=1)[0]
     shutil.copy(path, os.fsdecode(bytes(tmp_path / "disk") + b"/M\xfcller"))
     index(str(tmp_path / "disk"), str(tmp_path / "index.csv"), workers=0)
-    names = {table(tmp_path / f"index{end}.csv")[0]["path"] for end in ("_slices", "_unreadable")}
+    names = {read_rows(tmp_path / f"index{end}.csv")[0]["path"] for end in ("_slices", "_unreadable")}
     assert names == {path.name, "M\\udcfcller"}

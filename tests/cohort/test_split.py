@@ -11,19 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cohort_fixtures import (
-    N_PATIENTS,
-    N_SLICES,
-    label_row,
-    label_rows,
-    patient_rows,
-    patients,
-    read_rows,
-    site,
-    write_cohort,
-    write_rows,
-)
+from cohort_fixtures import N_PATIENTS, N_SLICES, label_row, label_rows, patient_rows, patients, site, write_cohort
 from conftest import ROOT
+from csv_rows import read_rows, write_rows
 from dicom_fixtures import uid, write_series
 from PIL import Image
 from pydicom import dcmread

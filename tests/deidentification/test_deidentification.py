@@ -10,7 +10,8 @@ from pathlib import Path
 from shutil import which
 
 import pytest
-from cohort_fixtures import N_PATIENTS, N_SLICES, patients, read_rows, write_cohort, write_rows
+from cohort_fixtures import N_PATIENTS, N_SLICES, patients, write_cohort
+from csv_rows import read_rows, write_rows
 from dicom_fixtures import axial_t2, enhanced_t2, item, uid, write, write_series
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c
 from pydicom import Dataset, dcmread

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import zipfile
-from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 from conftest import ROOT
+from csv_rows import read_rows
 
 from scripts.errors import InputError
 from scripts.inference.predict import predict
@@ -18,17 +17,12 @@ from scripts.inference.predict import predict
 FORCED = {"force": True, "allow_phantom_weights": True}
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
 def test_a_whole_study_gives_its_axial_t2_and_the_reasons_for_the_rest(cohort, axial_series, small_weights, tmp_path):
     study = axial_series.parent
     assert predict(str(study), out=str(tmp_path), weights=str(small_weights)) == 0
     (table,) = tmp_path.glob("*/slices.csv")
-    assert len(rows(table)) == len(list(axial_series.iterdir()))
-    reasons = " ".join(row["reason"] for row in rows(tmp_path / "failures.csv"))
+    assert len(read_rows(table)) == len(list(axial_series.iterdir()))
+    reasons = " ".join(row["reason"] for row in read_rows(tmp_path / "failures.csv"))
     assert "sagittal" in reasons
     assert "T1-weighted" in reasons
 
@@ -39,7 +33,7 @@ def test_one_bad_series_does_not_stop_the_others(axial_series, small_weights, tm
     out = tmp_path / "out"
     call = {"out": str(out), "weights": str(small_weights), "allow_phantom_weights": True}
     assert predict(str(tmp_path / "in"), str(axial_series), **call) == 1
-    assert [row["input"] for row in rows(out / "failures.csv")] == [str(tmp_path / "in" / "bad.nii")]
+    assert [row["input"] for row in read_rows(out / "failures.csv")] == [str(tmp_path / "in" / "bad.nii")]
     assert len(list(out.glob("*/slices.csv"))) == 1
 
 
@@ -47,7 +41,7 @@ def test_nothing_to_score_is_status_2(small_weights, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "notes.txt").write_text("hello")
     assert predict(str(tmp_path / "in"), out=str(tmp_path / "out"), weights=str(small_weights)) == 2
-    assert "not DICOM" in rows(tmp_path / "out" / "failures.csv")[0]["reason"]
+    assert "not DICOM" in read_rows(tmp_path / "out" / "failures.csv")[0]["reason"]
 
 
 def test_a_zip_of_a_series_scores_as_the_series(axial_series, small_weights, tmp_path):
@@ -57,7 +51,7 @@ def test_a_zip_of_a_series_scores_as_the_series(axial_series, small_weights, tmp
     call = {"weights": str(small_weights), "allow_phantom_weights": True}  # a zip is not looked into beforehand
     assert predict(str(tmp_path / "series.zip"), out=str(tmp_path / "a"), **call) == 0
     assert predict(str(axial_series), out=str(tmp_path / "b"), weights=str(small_weights)) == 0
-    zipped, plain = (rows(next(tmp_path.glob(f"{name}/*/slices.csv"))) for name in "ab")
+    zipped, plain = (read_rows(next(tmp_path.glob(f"{name}/*/slices.csv"))) for name in "ab")
     assert [row["logit"] for row in zipped] == [row["logit"] for row in plain]
     assert [row["sop_uid"] for row in zipped] == [row["sop_uid"] for row in plain]
 
@@ -82,7 +76,7 @@ def test_a_mistake_is_answered_with_a_sentence(axial_series, small_weights, tmp_
 def test_real_dicom_diffusion_and_stir_are_refused_and_3d_t2_accepted(real_data, small_weights, tmp_path):
     inputs = [str(real_data / name) for name in ("toshiba_axial_dicom", "nema_axial_dicom")]
     assert predict(*inputs, out=str(tmp_path), weights=str(small_weights), allow_phantom_weights=True) == 0
-    reasons = sorted(row["reason"] for row in rows(tmp_path / "failures.csv"))
+    reasons = sorted(row["reason"] for row in read_rows(tmp_path / "failures.csv"))
     assert reasons == ["STIR (inversion time 140 ms)", "echo planar (EPI)"]
     (summary,) = tmp_path.glob("*/summary.json")
     assert json.loads(summary.read_text())["n_slices"] == 1
@@ -102,7 +96,7 @@ def test_a_real_nifti_gives_one_row_per_axial_slice_however_it_is_stored(real_da
     assert predict(str(real_data / name), **call) == 0
     image = nibabel.load(real_data / name)
     axial = nibabel.as_closest_canonical(image).shape[2]
-    table = rows(next(tmp_path.glob("*/slices.csv")))
+    table = read_rows(next(tmp_path.glob("*/slices.csv")))
     assert [int(row["slice_index"]) for row in table] == list(range(axial))
     heatmap = nibabel.load(next(tmp_path.glob("*/heatmap.nii.gz")))
     assert heatmap.shape == image.shape

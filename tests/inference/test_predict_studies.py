@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from csv_rows import read_rows
 from dicom_fixtures import SAGITTAL
 from tiny_models import SETTINGS, SIZE, checkpoint, picture, write_t2
 from torch import nn
@@ -36,11 +36,6 @@ def phantom_weights(tmp_path_factory) -> str:
     return str(checkpoint(tmp_path_factory.mktemp("weights") / "model.pt", phantom=True))
 
 
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def results(out: Path) -> dict[str, dict]:
     return {path.parent.name: json.loads(path.read_text()) for path in out.glob("*/summary.json")}
 
@@ -59,7 +54,7 @@ def test_a_series_gets_all_its_files_and_each_names_model_weights_threshold_and_
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["weights_sha256"] == checkpoints.sha256(weights)
     assert summary["threshold_source"] == "given with --threshold"
-    rows = table(folder / "slices.csv")
+    rows = read_rows(folder / "slices.csv")
     assert [float(row["position_mm"]) for row in rows] == [0.0, 3.0, 6.0, 9.0]
     assert {float(row["thickness_mm"]) for row in rows} == {2.5}
     notice = rows[0]["notice"]
@@ -69,7 +64,7 @@ def test_a_series_gets_all_its_files_and_each_names_model_weights_threshold_and_
     heatmap = nibabel.load(folder / "heatmap.nii.gz")
     assert heatmap.shape == (SIZE, SIZE, 4)
     assert heatmap.header["descrip"].item().decode().startswith("Research use only")
-    (entry,) = table(tmp_path / "out" / "series.csv")
+    (entry,) = read_rows(tmp_path / "out" / "series.csv")
     assert (entry["status"], entry["folder"]) == ("scored", folder.name)
 
 
@@ -87,7 +82,7 @@ def test_slices_that_cannot_be_evaluated_are_not_scored_and_say_why(tmp_path, we
     write_t2(tmp_path / "in", n=5, PixelData=lambda index: slices[index].astype("<u2").tobytes())
     assert predict(str(tmp_path / "in"), out=str(tmp_path / "out"), weights=weights, threshold=1e-9, dicom=True) == 0
     (folder,) = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
-    rows = table(folder / "slices.csv")
+    rows = read_rows(folder / "slices.csv")
     status = [row["status"] for row in rows]
     assert status[:3] == ["scored", "not evaluable: blank slice", "not evaluable: blank slice"]
     assert status[3].startswith("not evaluable: saturated")
@@ -110,7 +105,7 @@ def test_a_series_of_odd_geometry_is_not_scored(tmp_path, weights, spacing, reas
     write_t2(tmp_path / "in", PixelSpacing=spacing)
     assert predict(str(tmp_path / "in"), out=str(tmp_path / "out"), weights=weights) == 0
     (folder,) = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
-    assert all(reason in row["status"] and row["logit"] == "" for row in table(folder / "slices.csv"))
+    assert all(reason in row["status"] and row["logit"] == "" for row in read_rows(folder / "slices.csv"))
     (summary,) = results(tmp_path / "out").values()
     assert (summary["n_evaluated"], summary["max_probability"]) == (0, None)
 
@@ -133,12 +128,12 @@ def test_bad_series_are_reported_and_the_others_are_scored(tmp_path, weights, mo
     assert {summary["patient_id"] for summary in results(tmp_path / "out").values()} == {"P0", "P3"}
     failures = {
         row["input"].rsplit("/", 1)[1]: (row["status"], row["reason"])
-        for row in table(tmp_path / "out" / "failures.csv")
+        for row in read_rows(tmp_path / "out" / "failures.csv")
     }
     assert failures["sagittal"][0] == "refused"
     assert failures["2"] == ("failed", "no space left")
     assert set(failures) == {"1", "2", "sagittal"}
-    assert len(table(tmp_path / "out" / "series.csv")) == 5
+    assert len(read_rows(tmp_path / "out" / "series.csv")) == 5
 
 
 def test_resume_scores_only_what_is_missing_or_was_made_otherwise(tmp_path, weights, capsys):
@@ -152,7 +147,7 @@ def test_resume_scores_only_what_is_missing_or_was_made_otherwise(tmp_path, weig
     assert predict(str(tmp_path / "in"), **call, resume=True) == 0
     assert "1 series scored, 1 kept" in capsys.readouterr().out
     assert first.stat().st_mtime_ns == stamp
-    assert sorted(row["status"] for row in table(tmp_path / "out" / "series.csv")) == ["kept", "scored"]
+    assert sorted(row["status"] for row in read_rows(tmp_path / "out" / "series.csv")) == ["kept", "scored"]
     predict(str(tmp_path / "in"), **call, resume=True, threshold=0.3)
     assert "2 series scored, 0 kept" in capsys.readouterr().out
     predict(str(tmp_path / "in"), **call, resume=True, threshold=0.3, overlays=True)
@@ -170,7 +165,7 @@ def test_phantom_weights_score_the_phantom_alone_unless_told_otherwise(tmp_path,
     assert predict(*inputs, out=str(tmp_path / "out"), weights=phantom_weights) == 0
     (summary,) = results(tmp_path / "out").values()
     assert summary["patient_id"] == "TSE0-0001"
-    reasons = [row["reason"] for row in table(tmp_path / "out" / "failures.csv") if row["status"] == "refused"]
+    reasons = [row["reason"] for row in read_rows(tmp_path / "out" / "failures.csv") if row["status"] == "refused"]
     assert sum("--allow_phantom_weights true" in reason for reason in reasons) == 2
     assert predict(inputs[1], out=str(tmp_path / "none"), weights=phantom_weights) == 2
     assert predict(*inputs, out=str(tmp_path / "all"), weights=phantom_weights, allow_phantom_weights=True) == 0
@@ -178,7 +173,7 @@ def test_phantom_weights_score_the_phantom_alone_unless_told_otherwise(tmp_path,
     assert len(found) == 3
     assert all(summary["trained_on_phantom"] for summary in found.values())
     for path in (tmp_path / "all").glob("*/slices.csv"):
-        assert all("trained on a synthetic phantom" in row["notice"] for row in table(path))
+        assert all("trained on a synthetic phantom" in row["notice"] for row in read_rows(path))
 
 
 @pytest.mark.parametrize("launch", ["workers", "torchrun"])

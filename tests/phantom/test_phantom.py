@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from csv_rows import read_rows
 
 from scripts import datalists, records
 from scripts.__main__ import main
@@ -21,11 +21,6 @@ from scripts.phantom import cohort as cohorts
 from scripts.phantom.cohort import make_cohort
 
 SMALL = {"patients": 6, "seed": 3, "slices": 5, "matrix": 96}
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -63,7 +58,7 @@ def test_a_patient_is_the_same_in_a_cohort_of_another_size(cohort, tmp_path):
 def test_datalist_holds_every_labelled_slice_once_and_its_file_has_its_uids(cohort, entries):
     reference = {
         (row["series_uid"], row["sop_uid"]): int(row["label"])
-        for row in rows(cohort / "labels.csv")
+        for row in read_rows(cohort / "labels.csv")
         if row["role"] == "reference"
     }
     assert {records.slice_key(entry)[:2]: entry["label"] for entry in entries} == reference
@@ -92,7 +87,7 @@ def test_slice_zero_is_the_most_caudal_and_rows_run_to_posterior(entries):
 
 
 def test_headers_agree_with_patients_csv(cohort, entries):
-    patients = {row["patient_id"]: row for row in rows(cohort / "patients.csv")}
+    patients = {row["patient_id"]: row for row in read_rows(cohort / "patients.csv")}
     for entry in entries:
         header, row = pydicom.dcmread(entry["image"], stop_before_pixels=True), patients[entry["patient_id"]]
         assert header.PatientAge == f"{int(row['age']):03d}Y"
@@ -113,7 +108,7 @@ def test_file_names_do_not_tell_the_order_of_slices(entries):
 def test_twins_differ_only_where_a_lesion_is(cohort):
     """The files of a patient's twin have the same noise, so slices that no lesion reaches are equal."""
     checked = 0
-    for row in rows(cohort / "truth.csv"):
+    for row in read_rows(cohort / "truth.csv"):
         pair = [pydicom.dcmread(cohort / row[name]) for name in ("image", "twin_image")]
         assert pair[0].SOPInstanceUID != pair[1].SOPInstanceUID
         assert pair[0].ImagePositionPatient == pair[1].ImagePositionPatient
@@ -131,7 +126,7 @@ def test_twins_differ_only_where_a_lesion_is(cohort):
 
 def test_masks_lie_on_the_cord_of_their_series(cohort, entries):
     """Same grid as the DICOM series, CSF brightest against cord exactly in place, and the area that truth.csv tells."""
-    truth = {row["sop_uid"]: row for row in rows(cohort / "truth.csv")}
+    truth = {row["sop_uid"]: row for row in read_rows(cohort / "truth.csv")}
     errors, contrasts = [], np.zeros((3, 3))
     for entry in entries:
         image = pydicom.dcmread(entry["image"])
@@ -295,8 +290,42 @@ class TestFolder:
         assert [folder.name for folder in tmp_path.iterdir()] == ["cohort"]
 
     @pytest.mark.parametrize(
-        ("name", "value"), [("patients", 0), ("seed", -1), ("style", "stir"), ("slices", 0), ("matrix", 16)]
+        ("name", "value"),
+        [("patients", 0), ("seed", -1), ("seed", 2**63), ("style", "stir"), ("slices", 0), ("matrix", 16)],
     )
     def test_arguments_out_of_range_name_themselves(self, tmp_path, name, value):
         with pytest.raises(InputError, match=name):
             make_cohort(tmp_path / "cohort", **{**self.ONE, name: value})
+
+    @pytest.mark.parametrize("seed", [20240101, 2**63 - 1])
+    def test_any_seed_of_63_bits_makes_a_cohort(self, tmp_path, seed):
+        path = make_cohort(tmp_path / "cohort", **{**self.ONE, "seed": seed})
+        assert datalists.facts(path)["seed"] == seed
+        assert pydicom.dcmread(next(path.parent.rglob("IM*"))).PatientID == f"TSE{seed}-0001"
+
+    @pytest.mark.parametrize("replaced", [False, True])
+    def test_a_folder_is_replaced_where_renaming_onto_a_folder_is_impossible(self, tmp_path, monkeypatch, replaced):
+        """As on Windows, where a folder of mode 700 would stay closed to others, too."""
+
+        def rename(source, target):
+            if Path(target).exists():
+                raise FileExistsError(183, "Cannot create a file when that file already exists")
+            return original(source, target)
+
+        original = Path.rename
+        out = tmp_path / "cohort"
+        out.mkdir()
+        if replaced:
+            make_cohort(out, **self.ONE)
+        monkeypatch.setattr(Path, "rename", rename)
+        path = make_cohort(out, force=replaced, **{**self.ONE, "seed": 5})
+        assert datalists.facts(path)["seed"] == 5
+        (tmp_path / "plain").mkdir()
+        assert out.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+    def test_a_file_in_the_place_of_the_folder_is_refused_before_a_patient_is_drawn(self, tmp_path, monkeypatch):
+        (tmp_path / "file").write_text("notes")
+        monkeypatch.setattr(cohorts, "render_patients", None)
+        for place in ("file", "file/cohort"):
+            with pytest.raises(InputError, match=r"no phantom cohort|is a file where a folder is needed"):
+                make_cohort(tmp_path / place, **self.ONE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import simulated_runs
 import torch
+from csv_rows import read_rows
 from scipy.special import expit
 from tiny_models import checkpoint, write_t2
 
@@ -41,11 +41,6 @@ def points(weights: str, slope: float | None = 2.0, intercept: float | None = 0.
     }
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 @pytest.mark.parametrize("logit", [-800.0, -3.0, 0.0, 3.0, 800.0])
 def test_a_probability_is_the_sigmoid_of_the_calibrated_logit_and_never_overflows(logit):
     assert probability(logit, 2.0, 0.5) == pytest.approx(expit(0.5 + 2 * logit), rel=1e-12)
@@ -55,16 +50,16 @@ def test_predict_calibrates_probabilities_heat_and_calls_but_not_logits(tmp_path
     write_t2(tmp_path / "in")
     predict(str(tmp_path / "in"), out=str(tmp_path / "raw"), weights=weights)
     (plain,) = (tmp_path / "raw").glob("*/slices.csv")
-    logits = [float(row["logit"]) for row in rows(plain)]
+    logits = [float(row["logit"]) for row in read_rows(plain)]
     # the point lies on the logit of a slice, which is then called compressed
     write_json(tmp_path / "points.json", points(weights, logit=sorted(logits)[1]))
     call = {"out": str(tmp_path / "out"), "weights": weights, "operating_points": str(tmp_path / "points.json")}
     assert predict(str(tmp_path / "in"), **call) == 0
     (found,) = (tmp_path / "out").glob("*/slices.csv")
-    assert [float(row["logit"]) for row in rows(found)] == logits
-    chances = [float(row["probability"]) for row in rows(found)]
+    assert [float(row["logit"]) for row in read_rows(found)] == logits
+    chances = [float(row["probability"]) for row in read_rows(found)]
     assert chances == pytest.approx(expit(0.5 + 2 * np.array(logits)), rel=1e-12)
-    assert [int(row["compressed"]) for row in rows(found)] == [int(one >= sorted(logits)[1]) for one in logits]
+    assert [int(row["compressed"]) for row in read_rows(found)] == [int(one >= sorted(logits)[1]) for one in logits]
     summary = json.loads(found.with_name("summary.json").read_text())
     assert (summary["slope"], summary["intercept"]) == (2.0, 0.5)
     assert summary["threshold_source"] == "operating point youden, chosen on 12 patients, calibrated"
@@ -92,7 +87,7 @@ def test_what_recalibrate_wrote_for_predicted_slices_is_what_predict_then_applie
     for number in range(3):
         write_t2(tmp_path / "in" / str(number), patient=f"P{number}", series=f"T2 {number}")
     predict(str(tmp_path / "in"), out=str(tmp_path / "out"), weights=weights)
-    scored = [row for path in sorted((tmp_path / "out").glob("*/slices.csv")) for row in rows(path)]
+    scored = [row for path in sorted((tmp_path / "out").glob("*/slices.csv")) for row in read_rows(path)]
     middle = np.median([float(row["logit"]) for row in scored])
     lines = ["series_uid,sop_uid,rater,role,status,label"]
     for number, row in enumerate(scored):

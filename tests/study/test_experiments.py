@@ -2,50 +2,49 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import shutil
+import sys
 import weakref
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import SMALL
+from csv_rows import read_rows
 
+from scripts import runner
+from scripts.__main__ import main
 from scripts.errors import InputError
 from scripts.metrics import auc, slice_metrics
 from scripts.records import SECTIONS
 from scripts.runner import run_config
 from scripts.study import cross_validate as cross_validation
 from scripts.study import experiments, search, sweep
+from scripts.study.experiments import Experiment
 
 TINY = {**{name: value for name, value in SMALL.items() if name != "head"}, "max_epochs": 1, "min_epochs": 1}
 OVERRIDES = json.dumps(TINY)
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 @pytest.fixture
 def trainings(monkeypatch) -> list[list[str]]:
     """Every config run from here on."""
     seen: list[list[str]] = []
-    original = experiments.run_config
+    original = runner.run_config
 
     def counting(files, **overrides):
         seen.append([Path(name).stem for name in files])
         return original(files, **overrides)
 
-    monkeypatch.setattr(experiments, "run_config", counting)
+    monkeypatch.setattr(runner, "run_config", counting)
     return seen
 
 
 def test_a_sweep_compares_heads_by_validation_loss_and_carries_the_winner_to_the_holdout(cohort, tmp_path, trainings):
     sweep.sweep(str(cohort), out=str(tmp_path), heads="1,5", overrides=OVERRIDES)
-    table = rows(tmp_path / "sweep.csv")
+    table = read_rows(tmp_path / "sweep.csv")
     # resnet18 has 512 features: 512 * 256 + 256 + 256 + 1, and another hidden layer of 256 * 256 + 256
     assert [(row["model"], int(row["head_parameters"])) for row in table] == [("1", 131_585), ("5", 197_377)]
     assert {row["phantom"] for row in table} == {"yes"}
@@ -58,7 +57,7 @@ def test_a_sweep_compares_heads_by_validation_loss_and_carries_the_winner_to_the
     for name in ("winner", "winner_external"):
         assert json.loads((tmp_path / name / "metrics.json").read_text())["weights_sha256"] == weights
     assert sorted(path.parent.name for path in tmp_path.glob("*/predictions.csv")) == ["winner", "winner_external"]
-    assert rows(tmp_path / "winner" / "predictions_validation.csv")
+    assert read_rows(tmp_path / "winner" / "predictions_validation.csv")
 
 
 def test_an_experiment_leaves_no_network_behind(cohort, tmp_path):
@@ -74,18 +73,18 @@ def test_an_experiment_leaves_no_network_behind(cohort, tmp_path):
 
 def test_a_search_is_continued_where_it_stopped(cohort, tmp_path, trainings, monkeypatch):
     search.search(str(cohort), out=str(tmp_path), trials=1, overrides=OVERRIDES, seed=4)
-    (first,) = rows(tmp_path / "search.csv")
+    (first,) = read_rows(tmp_path / "search.csv")
     assert (first["status"], first["phantom"]) == ("finished", "yes")
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(search, "run_experiment", interrupted)
+        patch.setattr(experiments, "run_experiment", interrupted)
         with pytest.raises(KeyboardInterrupt):
             search.search(str(cohort), out=str(tmp_path), trials=2, overrides=OVERRIDES, seed=4)
     search.search(str(cohort), out=str(tmp_path), trials=2, overrides=OVERRIDES, seed=4)
-    table = rows(tmp_path / "search.csv")
+    table = read_rows(tmp_path / "search.csv")
     assert sorted(row["trial"] for row in table) == ["trial_000", "trial_001"]
     assert [row for row in table if row["trial"] == "trial_000"] == [first]
     assert [float(row["val_loss"]) for row in table] == sorted(float(row["val_loss"]) for row in table)
@@ -102,7 +101,7 @@ def results(*outcomes):
     """A stand-in for `run_experiment`: one validation loss per call, or the exception to raise."""
     left = iter(outcomes)
 
-    def run(folder, configs, cohort, **overrides):
+    def run(experiment):
         outcome = next(left)  # a call too many ends the test
         if isinstance(outcome, BaseException):
             raise outcome
@@ -113,9 +112,10 @@ def results(*outcomes):
 
 def test_a_search_is_continued_with_the_same_settings_and_cohort_only(cohort, tmp_path, monkeypatch):
     """Trials of different settings are not comparable, so they never share a table."""
-    monkeypatch.setattr(search, "run_experiment", results(0.5, 0.4))
+    monkeypatch.setattr(experiments, "run_experiment", results(0.5, 0.4))
+    shutil.copytree(cohort, tmp_path / "cohort")
     content = json.loads((cohort / "datalist.json").read_text())
-    datalist, overlay = tmp_path / "datalist.json", tmp_path / "overlay.json"
+    datalist, overlay = tmp_path / "cohort" / "datalist.json", tmp_path / "overlay.json"
     datalist.write_text(json.dumps(content))
     overlay.write_text('{"dropout": 0.2}')
 
@@ -136,19 +136,19 @@ def test_a_search_is_continued_with_the_same_settings_and_cohort_only(cohort, tm
         run()
     datalist.write_text(json.dumps(content))
     run()
-    assert [row["val_loss"] for row in rows(tmp_path / "out" / "search.csv")] == ["0.4", "0.5"]
+    assert [row["val_loss"] for row in read_rows(tmp_path / "out" / "search.csv")] == ["0.4", "0.5"]
 
 
 def test_a_diverged_trial_ends_is_ranked_last_and_never_repeated(cohort, tmp_path, monkeypatch):
     out = tmp_path / "out"
     diverged = experiments.DivergenceError("the training diverged")
-    monkeypatch.setattr(search, "run_experiment", results(0.5, diverged, KeyboardInterrupt()))
+    monkeypatch.setattr(experiments, "run_experiment", results(0.5, diverged, KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        search.search(str(cohort), str(out), trials=4)
-    monkeypatch.setattr(search, "run_experiment", results(0.4, diverged))
-    search.search(str(cohort), str(out), trials=4)
-    search.search(str(cohort), str(out), trials=4)  # nothing is left to do
-    table = rows(out / "search.csv")
+        search.search(str(cohort), str(out), trials=4, overrides=OVERRIDES)
+    monkeypatch.setattr(experiments, "run_experiment", results(0.4, diverged))
+    search.search(str(cohort), str(out), trials=4, overrides=OVERRIDES)
+    search.search(str(cohort), str(out), trials=4, overrides=OVERRIDES)  # nothing is left to do
+    table = read_rows(out / "search.csv")
     assert [row["val_loss"] for row in table] == ["0.4", "0.5", "", ""]
     assert [row["status"] for row in table] == ["finished", "finished", "diverged", "diverged"]
     # the interrupted trial is the one that went on
@@ -158,10 +158,10 @@ def test_a_diverged_trial_ends_is_ranked_last_and_never_repeated(cohort, tmp_pat
 
 
 def test_a_search_without_any_loss_says_so(cohort, tmp_path, monkeypatch):
-    monkeypatch.setattr(search, "run_experiment", results(*[experiments.DivergenceError("diverged")] * 2))
+    monkeypatch.setattr(experiments, "run_experiment", results(*[experiments.DivergenceError("diverged")] * 2))
     with pytest.raises(InputError, match=r"every trial in .* diverged"):
-        search.search(str(cohort), str(tmp_path), trials=2)
-    assert [row["status"] for row in rows(tmp_path / "search.csv")] == ["diverged", "diverged"]
+        search.search(str(cohort), str(tmp_path), trials=2, overrides=OVERRIDES)
+    assert [row["status"] for row in read_rows(tmp_path / "search.csv")] == ["diverged", "diverged"]
 
 
 def write_history(folder: Path, *losses: str) -> None:
@@ -181,13 +181,13 @@ def test_a_training_without_a_finite_loss_has_diverged_and_other_failures_have_n
     def failing(configs, **overrides):
         raise InputError("training saw no finite val_loss")
 
-    monkeypatch.setattr(experiments, "run_config", failing)
+    monkeypatch.setattr(runner, "run_config", failing)
     with pytest.raises(InputError, match="saw no finite") as failure:
-        experiments.run_experiment(tmp_path, ["train.json"], str(cohort))
+        experiments.run_experiment(Experiment(tmp_path, ["train.json"], str(cohort)))
     assert not isinstance(failure.value, experiments.DivergenceError)
     write_history(tmp_path, "nan", "inf")
     with pytest.raises(experiments.DivergenceError, match="none of 2 epochs had a finite val_loss"):
-        experiments.run_experiment(tmp_path, ["train.json"], str(cohort))
+        experiments.run_experiment(Experiment(tmp_path, ["train.json"], str(cohort)))
 
 
 @pytest.mark.parametrize("logit", [float("nan"), float("inf")])
@@ -210,7 +210,7 @@ def fold(cohort: Path, name: str, patients: str = "", **changes: object) -> str:
 
 
 def test_no_patient_is_tested_in_two_folds_and_phantoms_stay_apart_from_patients(cohort, tmp_path, monkeypatch):
-    monkeypatch.setattr(cross_validation, "run_experiment", results())  # nothing may be trained
+    monkeypatch.setattr(experiments, "run_experiment", results())  # nothing may be trained
     shutil.copytree(cohort, tmp_path / "cohort")
     one, same = (fold(tmp_path / "cohort", name) for name in ("one.json", "same.json"))
     patient = min(entry["patient_id"] for entry in json.loads(Path(one).read_text())["testing"])
@@ -229,7 +229,7 @@ def test_cross_validation_averages_folds(cohort, tmp_path):
     folds[0].write_text(json.dumps(content))
     folds[1].write_text(json.dumps({**content, **{name: content[other] for name, other in turned.items()}}))
     cross_validation.cross_validate(*map(str, folds), out=str(tmp_path / "out"), overrides=OVERRIDES)
-    first, second, mean = rows(tmp_path / "out" / "cross_validation.csv")
+    first, second, mean = read_rows(tmp_path / "out" / "cross_validation.csv")
     assert {row["phantom"] for row in (first, second, mean)} == {"yes"}
     average = (float(first["auc"]) + float(second["auc"])) / 2
     assert mean["auc"].startswith(f"{average:.3f} (")
@@ -250,7 +250,7 @@ def test_cross_validation_averages_folds(cohort, tmp_path):
             lambda c, o: search.search(c, out=o, overrides='{"learning_rate": 1e-3, "beta1": 0.9}'),
             "learning_rate, beta1",
         ),
-        (lambda c, o: search.search(c, out=o, trials=0), "at least 1, got 0"),
+        (lambda c, o: search.search(c, out=o, trials=0), "--trials must be a whole number from 1"),
         (lambda c, o: cross_validation.cross_validate(c, out=o), "at least two folds"),
     ],
 )
@@ -264,3 +264,134 @@ def test_a_folder_of_another_experiment_is_not_continued(cohort, tmp_path):
     (tmp_path / "model_1" / "experiment.json").write_text("{}")
     with pytest.raises(InputError, match="other settings or another cohort"):
         sweep.sweep(str(cohort), out=str(tmp_path), heads="1", overrides=OVERRIDES)
+
+
+def one_class(cohort: Path, folder: Path, section: str) -> Path:
+    """A copy of a cohort whose section holds compressed slices only."""
+    shutil.copytree(cohort, folder)
+    content = json.loads((folder / "datalist.json").read_text())
+    content[section] = [entry for entry in content[section] if entry["label"]]
+    (folder / "datalist.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture
+def nothing_made(trainings, tmp_path):
+    """The folder of results, which must not come into being, and no config may run."""
+    out = tmp_path / "out"
+    yield out
+    assert trainings == []
+    assert not out.exists() or out.is_file()
+
+
+SWEEP = ["sweep", "COHORT", "OUT", "--overrides", OVERRIDES]
+SEARCH = ["search", "COHORT", "OUT", "--overrides", OVERRIDES]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ([*SWEEP[:-1], json.dumps({**TINY, "learning_rate": -1})], "cannot be trained: Invalid learning rate"),
+        ([*SWEEP[:-1], json.dumps({**TINY, "architecture": "vgg16"})], "must be a torchvision ResNet"),
+        ([*SWEEP[:-1], json.dumps({**TINY, "profile": "ct"})], "cannot be trained: profile must be"),
+        ([*SWEEP[:-1], json.dumps({**TINY, "batch_size": 0})], "batch_size must be a whole number from 1"),
+        (
+            [*SWEEP[:-1], json.dumps({**TINY, "seed": 2**63})],
+            "seed must be a whole number from 0 to 9223372036854775807",
+        ),
+        ([*SWEEP[:-1], json.dumps({**TINY, "weights": "none.pt"})], "got 'none.pt', which is no file"),
+        ([*SWEEP, "--heads", "1,1"], "each once"),
+        ([*SEARCH, "--seed", str(2**63)], "--seed must be a whole number from 0 to"),
+        ([*SEARCH, "--trials", "0"], "--trials must be a whole number from 1"),
+        ([*SEARCH[:-1], json.dumps({**TINY, "dropout": 2})], "dropout in [0, 1)"),
+    ],
+)
+def test_an_impossible_setting_is_refused_before_anything_is_made(cohort, nothing_made, capsys, command, message):
+    words = [{"COHORT": str(cohort), "OUT": str(nothing_made)}.get(word, word) for word in command]
+    assert main(words) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("command", ["sweep", "search", "cross-validate"])
+def test_a_section_with_one_class_is_refused_before_anything_is_made(
+    cohort, nothing_made, tmp_path, capsys, command, section
+):
+    poor = one_class(cohort, tmp_path / "cohort", section)
+    words = [command, str(poor), f"--out={nothing_made}", f"--overrides={OVERRIDES}"]
+    if command == "cross-validate":
+        other = fold(poor, "other.json", "other")
+        words[1:2] = [str(poor / "datalist.json"), other]
+    if section == "testing" and command != "cross-validate":
+        if command == "search":
+            pytest.skip("a search never opens the held-out patients")
+        words.append("--holdout")
+    assert main(words) == 2
+    assert f"section '{section}' of" in capsys.readouterr().err
+
+
+def test_the_external_cohort_is_looked_at_before_the_first_head_is_trained(cohort, nothing_made, tmp_path, capsys):
+    words = ["sweep", str(cohort), str(nothing_made), "--overrides", OVERRIDES, "--holdout", "--external"]
+    assert main([*words, str(tmp_path / "nowhere")]) == 2
+    assert "no datalist at" in capsys.readouterr().err
+    assert main([*words, str(one_class(cohort, tmp_path / "poor", "testing"))]) == 2
+    assert "compressed slices only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["sweep", "search", "cross-validate", "quickstart"])
+def test_a_file_in_the_place_of_the_output_folder_is_refused(cohort, nothing_made, capsys, command):
+    nothing_made.write_text("notes")
+    shutil.copy(cohort / "datalist.json", cohort / "again.json")
+    inputs = {"quickstart": [], "cross-validate": [str(cohort / "datalist.json"), fold(cohort, "o.json", "other")]}
+    assert main([command, *inputs.get(command, [str(cohort)]), "--out", str(nothing_made)]) == 2
+    assert "is a file where a folder is needed" in capsys.readouterr().err
+    assert nothing_made.read_text() == "notes"
+
+
+def test_an_obstacle_for_the_fifth_head_is_met_before_the_first_is_trained(cohort, trainings, tmp_path):
+    (tmp_path / "model_5" / "models").mkdir(parents=True)
+    (tmp_path / "model_5" / "models" / "model_last.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(InputError, match="no checkpoint that can be loaded"):
+        sweep.sweep(str(cohort), out=str(tmp_path), overrides=OVERRIDES)
+    shutil.rmtree(tmp_path / "model_5")
+    (tmp_path / "model_5").write_text("notes")
+    with pytest.raises(InputError, match=r"model_5 is a file"):
+        sweep.sweep(str(cohort), out=str(tmp_path), overrides=OVERRIDES)
+    assert trainings == []
+    assert not (tmp_path / "model_1").exists()
+
+
+def test_weights_that_cannot_be_had_are_missed_before_anything_is_made(cohort, nothing_made, monkeypatch, capsys):
+    def offline(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", offline)
+    overrides = json.dumps({**TINY, "weights": "IMAGENET1K_V1"})
+    assert main(["sweep", str(cohort), str(nothing_made), "--overrides", overrides]) == 2
+    error = capsys.readouterr().err
+    assert "IMAGENET1K_V1 weights of resnet18 could not be downloaded (no network)" in error
+
+
+def test_a_search_without_optuna_is_refused_before_anything_is_made(cohort, nothing_made, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert main(["search", str(cohort), str(nothing_made)]) == 2
+    assert capsys.readouterr().err.endswith("pip install -e '.[study]'\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [("--patients", "7", "8"), ("--epochs", "0", "1"), ("--seed", "-1", "0 to"), ("--seed", str(2**63), "0 to")],
+)
+def test_a_quickstart_that_cannot_succeed_makes_no_cohort(nothing_made, monkeypatch, capsys, option, value, message):
+    monkeypatch.setattr("scripts.phantom.cohort.make_cohort", None)
+    assert main(["quickstart", "--out", str(nothing_made), option, value]) == 2
+    assert f"{option} must be a whole number from {message}" in capsys.readouterr().err
+
+
+def test_every_trial_of_every_seed_draws_its_own_values(cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, "run_experiment", results(*[0.5] * 6))
+    drawn = set()
+    for seed in (0, 1, 2**63 - 1):
+        search.search(str(cohort), str(tmp_path / str(seed)), trials=2, overrides=OVERRIDES, seed=seed)
+        drawn |= {row["learning_rate"] for row in read_rows(tmp_path / str(seed) / "search.csv")}
+    assert len(drawn) == 6

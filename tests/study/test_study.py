@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shlex
@@ -10,6 +9,7 @@ import shutil
 
 import pytest
 from conftest import ROOT, SMALL
+from csv_rows import read_rows
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -46,11 +46,6 @@ def study(tmp_path_factory):
     return folder
 
 
-def rows(path):
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
 def test_the_page_goes_from_split_to_report():
     names = [shlex.split(line)[3] for line in LINES]
     assert set(names) <= set(COMMANDS)
@@ -60,8 +55,8 @@ def test_the_page_goes_from_split_to_report():
 
 @pytest.mark.slow
 def test_the_whole_page_runs_and_its_files_are_there(study):
-    assert [row["model"] for row in rows(study / "sweep" / "sweep.csv")] == ["2", "6"]
-    assert len(rows(study / "search" / "search.csv")) == 1
+    assert [row["model"] for row in read_rows(study / "sweep" / "sweep.csv")] == ["2", "6"]
+    assert len(read_rows(study / "search" / "search.csv")) == 1
     for name in ("table1.md", "sweep/sweep.md", "search/search.md", "report/report.html"):
         assert (study / name).stat().st_size > 0
     for name in ("sweep/sweep.png", "search/search.png", "report/figures/roc.png", "report/figures/external_roc.png"):
@@ -74,7 +69,7 @@ def test_the_report_speaks_of_both_cohorts_in_millimetres_levels_and_makers(stud
     content = json.loads((study / "report" / "report.json").read_text())
     assert content["phantom"] is True
     for part, run in ((content, "winner"), (content["external"], "winner_external")):
-        scored = rows(study / "sweep" / run / "predictions.csv")
+        scored = read_rows(study / "sweep" / run / "predictions.csv")
         labels, logits = [int(row["label"]) for row in scored], [float(row["logit"]) for row in scored]
         assert part["pooled"]["auc"]["value"] == pytest.approx(roc_auc_score(labels, logits), abs=1e-9)
         assert part["trial_coding"]["millimetres"] is True

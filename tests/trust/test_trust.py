@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections import OrderedDict
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from scipy import stats
 from tiny_models import Brightness, checkpoint
 from torch import nn
@@ -16,8 +18,10 @@ from torch import nn
 from scripts.errors import InputError
 from scripts.networks import CordCompressionNet
 from scripts.phantom.cohort import make_cohort
-from scripts.trust.command import Findings, trust
+from scripts.trust import samples
+from scripts.trust.command import trust
 from scripts.trust.experiments import drop_when_blurred, explain, planted, randomised, teach_marker
+from scripts.trust.findings import Findings
 from scripts.trust.measures import hottest, likeness, over_patients, pointing, precision, side_right
 
 
@@ -120,7 +124,7 @@ def test_the_interval_is_held_against_the_limit_not_the_mean(capsys):
     assert "FAILED        unsure" in capsys.readouterr().out
 
 
-def test_the_report_of_an_untrained_network_says_what_failed(tmp_path, capsys):
+def test_the_report_of_an_untrained_network_says_what_failed(tmp_path, capsys, monkeypatch):
     weights = checkpoint(tmp_path / "run" / "models" / "model.pt", phantom=True)
     other = checkpoint(tmp_path / "other.pt", phantom=True, seed=5)
     make_cohort(tmp_path / "run" / "phantom", patients=12, slices=3, matrix=128, workers=2, distractors=False)
@@ -134,6 +138,7 @@ def test_the_report_of_an_untrained_network_says_what_failed(tmp_path, capsys):
     )
     assert set(report["not_passed"]) == {name for name, verdict in verdicts.items() if verdict != "passed"}
     assert "FAILED" in capsys.readouterr().out
+    monkeypatch.setattr(samples, "make_cohort", None)  # what follows is refused before anything is made
     with pytest.raises(InputError, match="reproducibility needs another architecture"):
         trust(str(tmp_path / "run"), reproduce=str(weights))
 
@@ -142,3 +147,35 @@ def test_truth_needs_a_phantom(tmp_path):
     checkpoint(tmp_path / "models" / "model.pt")
     with pytest.raises(InputError, match="is no phantom cohort"):
         trust(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": "none.pt"}, "no checkpoint at none.pt"),
+        ({"layer": "layer9"}, "layer must be one of .*layer4, got 'layer9'"),
+        ({"repeat": "none.pt"}, "no checkpoint at none.pt"),
+        ({"limits": "LIMITS", "change": {"slices": "many"}}, "holds no number for slices"),
+        ({"limits": "LIMITS", "change": {"slices": 1}}, "slices of .* must be a whole number from 2"),
+        ({"limits": "LIMITS", "change": {"seed": 2**63}}, "seed of .* must be a whole number from 0 to"),
+        ({"out": "FILE"}, "is a file where a folder is needed"),
+        ({"section": "testing"}, "section 'testing' of .* holds compressed slices only"),
+        ({"section": "validation"}, "section 'validation' of .* holds compressed slices only"),
+    ],
+)
+def test_a_report_that_cannot_succeed_makes_no_cohort(cohort, tmp_path, monkeypatch, options, message):
+    run, options = tmp_path / "run", dict(options)
+    checkpoint(run / "models" / "model.pt", phantom=True)
+    shutil.copytree(cohort, run / "phantom")
+    limits = json.loads((ROOT / "configs" / "trust.json").read_text()) | options.pop("change", {})
+    (tmp_path / "limits.json").write_text(json.dumps(limits))
+    (tmp_path / "file").write_text("notes")
+    if section := options.pop("section", ""):
+        content = json.loads((cohort / "datalist.json").read_text())
+        content[section] = [entry for entry in content[section] if entry["label"]]
+        (run / "phantom" / "datalist.json").write_text(json.dumps(content))
+    paths = {"LIMITS": str(tmp_path / "limits.json"), "FILE": str(tmp_path / "file")}
+    monkeypatch.setattr(samples, "make_cohort", None)
+    with pytest.raises(InputError, match=message):
+        trust(str(run), **{name: paths.get(value, value) for name, value in options.items()})
+    assert not (run / "trust").exists()
