@@ -11,19 +11,22 @@ class InputError(ValueError):
     """
 
 
-def check_whole(option: str, value: float, low: int) -> None:
-    """Refuse a number that is not whole or is too small.
+def check_whole(option: str, value: object, low: int, high: int | None = None) -> None:
+    """Refuse what is no whole number, or is out of range.
 
     Args:
         option: what to call it, e.g. ``--seed``.
         value: what was given.
         low: the smallest that will do.
+        high: the largest that will do; None for any.
 
     Raises:
-        InputError: ``value`` is a fraction, or below ``low``.
+        InputError: ``value`` is a fraction, no number, below ``low`` or above ``high``.
     """
-    if not isinstance(value, int) or value < low:
-        raise InputError(f"{option} must be a whole number from {low}, written in digits, got {value}")
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):  # type: ignore[operator]
+        limits = f"from {low}" if high is None else f"from {low} to {high}"
+        raise InputError(f"{option} must be a whole number {limits}, written in digits, got {value}")
 
 
 def root_message(error: BaseException) -> str:

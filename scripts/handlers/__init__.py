@@ -2,7 +2,16 @@
 
 from .heatmaps import GradCAM, WriteHeatmaps
 from .predictions import WritePredictions
-from .training import BestCheckpoint, EarlyStop, History, LastCheckpoint, Resume, SeedIterations
+from .training import (
+    BestCheckpoint,
+    EarlyStop,
+    History,
+    LastCheckpoint,
+    Resume,
+    SeedIterations,
+    ShareStatistics,
+    TrainingPrecision,
+)
 
 __all__ = [
     "BestCheckpoint",
@@ -12,6 +21,8 @@ __all__ = [
     "LastCheckpoint",
     "Resume",
     "SeedIterations",
+    "ShareStatistics",
+    "TrainingPrecision",
     "WriteHeatmaps",
     "WritePredictions",
 ]
