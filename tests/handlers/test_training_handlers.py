@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from monai.data import DataLoader
 
 from scripts import checkpoints
 from scripts.datasets import SeededSampler
-from scripts.handlers.training import SeedIterations
+from scripts.handlers.training import History, SeedIterations
 from scripts.runner import run_config
 
 LARGE = [2**24, 20240101, 2**31, 2**32 - 1, 2**53 + 1, 2**63 - 1]
@@ -66,3 +67,24 @@ def test_a_training_runs_with_a_large_seed_on_its_phantom(tmp_path, seed, monkey
     assert checkpoints.read(tmp_path / "models" / "model.pt")["seed"] == seed
     run_config(["train.json", "evaluate.json"], **{**SMALL, **folders, "seed": seed})
     assert (tmp_path / "panels.png").is_file()
+
+
+def test_validation_of_one_class_has_no_auc_and_says_nothing_every_epoch(cohort, tmp_path, capfd):
+    content = json.loads((cohort / "datalist.json").read_text())
+    content["validation"] = [entry for entry in content["validation"] if entry["label"] == 0]
+    (cohort / "one_class.json").write_text(json.dumps(content))
+    folders = {"output_dir": str(tmp_path), "ckpt_dir": str(tmp_path / "models")}
+    run_config(["train.json"], **{**SMALL, **folders, "dataset_dir": str(cohort / "one_class.json"), "max_epochs": 2})
+    table = rows(tmp_path / "history.csv")
+    assert [row["val_auc"] for row in table] == ["nan", "nan"]
+    assert all(np.isfinite(float(row["val_loss"])) for row in table)
+    assert "all 0" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("loss", "auc"), [(float("nan"), "nan"), (float("inf"), "nan"), (0.5, "0.75")])
+def test_an_epoch_without_a_finite_loss_has_no_other_metrics(tmp_path, loss, auc):
+    validated = SimpleNamespace(metrics={"val_loss": loss, "val_auc": 0.75}, key_metric_name="val_loss")
+    history = History(SimpleNamespace(state=validated), str(tmp_path), "fp32", "cpu")
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
+    history(SimpleNamespace(state=SimpleNamespace(epoch=1, max_epochs=1, history=[]), optimizer=optimizer))
+    assert [(row["val_loss"], row["val_auc"]) for row in rows(tmp_path / "history.csv")] == [(str(loss), auc)]
