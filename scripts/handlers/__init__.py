@@ -2,16 +2,8 @@
 
 from .heatmaps import GradCAM, WriteHeatmaps
 from .predictions import WritePredictions
-from .training import (
-    BestCheckpoint,
-    EarlyStop,
-    History,
-    LastCheckpoint,
-    Resume,
-    SeedIterations,
-    ShareStatistics,
-    TrainingPrecision,
-)
+from .steps import SeedIterations, ShareStatistics, TrainingPrecision
+from .training import BestCheckpoint, EarlyStop, History, LastCheckpoint, Resume
 
 __all__ = [
     "BestCheckpoint",

@@ -15,7 +15,7 @@ from monai.data import DataLoader
 
 from scripts import checkpoints
 from scripts.datasets import SeededSampler
-from scripts.handlers.training import History, SeedIterations
+from scripts.handlers import History, SeedIterations
 from scripts.runner import run_config
 
 LARGE = [2**24, 20240101, 2**31, 2**32 - 1, 2**53 + 1, 2**63 - 1]
