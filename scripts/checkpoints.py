@@ -15,6 +15,9 @@ from .datalists import facts
 from .datasets import SliceDataset
 from .errors import InputError
 from .files import read_json, replacing
+from .inferers import actual_precision
+from .networks import unwrapped
+from .records import Weights
 
 # settings that change what the weights mean
 SETTINGS = ("architecture", "head", "image_size", "crop_fraction", "profile")
@@ -72,44 +75,71 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> dict[st
     return content
 
 
+def read_resumable(path: str | Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a checkpoint that a training can continue from, see `read`.
+
+    Raises:
+        InputError: as `read`, or the file holds weights only.
+    """
+    content = read(path, settings)
+    if "optimizer" not in content or "trainer" not in content:
+        raise InputError(f"{path} holds weights only; resume from the model_last.pt of the interrupted run")
+    return content
+
+
 def sha256(path: str | Path) -> str:
     """Hash a file."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def load_network(path: str | Path, network: nn.Module, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Load weights into a network and say what they are.
-
-    Returns:
-        ``weights_sha256``, ``trained_on_phantom``, ``epoch`` and ``pos_weight``, for the results made with them.
+def load_network(path: str | Path, network: nn.Module, settings: Mapping[str, Any]) -> Weights:
+    """Load weights into a network and return what they are, for the results made with them.
 
     Raises:
         InputError: see `read`; also where the weights do not fit the network.
     """
     content = read(path, settings)
-    network.load_state_dict(content["model"])
+    unwrapped(network).load_state_dict(content["model"])
     trained_on = content.get("trained_on", {})
     return {
         "weights_sha256": sha256(path),
         "trained_on_phantom": bool(trained_on.get("phantom", False)),
         "epoch": content.get("epoch"),
         "pos_weight": content.get("pos_weight"),
+        "training_precision": content.get("precision"),
     }
 
 
-def about_run(settings: Mapping[str, Any], dataset: SliceDataset, seed: int, pos_weight: float) -> dict[str, Any]:
-    """Add to a run's settings what its network is trained on."""
-    return {**settings, "trained_on": dataset.facts(), "seed": seed, "pos_weight": pos_weight}
+def about_run(
+    settings: Mapping[str, Any],
+    dataset: SliceDataset,
+    seed: int,
+    pos_weight: float,
+    precision: str,
+    device: torch.device | str,
+) -> dict[str, Any]:
+    """Add to a run's settings what its network is trained on, and in which precision."""
+    trained = {"seed": seed, "pos_weight": pos_weight, "precision": actual_precision(precision, device)}
+    return {**settings, "trained_on": dataset.facts(), **trained}
 
 
-def about_results(checkpoint: Mapping[str, Any], datalist: str, bundle_root: str, seed: int) -> dict[str, Any]:
-    """Collect what every result of an evaluation carries: the model, the slices, the seed and the software.
+def about_results(
+    checkpoint: Mapping[str, Any],
+    datalist: str,
+    bundle_root: str,
+    seed: int,
+    precision: str = "fp32",
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
+    """Collect what every result of an evaluation carries: the model, the slices, seed, precision and software.
 
     Args:
         checkpoint: what `load_network` gave.
         datalist: the datalist whose slices are evaluated.
         bundle_root: folder of the bundle, for the model's version.
         seed: seed of the evaluation.
+        precision: precision of the evaluation, see `scripts.inferers`.
+        device: where it runs.
     """
     metadata = read_json(Path(bundle_root) / "configs" / "metadata.json")
     return {
@@ -118,5 +148,6 @@ def about_results(checkpoint: Mapping[str, Any], datalist: str, bundle_root: str
         "datalist": str(Path(datalist).resolve()),
         "datalist_sha256": facts(datalist)["datalist_sha256"],
         "seed": seed,
+        "precision": actual_precision(precision, device),
         "versions": {name: version(name) for name in ("monai", "numpy", "scikit-learn", "torch", "torchvision")},
     }

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from monai.data import DistributedSampler, MetaTensor
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from .console import progress, say
-from .distributed import rank, world_size
 from .errors import InputError, root_message
 from .losses import counted_pos_weight
 from .transforms import from_uint8, to_network_input, to_uint8
@@ -167,11 +167,13 @@ class SliceDataset(Dataset[dict[str, Any]]):
         loader = DataLoader(files, batch_size=None, num_workers=self.num_workers, worker_init_fn=one_thread)
         levels: Levels | None = None
         kept = np.zeros(len(slices), dtype=bool)
-        for number, result in progress(loader, "reading images", "file", total=len(files)):
+        first = idist.get_rank() == 0
+        for number, result in progress(loader, "reading images", "file", len(files)) if first else loader:
             image, members = files.images[number], groups[files.images[number]]
             if isinstance(result, str):
                 self.failures.append({"image": image, "reason": result})
-                say(f"left out {image}: {result}")
+                if first:
+                    say(f"left out {image}: {result}")
                 continue
             if levels is None:
                 levels = np.empty((len(slices), *result.shape[1:]), dtype=np.uint8)
@@ -215,10 +217,18 @@ class SeededSampler(DistributedSampler):
         seed: seed of the run.
         shuffle: whether to shuffle.
         even_divisible: in several processes, whether all get the same number by repeating a few slices.
+
+    Raises:
+        InputError: there are fewer slices than processes.
     """
 
     def __init__(self, dataset: Dataset[Any], seed: int = 0, shuffle: bool = True, even_divisible: bool = True) -> None:
-        super().__init__(dataset, even_divisible, world_size(), rank(), shuffle=shuffle, seed=seed)
+        slices, processes = len(dataset), idist.get_world_size()  # type: ignore[arg-type]
+        if slices < processes:
+            raise InputError(
+                f"{slices} slice{'s' * (slices != 1)} for {processes} processes; start at most {slices} of them"
+            )
+        super().__init__(dataset, even_divisible, processes, idist.get_rank(), shuffle=shuffle, seed=seed)
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         """Yield ``(seed, epoch, index)``."""

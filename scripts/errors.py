@@ -13,8 +13,8 @@ class InputError(ValueError):
     """
 
 
-def check_whole(option: str, value: float, low: int, high: int | None = None) -> None:
-    """Refuse a number that is not whole, too small or too large.
+def check_whole(option: str, value: object, low: int, high: int | None = None) -> None:
+    """Refuse what is no whole number, or is out of range.
 
     Args:
         option: what to call it, e.g. ``--seed``.
@@ -23,14 +23,15 @@ def check_whole(option: str, value: float, low: int, high: int | None = None) ->
         high: the largest that will do; None for no limit.
 
     Raises:
-        InputError: ``value`` is a fraction, below ``low`` or above ``high``.
+        InputError: ``value`` is a fraction, no number, below ``low`` or above ``high``.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):  # type: ignore[operator]
         limits = f"from {low}" if high is None else f"from {low} to {high}"
         raise InputError(f"{option} must be a whole number {limits}, written in digits, got {value}")
 
 
-def check_seed(value: float, option: str = "--seed") -> None:
+def check_seed(value: object, option: str = "--seed") -> None:
     """Refuse a seed that is not a whole number from 0 to 2^63 - 1.
 
     Raises:

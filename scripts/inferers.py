@@ -1,7 +1,13 @@
-"""How the network is applied: to batches of slices in training, to whole series in inference."""
+"""How the network is applied, and in which precision: to batches of slices in training, to whole series in inference.
+
+Training runs in what ``precision`` says. Every result (validation, evaluation, inference, heat maps) runs in float32
+with TensorFloat-32 off, unless the setting of that result says otherwise.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,38 +15,87 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer, SimpleInferer
 from torch import nn
 
+from .errors import InputError
 from .heatmaps.grad_cam import enlarge, grad_cam, normalise
 from .heatmaps.views import all_views, map_back
 from .transforms import to_network_input
+
+PRECISIONS = ("auto", "bf16", "fp32", "tf32")
 
 
 def bfloat16_is_fast(device_type: str) -> bool:
     """Return whether the device multiplies bfloat16 matrices in hardware."""
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return (
-        device_type == "cpu"
-        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    )
+    if device_type != "cpu":
+        return False
+    try:
+        supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return bool(supported and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()))
+    except (AttributeError, RuntimeError):  # torch without oneDNN, as on Apple silicon
+        return False
 
 
-class AutocastInferer(SimpleInferer):
-    """Run the network under bfloat16 autocast, on the CPU too, where MONAI's ``amp`` does nothing.
+def check_precision(precision: str, key: str = "precision") -> str:
+    """Return a precision, or refuse a name that is none.
 
     Args:
-        enabled: True, False, or ``"auto"`` for wherever bfloat16 runs in hardware.
+        precision: one of ``PRECISIONS``.
+        key: the setting, for the message.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(
+            f"{key} must be {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}, got {precision!r}; auto is bf16 where "
+            "the hardware multiplies it, else fp32"
+        )
+    return precision
+
+
+def actual_precision(precision: str, device: torch.device | str) -> str:
+    """Return what a precision means on a device: ``bf16``, ``fp32`` or ``tf32``; TensorFloat-32 exists on GPUs only."""
+    kind = torch.device(device).type
+    if check_precision(precision) == "auto":
+        return "bf16" if bfloat16_is_fast(kind) else "fp32"
+    return "fp32" if precision == "tf32" and kind != "cuda" else precision
+
+
+@contextmanager
+def tensor_float_32(allowed: bool) -> Iterator[None]:
+    """Allow or forbid GPUs to round float32 factors to TensorFloat-32 within the block."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+@contextmanager
+def running_in(precision: str, device: torch.device | str) -> Iterator[None]:
+    """Run the block in a precision: sets autocast and TensorFloat-32, and puts both back."""
+    actual, kind = actual_precision(precision, device), torch.device(device).type
+    with tensor_float_32(actual == "tf32"), torch.autocast(kind, torch.bfloat16, enabled=actual == "bf16"):
+        yield
+
+
+class PrecisionInferer(SimpleInferer):
+    """Run the network in one precision, on the CPU too, where MONAI's ``amp`` does nothing.
+
+    Args:
+        precision: one of ``PRECISIONS``.
     """
 
-    def __init__(self, enabled: bool | str = "auto") -> None:
+    def __init__(self, precision: str = "fp32") -> None:
         super().__init__()
-        self.enabled = enabled
+        self.precision = check_precision(precision)
 
     def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Return float32 logits ``(N, 1)`` of ``(N, 3, H, W)``."""
-        device = inputs.device.type
-        enabled = bfloat16_is_fast(device) if self.enabled == "auto" else bool(self.enabled)
-        with torch.autocast(device, torch.bfloat16, enabled=enabled):
+        with running_in(self.precision, inputs.device):
             logits: torch.Tensor = super().__call__(inputs, network, *args, **kwargs)
         return logits.float()
 
@@ -56,6 +111,9 @@ class SeriesInferer(Inferer):
         sign: 1 maps what spoke for compression, -1 what spoke against it.
         test_time_average: whether the logit is the mean over the 18 views of `scripts.heatmaps.views`.
         hotspots: whether the heat map is the mean over those views, each mapped back (evidence hotspots).
+        slope: of the calibration, see `scripts.records.probability`.
+        intercept: of the calibration.
+        precision: one of ``PRECISIONS``.
     """
 
     def __init__(
@@ -69,8 +127,10 @@ class SeriesInferer(Inferer):
         hotspots: bool = False,
         slope: float = 1.0,
         intercept: float = 0.0,
+        precision: str = "fp32",
     ) -> None:
         super().__init__()
+        self.precision = check_precision(precision)
         self.slope, self.intercept = float(slope), float(intercept)
         self.profile, self.batch_size = profile, int(batch_size)
         self.heatmap, self.layer, self.sign = heatmap, layer, int(sign)
@@ -98,7 +158,8 @@ class SeriesInferer(Inferer):
         volume = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         count, _, height, width, depth = volume.shape
         slices = volume.permute(0, 4, 1, 2, 3).reshape(count * depth, 1, height, width)
-        scored = [self.score(batch, network) for batch in slices.split(self.batch_size)]
+        with running_in(self.precision, slices.device):
+            scored = [self.score(batch, network) for batch in slices.split(self.batch_size)]
         output = torch.cat(scored).reshape(count, depth, 3, height, width).permute(0, 2, 3, 4, 1).contiguous()
         if not isinstance(inputs, MetaTensor):
             return output
@@ -125,6 +186,6 @@ class SeriesInferer(Inferer):
         image = to_network_input(slices, self.profile)
         if self.heatmap:
             logits, coarse = grad_cam(network, image, self.layer, sign=self.sign)
-            return logits, enlarge(coarse, (slices.shape[2], slices.shape[3]))
+            return logits.float(), enlarge(coarse.float(), (slices.shape[2], slices.shape[3]))
         with torch.no_grad():
-            return network(image), torch.zeros_like(slices[:, 0])
+            return network(image).float(), torch.zeros_like(slices[:, 0])

@@ -27,5 +27,8 @@ def counted_pos_weight(labels: Sequence[int]) -> float:
     """
     positive = sum(labels)
     if not 0 < positive < len(labels):
-        raise InputError(f"training needs both classes, but {positive} of {len(labels)} slices are compressed")
+        raise InputError(
+            f"training needs both classes, but {positive} of {len(labels)} slices are compressed; check the training "
+            "section of the datalist"
+        )
     return (len(labels) - positive) / positive

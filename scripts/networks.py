@@ -103,6 +103,14 @@ def make_head(n_features: int, hidden: Sequence[int], dropout: float) -> nn.Sequ
     return nn.Sequential(layers)
 
 
+def unwrapped(network: nn.Module) -> nn.Module:
+    """Return the network itself, without the wrapper that trains it in several processes or on several GPUs."""
+    if isinstance(network, nn.parallel.DistributedDataParallel | nn.DataParallel):
+        module: nn.Module = network.module
+        return module
+    return network
+
+
 class CordCompressionNet(nn.Module):
     """ResNet trunk, global average pooling and a fully connected head; one logit of *compressed* per slice.
 

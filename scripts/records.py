@@ -130,12 +130,17 @@ class SliceResult(TypedDict):
 
 
 class Weights(TypedDict):
-    """Where weights come from, as every result made with them repeats it."""
+    """Where weights come from, as every result made with them repeats it.
+
+    Attributes:
+        training_precision: ``bf16``, ``fp32`` or ``tf32``; None where the checkpoint does not say.
+    """
 
     weights_sha256: str
     trained_on_phantom: bool
     epoch: int | None
     pos_weight: float | None
+    training_precision: str | None
 
 
 class SeriesFindings(TypedDict):

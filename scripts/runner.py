@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,6 +25,13 @@ RUNNER_ARGUMENTS = (
     *("run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"),
     *("workflow_name", "workflow", "help"),
 )
+
+
+RENAMED_KEYS = {
+    "amp": "precision, which is auto (bf16 where the hardware multiplies it, else fp32), bf16, fp32 or tf32, for "
+    "training, and score_precision for evaluation"
+}
+"""Config keys of earlier versions, and what to write instead."""
 
 
 def under_monai_bundle() -> bool:
@@ -55,8 +62,19 @@ def config_files(arguments: Sequence[str]) -> list[str]:
     return files
 
 
+def refuse_renamed(names: Iterable[str]) -> None:
+    """Refuse config keys of earlier versions, which would be ignored.
+
+    Raises:
+        InputError: one of them is there.
+    """
+    for name in names:
+        if name in RENAMED_KEYS:
+            raise InputError(f"the config key {name} is gone; write {RENAMED_KEYS[name]}")
+
+
 def check_overrides(arguments: Sequence[str], files: Sequence[str]) -> None:
-    """Refuse an override of a key that no config has; MONAI would add it and change nothing.
+    """Refuse an override of a key that no config has, which MONAI would add without effect, and keys that are gone.
 
     Args:
         arguments: the command line after the program's name.
@@ -67,10 +85,12 @@ def check_overrides(arguments: Sequence[str], files: Sequence[str]) -> None:
     """
     parser = ConfigParser()
     parser.read_config(list(files))
+    refuse_renamed(map(str, parser.config))
     for argument in arguments:
         name = argument.partition("=")[0].removeprefix("--")
         if not argument.startswith("--") or name in RUNNER_ARGUMENTS:
             continue
+        refuse_renamed([name])
         try:
             parser[name.replace("::", "#")]
         except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -102,6 +122,8 @@ def prepare(folders: Sequence[str]) -> None:
     # MONAI tells everyone who loads an image that an optional GPU decoder is absent
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+    # the AUC of one class is NaN in every epoch; once in history.csv is enough
+    warnings.filterwarnings("ignore", message="y values can not be all")
     if under_monai_bundle():
         sys.excepthook = show_input_errors
         files = config_files(sys.argv[1:])
@@ -138,6 +160,7 @@ def run_config(files: Sequence[str], run_id: str = "run", **overrides: Any) -> C
         bundle_root=str(ROOT),
         **changes,
     )
+    refuse_renamed(map(str, workflow.parser.config))
     try:
         workflow.initialize()
         workflow.run()

@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {
     "crop_fraction": 0.5,
     "batch_size": 8,
     "num_workers": 0,
-    "amp": False,
+    "precision": "fp32",
 }
 
 

@@ -14,8 +14,8 @@ from scripts import datalists
 from scripts.cohort.divisions import split_patients
 from scripts.datasets import PrepareSlices, SeededSampler, SliceDataset
 from scripts.errors import InputError
+from scripts.evaluation.slices import slice_metrics
 from scripts.losses import counted_pos_weight, weighted_bce
-from scripts.metrics import slice_metrics
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,8 @@
 
 from .heatmaps import GradCAM, WriteHeatmaps
 from .predictions import WritePredictions
-from .training import BestCheckpoint, EarlyStop, History, LastCheckpoint, Resume, SeedIterations
+from .steps import SeedIterations, ShareStatistics, TrainingPrecision
+from .training import BestCheckpoint, EarlyStop, History, LastCheckpoint, Resume
 
 __all__ = [
     "BestCheckpoint",
@@ -12,6 +13,8 @@ __all__ = [
     "LastCheckpoint",
     "Resume",
     "SeedIterations",
+    "ShareStatistics",
+    "TrainingPrecision",
     "WriteHeatmaps",
     "WritePredictions",
 ]

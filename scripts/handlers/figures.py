@@ -57,7 +57,7 @@ def roc(labels: ArrayLike, scores: ArrayLike, metrics: Mapping[str, Any], title:
     Args:
         labels: 0 or 1, shape (S,), both present.
         scores: anything that grows with the probability of 1, shape (S,).
-        metrics: `scripts.metrics.slice_metrics` of the same slices.
+        metrics: `scripts.evaluation.slices.slice_metrics` of the same slices.
         title: says what was tested on what.
         path: the PNG.
     """

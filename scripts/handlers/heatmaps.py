@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import IterationEvents
@@ -14,43 +14,35 @@ from torch import nn
 
 from ..console import say
 from ..datasets import SliceDataset
-from ..distributed import is_on, rank, unwrapped
 from ..errors import InputError
-from ..heatmaps.grad_cam import enlarge, signed_activation, split_features
-from ..heatmaps.panels import save_raw, write_panels, write_sheets
+from ..heatmaps.grad_cam import check_sign, enlarge, layer_activation, rectified, signed_activation, split_features
+from ..heatmaps.panels import Floats, save_raw, write_panels, write_sheets
+from ..inferers import running_in
+from ..networks import unwrapped
+from ..records import section_path
 
 
 class GradCAM:
     """Add the Grad-CAM map of each slice to the evaluator's output, at the cost of one pass through what follows.
 
     A forward hook keeps the layer's activation of the evaluator's own forward pass, so nothing is computed twice. A
-    TorchScript copy runs no hooks: there, the layers up to the map's are run once more.
+    TorchScript copy runs no hooks: there, the layers up to the map's are run once more. Maps are computed in float32.
 
     Args:
         network: a `CordCompressionNet`, on any device; a TorchScript copy or a distributed wrapper of one will do.
         layer: child of ``network.features``; earlier layers give finer maps at a higher cost.
-        target: which logit is explained, or several.
-        sign: 1 for what spoke for the class, -1 for what spoke against it, 0 for both in one map (negative: against).
-        key: where in the output the maps go, not normalised: ``(N, H, W)``, or ``(N, T, H, W)`` for several targets.
+        sign: 1 for what spoke for compression, -1 for what spoke against it, 0 for both in one map (negative: against).
+        key: where in the output the maps ``(N, H, W)`` go, not normalised.
         resize: whether maps are enlarged to the input's size; else they stay at the layer's.
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        layer: str = "layer4",
-        target: int | Sequence[int] = 0,
-        sign: int = 1,
-        key: str = "heatmap",
-        resize: bool = True,
+        self, network: nn.Module, layer: str = "layer4", sign: int = 1, key: str = "heatmap", resize: bool = True
     ) -> None:
-        if sign not in (1, 0, -1):
-            raise InputError(f"sign must be 1 (for), -1 (against) or 0 (both), got {sign}")
-        self.network, self.layer, self.sign, self.key, self.resize = unwrapped(network), layer, sign, key, resize
-        self.several = not isinstance(target, int)
-        self.targets = (target,) if isinstance(target, int) else tuple(target)
+        self.network, self.layer, self.sign = unwrapped(network), layer, check_sign(sign)
+        self.key, self.resize = key, resize
         self.scripted = isinstance(self.network, torch.jit.ScriptModule)
-        split_features(self.network, layer)  # a wrong name is told at once
+        split_features(self.network, layer)  # refuses a wrong name at once
         self._activation: torch.Tensor | None = None
         self._hook: Any = None
 
@@ -72,22 +64,16 @@ class GradCAM:
         """Return what the layer made of this batch."""
         if self._activation is not None:
             kept, self._activation = self._activation, None
-            return kept
-        with torch.no_grad():
-            for module in split_features(self.network, self.layer)[0]:
-                image = module(image)
-        return image
+            return kept.float()
+        return layer_activation(self.network, image, self.layer)
 
     def __call__(self, engine: Engine) -> None:
         """Compute the maps of this batch."""
         image = engine.state.output["image"]
-        _, maps = signed_activation(self.network, self.activation(image).float(), self.layer, self.targets)
-        if self.sign:
-            maps = torch.relu(self.sign * maps)
-        if self.resize:
-            size = (int(image.shape[-2]), int(image.shape[-1]))
-            maps = enlarge(maps.flatten(0, 1), size).reshape(*maps.shape[:2], *size)
-        engine.state.output[self.key] = maps if self.several else maps[:, 0]
+        with running_in("fp32", image.device):
+            _, signed = signed_activation(self.network, self.activation(image), self.layer)
+        maps = rectified(signed, self.sign)
+        engine.state.output[self.key] = enlarge(maps, image.shape[-2:]) if self.resize else maps
 
     def finish(self, engine: Engine, error: BaseException | None = None) -> None:
         """Remove the hook."""
@@ -131,8 +117,7 @@ class WriteHeatmaps:
     ) -> None:
         if choose not in ("random", "confidence"):
             raise InputError(f"choose must be random or confidence, got {choose!r}")
-        self.dataset, self.output_dir, self.key = dataset, Path(output_dir), key
-        self.suffix = "" if section == "testing" else f"_{section}"
+        self.dataset, self.output_dir, self.section, self.key = dataset, Path(output_dir), section, key
         self.threshold, self.facts = float(threshold), facts
         self.panels, self.choose, self.seed, self.sheets = int(panels), choose, int(seed), sheets
         self._rows: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -150,26 +135,32 @@ class WriteHeatmaps:
         self._rows.append((torch.cat([index, logit], dim=1), engine.state.output[self.key].float().cpu()))
 
     def __call__(self, engine: Engine) -> None:
-        """Write."""
-        table, maps = (torch.cat(parts) for parts in zip(*self._rows, strict=True))
-        if is_on():
-            table, maps = (evenly_divisible_all_gather(one.to(engine.state.device)).cpu() for one in (table, maps))
-        if rank():
+        """Gather the maps of all processes, and write them in the first."""
+        table, maps = (
+            evenly_divisible_all_gather(torch.cat(parts), concat=True) for parts in zip(*self._rows, strict=True)
+        )
+        if idist.get_rank():
             return
         # several processes may have seen a slice twice
         order = {int(index): number for number, index in enumerate(table[:, 0].tolist())}
         numbers = [order[index] for index in sorted(order)]
-        indices, logits = sorted(order), table[numbers, 1].numpy()
-        raw = maps[numbers].numpy()
+        self.write(sorted(order), table[numbers, 1].numpy(), maps[numbers].numpy())
+
+    def write(self, indices: list[int], logits: Floats, raw: Floats) -> None:
+        """Write the files, given the logit and the map of each index."""
         entries = [self.dataset.entries[index] for index in indices]
-        pictures = [self.dataset[index]["image"][0].numpy() for index in indices]
-        name = self.output_dir / f"heatmaps{self.suffix}.npz"
+
+        def picture(number: int) -> Floats:
+            """Return one slice; those of a whole cohort would fill gigabytes as floats."""
+            return self.dataset[indices[number]]["image"][0].numpy()
+
+        name = section_path(self.output_dir, "heatmaps.npz", self.section)
         save_raw(entries, logits, raw, name)
         about = {**self.facts, "threshold": self.threshold}
-        panels = self.output_dir / f"panels{self.suffix}.png"
-        write_panels(entries, pictures, logits, raw, about, self.panels, self.choose, self.seed, panels)
+        panels = section_path(self.output_dir, "panels.png", self.section)
+        write_panels(entries, picture, logits, raw, about, self.panels, self.choose, self.seed, panels)
         say(f"panels: {panels}")
         if self.sheets:
-            folder = self.output_dir / f"heatmaps{self.suffix}"
-            write_sheets(entries, pictures, logits, raw, about, folder)
+            folder = section_path(self.output_dir, "heatmaps", self.section)
+            write_sheets(entries, picture, logits, raw, about, folder)
             say(f"heat maps of every slice: {folder} (raw: {name})")

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from monai.utils import evenly_divisible_all_gather
 
 from ..console import say
 from ..datasets import SliceDataset
-from ..distributed import is_on, rank
+from ..evaluation.slices import slice_metrics
 from ..files import write_csv, write_json
-from ..metrics import slice_metrics
 from ..records import PREDICTION_COLUMNS, probability, section_path
 from .figures import roc
 
@@ -48,13 +48,13 @@ class WritePredictions:
         self._rows.append(torch.cat([index, engine.state.output["pred"].double().cpu().reshape(-1, 1)], dim=1))
 
     def __call__(self, engine: Engine) -> None:
-        """Write."""
-        rows = torch.cat(self._rows)
-        if is_on():
-            rows = evenly_divisible_all_gather(rows.to(engine.state.device)).cpu()
-        if rank():
-            return
-        logits = {int(index): float(logit) for index, logit in rows.tolist()}
+        """Gather the rows of all processes, and write them in the first."""
+        rows = evenly_divisible_all_gather(torch.cat(self._rows), concat=True)
+        if idist.get_rank() == 0:
+            self.write({int(index): float(logit) for index, logit in rows.tolist()})
+
+    def write(self, logits: dict[int, float]) -> None:
+        """Write the files, given the logit of each index."""
         entries = self.dataset.entries
         table = [
             {

@@ -1,4 +1,4 @@
-"""What happens around training epochs: seeding, history, checkpoints, early stopping, resuming.
+"""What happens around training epochs: history, checkpoints, early stopping, resuming.
 
 All attach to the *trainer* and look at the validator's metrics, so that a config needs no circular reference; in the
 config they stand after the ``ValidationHandler``.
@@ -6,11 +6,13 @@ config they stand after the ``ValidationHandler``.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from torch import nn
@@ -18,9 +20,10 @@ from torch.optim import Optimizer
 
 from .. import checkpoints
 from ..console import say
-from ..distributed import mean_of_all, rank, unwrapped
 from ..errors import InputError
 from ..files import write_csv
+from ..inferers import actual_precision
+from ..networks import unwrapped
 from .figures import training_curve
 
 
@@ -30,34 +33,20 @@ def keep_in_state(engine: Engine, name: str, value: Any) -> None:
     engine.state_dict_user_keys.append(name)
 
 
-class SeedIterations:
-    """Seed torch anew at every iteration, so that dropout depends on the seed and the iteration alone.
-
-    Neither the number of loader workers nor an interruption changes it then.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self.seed = int(seed)
-
-    def attach(self, engine: Engine) -> None:
-        """Attach to a trainer."""
-        engine.add_event_handler(Events.ITERATION_STARTED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        """Seed."""
-        torch.manual_seed((self.seed << 40) + (rank() << 32) + engine.state.iteration)
-
-
 class History:
     """Keep one row per epoch, print a progress line, write ``history.csv`` and at the end ``training_curve.png``.
 
     Args:
-        validator: the validation engine; its metrics become columns.
+        validator: the validation engine; its metrics become columns. Where the key metric is not finite, the others
+            mean nothing and are NaN.
         output_dir: folder of the two files.
+        precision: precision of the training, see `scripts.inferers`.
+        device: where the training runs.
     """
 
-    def __init__(self, validator: Engine, output_dir: str) -> None:
+    def __init__(self, validator: Engine, output_dir: str, precision: str, device: torch.device | str) -> None:
         self.validator, self.output_dir = validator, Path(output_dir)
+        self.precision = actual_precision(precision, device)
         self._started_s, self._loss_sum, self._loss_count = 0.0, 0.0, 0
 
     def attach(self, engine: Engine) -> None:
@@ -79,24 +68,31 @@ class History:
 
     def __call__(self, engine: Engine) -> None:
         """Add this epoch's row."""
-        state = engine.state
-        row = {"epoch": state.epoch, "train_loss": mean_of_all(self._loss_sum, self._loss_count)}
-        row |= {name: float(value) for name, value in self.validator.state.metrics.items()}
-        row |= {"learning_rate": engine.optimizer.param_groups[0]["lr"], "seconds": time.monotonic() - self._started_s}
-        rows: list[dict[str, float]] = state.history
-        rows.append(row)
-        if rank():
-            return
+        state, validated = engine.state, self.validator.state
+        total, count = (float(idist.all_reduce(value)) for value in (self._loss_sum, self._loss_count))
+        losses = {"train_loss": total / max(count, 1), **{name: float(v) for name, v in validated.metrics.items()}}
+        key = validated.key_metric_name
+        if not math.isfinite(losses[key]):
+            losses |= {name: math.nan for name in validated.metrics if name != key}
+        learning_rate, seconds = engine.optimizer.param_groups[0]["lr"], time.monotonic() - self._started_s
+        row = {"epoch": state.epoch, **losses, "learning_rate": learning_rate, "seconds": seconds}
+        state.history.append({**row, "precision": self.precision})
+        if idist.get_rank() == 0:
+            self.report(engine, losses)
+
+    def report(self, engine: Engine, losses: dict[str, float]) -> None:
+        """Print this epoch's losses and metrics, and write the table."""
+        state, rows = engine.state, engine.state.history
+        row = rows[-1]
         left_s = (state.max_epochs - state.epoch) * sum(past["seconds"] for past in rows) / len(rows)
-        shown = {name: value for name, value in row.items() if name not in ("epoch", "learning_rate", "seconds")}
-        figures = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in shown.items())
+        figures = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in losses.items())
         eta = f"at most {left_s / 60:.0f} min left" if left_s >= 90 else f"at most {left_s:.0f} s left"
         say(f"epoch {state.epoch}/{state.max_epochs}  {figures}  {row['seconds']:.1f} s, {eta}")
         write_csv(self.output_dir / "history.csv", list(row), rows)
 
     def finish(self, engine: Engine) -> None:
         """Draw the curve."""
-        if engine.state.history and not rank():
+        if engine.state.history and idist.get_rank() == 0:
             say(f"training curve: {training_curve(engine.state.history, self.output_dir / 'training_curve.png')}")
 
 
@@ -136,7 +132,7 @@ class EarlyStop:
         """Stop a run that is over, also one that was over before it was resumed."""
         state = engine.state.patience
         if state["epochs_without"] >= self.patience and engine.state.epoch >= self.min_epochs:
-            if not rank():
+            if idist.get_rank() == 0:
                 say(f"stopping: no improvement for {state['epochs_without']} epochs, best {state['lowest']:.4f}")
             engine.terminate()
 
@@ -169,7 +165,7 @@ class BestCheckpoint:
         value, epoch = float(self.validator.state.metrics[self.metric]), engine.state.epoch
         if value < engine.state.best["value"]:
             engine.state.best = {"value": value, "epoch": epoch}
-            if not rank():
+            if idist.get_rank() == 0:
                 network, about = unwrapped(self.network), self.settings()
                 checkpoints.save(self.path, network, about, epoch=epoch, validation={self.metric: value})
 
@@ -180,7 +176,7 @@ class BestCheckpoint:
             raise InputError(
                 f"training saw no finite {self.metric}; no checkpoint was written; try a lower learning rate"
             )
-        if not rank():
+        if idist.get_rank() == 0:
             say(f"best epoch {best['epoch']} ({self.metric.replace('_', ' ')} {best['value']:.4f}): {self.path}")
 
 
@@ -205,11 +201,12 @@ class LastCheckpoint:
 
     def __call__(self, engine: Engine) -> None:
         """Write."""
-        if not rank():
-            names = ("epoch", "iteration", *engine.state_dict_user_keys)
-            trainer = {name: getattr(engine.state, name) for name in names}
-            network, optimizer = unwrapped(self.network), self.optimizer.state_dict()
-            checkpoints.save(self.path, network, self.settings(), optimizer=optimizer, trainer=trainer)
+        if idist.get_rank():
+            return
+        names = ("epoch", "iteration", *engine.state_dict_user_keys)
+        trainer = {name: getattr(engine.state, name) for name in names}
+        network, optimizer = unwrapped(self.network), self.optimizer.state_dict()
+        checkpoints.save(self.path, network, self.settings(), optimizer=optimizer, trainer=trainer)
 
 
 class Resume:
@@ -236,12 +233,10 @@ class Resume:
 
     def __call__(self, engine: Engine) -> None:
         """Load everything; the run goes on with the next epoch."""
-        content = checkpoints.read(self.path, self.settings())
-        if "optimizer" not in content or "trainer" not in content:
-            raise InputError(f"{self.path} holds weights only; resume from the model_last.pt of the interrupted run")
+        content = checkpoints.read_resumable(self.path, self.settings())
         unwrapped(self.network).load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         for name, value in content["trainer"].items():
             setattr(engine.state, name, value)
-        if not rank():
+        if idist.get_rank() == 0:
             say(f"resuming after epoch {engine.state.epoch} from {self.path}")

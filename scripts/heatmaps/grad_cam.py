@@ -9,8 +9,6 @@ Source: Selvaraju et al. 2017, ICCV, equations 1 and 2, doi:10.1109/ICCV.2017.74
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
@@ -38,9 +36,9 @@ def split_features(network: nn.Module, layer: str) -> tuple[list[nn.Module], lis
 
 
 def signed_activation(
-    network: nn.Module, activation: torch.Tensor, layer: str = "layer4", targets: Sequence[int] = (0,)
+    network: nn.Module, activation: torch.Tensor, layer: str = "layer4"
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Continue from the activation of ``layer`` to the logits and, for several of them, Grad-CAM before rectification.
+    """Continue from the activation of ``layer`` to the logits and Grad-CAM before rectification.
 
     Works under ``no_grad`` and ``inference_mode``, and whatever mode the network is in: what follows the layer runs
     in evaluation mode and is put back afterwards.
@@ -49,14 +47,10 @@ def signed_activation(
         network: a `CordCompressionNet`, or a TorchScript copy of one.
         activation: output of ``layer``, ``(N, C, h, w)``.
         layer: child of ``network.features`` that gave ``activation``.
-        targets: which logits are explained.
 
     Returns:
-        logits ``(N, K)`` and maps ``(N, len(targets), h, w)``; positive where it spoke for the target, negative where
-        it spoke against it.
-
-    Raises:
-        InputError: the network has no such logit.
+        logits ``(N, 1)`` and the map ``(N, h, w)``; positive where it spoke for compression, negative where it spoke
+        against it.
     """
     rest = [*split_features(network, layer)[1], child(network, "pool"), child(network, "head")]
     training = [module.training for module in rest]
@@ -69,39 +63,13 @@ def signed_activation(
         finally:
             for module, mode in zip(rest, training, strict=True):
                 module.train(mode)
-        if not all(0 <= target < output.shape[1] for target in targets):
-            raise InputError(f"the network has {output.shape[1]} logits, 0 to {output.shape[1] - 1}; got {targets}")
-        maps = []
-        for number, target in enumerate(targets):
-            more = number + 1 < len(targets)
-            (gradient,) = torch.autograd.grad(output[:, target].sum(), leaf, retain_graph=more)
-            maps.append((gradient.mean((2, 3), keepdim=True) * leaf).sum(1))
-    return output.detach(), torch.stack(maps, dim=1).detach()
-
-
-def class_activation(
-    network: nn.Module, activation: torch.Tensor, layer: str = "layer4", target: int = 0, sign: int = 1
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Continue from the activation of ``layer`` to the logits and the Grad-CAM map, see `signed_activation`.
-
-    Args:
-        network: a `CordCompressionNet`, or a TorchScript copy of one.
-        activation: output of ``layer``, ``(N, C, h, w)``.
-        layer: child of ``network.features`` that gave ``activation``.
-        target: which logit is explained.
-        sign: 1 explains the logit (what spoke *for* the class), -1 its negative (what spoke *against* it).
-
-    Returns:
-        logits ``(N, K)`` and the rectified map ``(N, h, w)``, not normalised; large is hot.
-    """
-    if sign not in (1, -1):
-        raise InputError(f"sign must be 1 (for) or -1 (against), got {sign}")
-    logits, maps = signed_activation(network, activation, layer, (target,))
-    return logits, torch.relu(sign * maps[:, 0])
+        (gradient,) = torch.autograd.grad(output[:, 0].sum(), leaf)
+        heatmap = (gradient.mean((2, 3), keepdim=True) * leaf).sum(1)
+    return output.detach(), heatmap.detach()
 
 
 def grad_cam(
-    network: nn.Module, image: torch.Tensor, layer: str = "layer4", target: int = 0, sign: int = 1
+    network: nn.Module, image: torch.Tensor, layer: str = "layer4", sign: int = 1
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute logits and Grad-CAM maps of a batch in one forward pass.
 
@@ -109,17 +77,38 @@ def grad_cam(
         network: a `CordCompressionNet` in evaluation mode, or a TorchScript copy of one.
         image: network input ``(N, 3, H, W)``.
         layer: child of ``network.features``; earlier layers give finer maps at a higher cost.
-        target: which logit is explained.
-        sign: 1 for, -1 against.
+        sign: 1 explains the logit (what spoke *for* compression), -1 its negative (what spoke *against* it), 0 both
+            in one map (negative: against).
 
     Returns:
-        logits ``(N, K)`` and the map ``(N, h, w)`` at the layer's resolution, not normalised; large is hot.
+        logits ``(N, 1)`` and the map ``(N, h, w)`` at the layer's resolution, not normalised; large is hot.
+
+    Raises:
+        InputError: the network has no such layer, or ``sign`` is another number.
     """
+    activation = layer_activation(network, image, layer)
+    logits, signed = signed_activation(network, activation, layer)
+    return logits, rectified(signed, sign)
+
+
+def layer_activation(network: nn.Module, image: torch.Tensor, layer: str) -> torch.Tensor:
+    """Compute the output of ``layer``, ``(N, C, h, w)``."""
     with torch.no_grad():
-        activation = image
         for module in split_features(network, layer)[0]:
-            activation = module(activation)
-    return class_activation(network, activation, layer, target, sign)
+            image = module(image)
+    return image
+
+
+def check_sign(sign: int) -> int:
+    """Return a sign, or refuse another number than 1, -1 and 0."""
+    if sign not in (1, 0, -1):
+        raise InputError(f"sign must be 1 (for), -1 (against) or 0 (both), got {sign}")
+    return sign
+
+
+def rectified(signed: torch.Tensor, sign: int) -> torch.Tensor:
+    """Return what of a signed map spoke for compression (1) or against it (-1), or the signed map itself (0)."""
+    return torch.relu(sign * signed) if check_sign(sign) else signed
 
 
 def enlarge(heatmap: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

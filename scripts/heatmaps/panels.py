@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from ..files import replacing
 from .grad_cam import enlarge
@@ -78,7 +79,7 @@ def notice(facts: Mapping[str, Any]) -> str:
 
 def write_panels(
     entries: Sequence[Entry],
-    pictures: Sequence[Floats],
+    picture: Callable[[int], Floats],
     logits: Floats,
     raw: Floats,
     facts: Mapping[str, Any],
@@ -94,7 +95,7 @@ def write_panels(
 
     Args:
         entries: the slices, as in the datalist.
-        pictures: the slices, ``(H, W)`` in [0, 1] each.
+        picture: returns the slice of a number, ``(H, W)`` in [0, 1]; called only for slices that are drawn.
         logits: shape (S,).
         raw: signed maps ``(S, h, w)``.
         facts: ``threshold``, and what the figures name: ``weights_sha256``, ``trained_on_phantom``.
@@ -103,7 +104,7 @@ def write_panels(
         seed: seed of the random choice.
         path: the PNG.
     """
-    probabilities = 1 / (1 + np.exp(-logits))
+    probabilities = expit(logits)
     called = probabilities >= facts["threshold"]
     kinds = [kind_of(int(entry["label"]), bool(call)) for entry, call in zip(entries, called, strict=True)]
     how = f"chosen at random, seed {seed}" if choose == "random" else "the most confident"
@@ -115,7 +116,7 @@ def write_panels(
             continue
         columns, captions = [], []
         for index in members:
-            image, entry = pictures[index], entries[index]
+            image, entry = picture(index), entries[index]
             speaks_for, against = enlarged(raw[index], image.shape)
             top = float(max(speaks_for.max(), against.max()))
             column = [grey(image), overlay(image, scaled(speaks_for, top))]
@@ -137,14 +138,14 @@ def write_panels(
 
 def write_sheets(
     entries: Sequence[Entry],
-    pictures: Sequence[Floats],
+    picture: Callable[[int], Floats],
     logits: Floats,
     raw: Floats,
     facts: Mapping[str, Any],
     folder: Path,
 ) -> list[Path]:
     """Draw all slices of every patient, each above what spoke for compression, divided by the series' maximum."""
-    probabilities = 1 / (1 + np.exp(-logits))
+    probabilities = expit(logits)
     groups: dict[str, list[int]] = {}
     for number, entry in enumerate(entries):
         groups.setdefault(str(entry["patient_id"]), []).append(number)
@@ -157,9 +158,10 @@ def write_sheets(
             tops[uid] = max(tops.get(uid, 0.0), float(raw[n].max()))
         columns, captions, called = [], [], []
         for n in members:
-            heat, _ = enlarged(raw[n], pictures[n].shape)
+            image = picture(n)
+            heat, _ = enlarged(raw[n], image.shape)
             top = tops[str(entries[n].get("series_uid", ""))]
-            columns.append([grey(pictures[n]), overlay(pictures[n], scaled(heat, top))])
+            columns.append([grey(image), overlay(image, scaled(heat, top))])
             called.append(bool(probabilities[n] >= facts["threshold"]))
             kind = kind_of(int(entries[n]["label"]), called[-1])
             short = "".join(word[0] for word in kind.split()).upper()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch.distributed as dist
+import ignite.distributed as idist
 
 from ..console import say
-from ..distributed import is_on, rank
 from ..errors import InputError
 from .cohort import make_cohort
+
+SEEDS = 2**31
+"""Seeds that the phantom has; larger seeds of a run are taken modulo this."""
 
 
 def datalist_path(dataset_dir: str | None, output_dir: str, phantom_patients: int, seed: int) -> str:
@@ -26,12 +28,20 @@ def datalist_path(dataset_dir: str | None, output_dir: str, phantom_patients: in
     """
     if dataset_dir is None:
         folder = Path(output_dir) / "phantom"
-        say(f"no --dataset_dir given: using a synthetic phantom cohort of {phantom_patients} patients in {folder}")
-        if rank() == 0:
-            make_cohort(folder, patients=phantom_patients, seed=seed, reuse=True)
-        if is_on():
-            dist.barrier()
+        if idist.get_rank() == 0:
+            say(f"no --dataset_dir given: using a synthetic phantom cohort of {phantom_patients} patients in {folder}")
+            make_cohort(folder, patients=phantom_patients, seed=seed % SEEDS, reuse=True)
+        idist.barrier()
         return str(folder / "datalist.json")
+    return find_datalist(dataset_dir)
+
+
+def find_datalist(dataset_dir: str) -> str:
+    """Return the datalist of a cohort, given by its folder or by the datalist itself.
+
+    Raises:
+        InputError: ``dataset_dir`` does not exist or holds no datalist.
+    """
     path = Path(dataset_dir)
     if path.suffix == ".json" and path.is_file():
         return str(path)

@@ -16,7 +16,7 @@ from torch import nn
 from bundle.benchmarks import benchmarks
 from scripts.errors import InputError
 from scripts.handlers import GradCAM
-from scripts.heatmaps.grad_cam import enlarge, grad_cam
+from scripts.heatmaps.grad_cam import grad_cam
 from scripts.heatmaps.montages import grey, overlay
 from scripts.heatmaps.panels import choose_slices, enlarged, kind_of
 from scripts.heatmaps.views import all_views, map_back
@@ -26,11 +26,9 @@ from scripts.runner import run_config
 
 
 @pytest.fixture(scope="module")
-def two_logits() -> CordCompressionNet:
+def network() -> CordCompressionNet:
     torch.manual_seed(0)
-    network = CordCompressionNet([8], architecture="resnet18").eval()
-    network.head.logit = nn.Linear(8, 2)
-    return network
+    return CordCompressionNet([8], architecture="resnet18").eval()
 
 
 @pytest.fixture(scope="module")
@@ -51,33 +49,23 @@ def maps_of(network: nn.Module, images: torch.Tensor, **options: object) -> torc
     return torch.cat(seen)
 
 
-@pytest.mark.parametrize("layer", ["layer4", "layer3"])
-def test_the_handler_explains_several_logits_at_once(two_logits, images, layer):
-    found = maps_of(two_logits, images, target=[0, 1], layer=layer)
-    assert found.shape == (3, 2, 96, 96)
-    for target in (0, 1):
-        expected = enlarge(grad_cam(two_logits, images, layer, target)[1], (96, 96))
-        assert torch.allclose(found[:, target], expected, atol=1e-5)
-
-
-def test_the_handler_gives_both_signs_in_one_map(two_logits, images):
-    signed = maps_of(two_logits, images, sign=0, resize=False)
+def test_the_handler_gives_both_signs_in_one_map(network, images):
+    signed = maps_of(network, images, sign=0, resize=False)
     for sign in (1, -1):
-        assert torch.allclose(torch.relu(sign * signed), grad_cam(two_logits, images, sign=sign)[1], atol=1e-6)
+        assert torch.allclose(torch.relu(sign * signed), grad_cam(network, images, sign=sign)[1], atol=1e-6)
+    assert torch.allclose(signed, grad_cam(network, images, sign=0)[1], atol=1e-6)
 
 
-def test_the_handler_works_on_a_torchscript_copy(two_logits, images):
-    scripted = torch.jit.script(two_logits)
-    assert torch.allclose(maps_of(scripted, images), maps_of(two_logits, images), atol=1e-5)
+def test_the_handler_works_on_a_torchscript_copy(network, images):
+    scripted = torch.jit.script(network)
+    assert torch.allclose(maps_of(scripted, images), maps_of(network, images), atol=1e-5)
 
 
-def test_wrong_layers_signs_and_targets_are_named(two_logits, images):
+def test_wrong_layers_and_signs_are_named(network, images):
     with pytest.raises(InputError, match="got 'layer7'"):
-        GradCAM(two_logits, layer="layer7")
+        GradCAM(network, layer="layer7")
     with pytest.raises(InputError, match="got 2"):
-        GradCAM(two_logits, sign=2)
-    with pytest.raises(InputError, match="2 logits"):
-        maps_of(two_logits, images, target=[0, 2])
+        GradCAM(network, sign=2)
 
 
 def test_every_view_is_undone_where_it_looked():

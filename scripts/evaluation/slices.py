@@ -1,12 +1,12 @@
-"""Slice-level metrics on plain arrays; the statistics with intervals live in `scripts.evaluation`."""
+"""The four figures of the paper over all slices, without intervals, as every evaluation writes them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
+from scipy.special import expit
 from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
 
 
@@ -28,7 +28,7 @@ def slice_metrics(labels: ArrayLike, logits: ArrayLike, threshold: float) -> dic
     if not np.isfinite(scores).all():
         undefined = dict.fromkeys(("auc", "sensitivity", "specificity", "f1", "accuracy"))
         return {**undefined, "prevalence": float(truth.mean()), "threshold": threshold, "n_slices": int(truth.size)}
-    called = (1 / (1 + np.exp(-scores)) >= threshold).astype(int)
+    called = (expit(scores) >= threshold).astype(int)
     (tn, fp), (fn, tp) = confusion_matrix(truth, called, labels=[0, 1])
     both = 0 < truth.sum() < truth.size
     return {
@@ -41,9 +41,3 @@ def slice_metrics(labels: ArrayLike, logits: ArrayLike, threshold: float) -> dic
         "threshold": threshold,
         "n_slices": int(truth.size),
     }
-
-
-def auc(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Compute the pooled AUC for ``ignite.metrics.EpochMetric``; NaN where it is undefined."""
-    value = slice_metrics(labels.ravel().cpu(), logits.ravel().cpu(), 0.5)["auc"]
-    return float("nan") if value is None else float(value)

@@ -1,0 +1,80 @@
+"""What can be checked before any image is read: settings, weights, checkpoints and datalists.
+
+The configs run these first, so that a mistake costs seconds instead of the minutes of reading a cohort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import datalists
+from .checkpoints import read_resumable
+from .errors import InputError, check_seed
+from .inferers import check_precision
+from .losses import counted_pos_weight, weighted_bce
+from .networks import CordCompressionNet
+from .phantom.default_cohort import find_datalist
+
+
+def check_training(
+    dataset_dir: str | None,
+    ckpt_dir: str,
+    resume: bool,
+    settings: Mapping[str, Any],
+    dropout: float,
+    weights: str | None,
+    pos_weight: float,
+    seed: int,
+    precision: str,
+    score_precision: str,
+) -> None:
+    """Refuse a training that cannot succeed.
+
+    Args:
+        dataset_dir: the cohort; None for a phantom that is not made yet.
+        ckpt_dir: folder of the checkpoint to resume from.
+        resume: whether to resume.
+        settings: `scripts.checkpoints.describe`'s.
+        dropout: of the head.
+        weights: of the trunk; they are loaded, or downloaded.
+        pos_weight: of the loss.
+        seed: of the run.
+        precision: of the training.
+        score_precision: of the validation.
+
+    Raises:
+        InputError: one of them cannot be used.
+    """
+    check_seed(seed, "seed")
+    check_precision(precision)
+    check_precision(score_precision, "score_precision")
+    weighted_bce(pos_weight)
+    if dataset_dir is not None:
+        path = find_datalist(dataset_dir)
+        counted_pos_weight([int(entry["label"]) for entry in datalists.load(path, "training")])
+        datalists.load(path, "validation")
+    if resume:
+        read_resumable(f"{ckpt_dir}/model_last.pt", settings)
+    CordCompressionNet(settings["head"], dropout, weights, settings["architecture"])
+
+
+def check_evaluation(dataset_dir: str | None, section: str, threshold: float, seed: int, score_precision: str) -> None:
+    """Refuse an evaluation that cannot succeed.
+
+    Args:
+        dataset_dir: the cohort; None for a phantom that may not be made yet.
+        section: of the datalist.
+        threshold: probability from which a slice is called compressed.
+        seed: of the choice of figures.
+        score_precision: of the scores.
+
+    Raises:
+        InputError: one of them cannot be used.
+    """
+    check_seed(seed, "seed")
+    check_precision(score_precision, "score_precision")
+    if not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
+        raise InputError(f"threshold must be a number from 0 to 1, got {threshold}")
+    if dataset_dir is not None:
+        datalists.load(find_datalist(dataset_dir), section)
