@@ -23,7 +23,7 @@ from scripts import checkpoints
 from scripts.console import say
 from scripts.errors import InputError
 from scripts.files import read_json, replacing, write_json
-from scripts.inference.series import SeriesDataset
+from scripts.inference.series import SeriesDataset, find_series
 from scripts.phantom.cohort import make_cohort
 from scripts.runner import prepare
 from scripts.transforms import to_network_input
@@ -87,10 +87,12 @@ def load_slices(images: str, parser: ConfigParser) -> torch.Tensor:
         if not images:
             make_cohort(Path(folder) / "phantom", patients=1, slices=8)
             images = str(Path(folder) / "phantom" / "dicom")
-        dataset = SeriesDataset(images, parser.get_parsed_content("preprocessing"))
-        volumes = [entry["image"].as_tensor() for entry in dataset]
+        dataset = SeriesDataset(find_series(images), parser.get_parsed_content("preprocessing"))
+        entries = [dataset[index] for index in range(len(dataset))]
+        reasons = [*(row["reason"] for row in dataset.failures), *(one["reason"] for one in entries if "reason" in one)]
+    volumes = [one["image"].as_tensor() for one in entries if "image" in one]
     if not volumes:
-        raise InputError(f"{images} holds no axial T2 series to compare on: {dataset.failures}")
+        raise InputError(f"{images} holds no axial T2 series to compare on: {'; '.join(reasons)}")
     slices = torch.cat([volume.permute(3, 0, 1, 2) for volume in volumes])
     if len(slices) < 2:
         raise InputError(f"{images} holds one slice; at least two are needed to try batches")

@@ -90,9 +90,9 @@ def prepare_app(python: Path, workspace: Path, bundle: Path) -> Path:
 def server_command(python: Path, app: Path, studies: Path, host: str, port: int) -> list[str]:
     """Return the command that starts the server, with nothing looked up online."""
     options = [("models", NAME), ("zoo_source", "local"), ("sam2", "false")]
-    places = ("--app", str(app), "--studies", str(studies), "--host", host, "--port", str(port))
+    arguments = ("--app", str(app), "--studies", str(studies), "--host", host, "--port", str(port))
     settings = (part for name, value in options for part in ("--conf", name, value))
-    return [str(python), "-m", "monailabel.main", "start_server", *places, *settings]
+    return [str(python), "-m", "monailabel.main", "start_server", *arguments, *settings]
 
 
 def server_environment() -> dict[str, str]:

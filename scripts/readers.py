@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +128,23 @@ class SeriesReader(ITKReader):
 
     Reading happens in ``get_data``: MONAI's ``LoadImage`` tries other readers when ``read`` fails, and those would
     return the first of several series in silence.
+
+    Attributes:
+        stacks: stacks whose headers have been read, by their files.
     """
 
     def __init__(self) -> None:
         super().__init__(pixel_type=itk.F)
+        self.stacks: dict[tuple[str, ...], Stack] = {}
+
+    def add_stacks(self, stacks: Iterable[Stack]) -> None:
+        """Remember stacks, so that reading their files reads no header again.
+
+        Several stacks in one multi-frame file are not remembered: the file alone does not say which is wanted.
+        """
+        stacks = list(stacks)
+        count = Counter(tuple(stack.files) for stack in stacks)
+        self.stacks |= {tuple(stack.files): stack for stack in stacks if count[tuple(stack.files)] == 1}
 
     def read(self, data: Sequence[Any] | Any, **_: Any) -> list[str]:
         """Remember what to read."""
@@ -156,7 +170,7 @@ class SeriesReader(ITKReader):
 
     def dicom(self, paths: str | list[str]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Read one DICOM stack."""
-        stack = one_stack(paths)
+        stack = self.stacks.get((paths,) if isinstance(paths, str) else tuple(paths)) or one_stack(paths)
         return decode(stack), metadata_of(stack)
 
     def volume(self, path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:

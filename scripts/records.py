@@ -217,6 +217,48 @@ class RunFacts(TypedDict, total=False):
     n_unreadable: int
 
 
+class ResultFacts(Weights):
+    """What every result of inference repeats: the model, its weights, and the settings that change results.
+
+    Attributes:
+        threshold: probability, after calibration, from which a slice is called compressed.
+        threshold_source: where it was chosen.
+        slope: of the calibration.
+        intercept: of the calibration.
+        heatmap: whether heat maps were computed.
+        test_time_average: whether the logit is the mean over several views of a slice.
+        hotspots: whether the heat map is.
+        precision: in which the network ran: ``fp32``, ``bf16`` or ``tf32``.
+    """
+
+    model_name: str
+    model_version: str
+    research_use_only: bool
+    threshold: float
+    threshold_source: str
+    slope: float
+    intercept: float
+    heatmap: bool
+    heatmap_layer: str
+    test_time_average: bool
+    hotspots: bool
+    precision: str
+
+
+class SeriesSummary(ResultFacts, SeriesFindings):
+    """summary.json: a series, what was found in it, and what found it.
+
+    Attributes:
+        warnings: what is odd about the series, in one text; empty if nothing.
+    """
+
+    patient_id: str
+    study_uid: str
+    series_uid: str
+    phantom: bool
+    warnings: str
+
+
 class Failure(TypedDict):
     """One row of failures.csv: what has no result, and why.
 

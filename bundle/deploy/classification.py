@@ -18,15 +18,17 @@ from pydicom.pixels.processing import apply_rescale
 
 from scripts.dicom.stacks import Stack
 from scripts.errors import InputError
-from scripts.inference.results import slice_rows, summarise
+from scripts.inference.results import identified, result_facts
+from scripts.inference.series import series_of_stack
 from scripts.readers import metadata_of
+from scripts.records import SeriesSummary, SliceResult
 
 Pixels = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One series with its result, as the predict command gives it.
+    """One series with its result, as the predict command writes it.
 
     Attributes:
         summary: the series, as in summary.json.
@@ -34,8 +36,8 @@ class Scored:
         heatmap: ``(columns, rows, slices)`` in [0, 1].
     """
 
-    summary: dict[str, Any]
-    rows: list[dict[str, Any]]
+    summary: SeriesSummary
+    rows: list[SliceResult]
     heatmap: Pixels
 
 
@@ -80,6 +82,9 @@ class SeriesClassifier:
 
     Args:
         path: see `find_model`.
+
+    Attributes:
+        facts: what every result repeats.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -99,14 +104,8 @@ class SeriesClassifier:
         self.preprocessing = filter_compose(parser.get_parsed_content("preprocessing"), DISALLOW_LOAD_SAVE)
         self.postprocessing = filter_compose(parser.get_parsed_content("postprocessing"), DISALLOW_LOAD_SAVE)
         self.inferer = parser.get_parsed_content("inferer")
-        self.about = {
-            "model_name": metadata["name"],
-            "model_version": metadata["version"],
-            **weights,
-            "research_use_only": True,
-            "threshold": threshold,
-            "threshold_source": parser.get("threshold_source", ""),
-        }
+        source = str(parser.get("threshold_source", ""))
+        self.facts = result_facts(metadata, weights, threshold, source, self.inferer, self.device)
 
     def __call__(self, pixels: Pixels, stack: Stack) -> Scored:
         """Score a volume.
@@ -119,10 +118,7 @@ class SeriesClassifier:
         with torch.no_grad():
             data["pred"] = self.inferer(data["image"][None].to(self.device), self.network)[0]
         data = self.postprocessing(data)
-        identity = {"patient_id": stack.patient_id, "study_uid": stack.study_uid, "series_uid": stack.series_uid}
-        logits, threshold = data["logits"].double().tolist(), self.about["threshold"]
-        rows = slice_rows(identity, data["image"], logits, data["problems"], threshold)
-        summary = {**identity, **self.about, **summarise(rows), "warnings": "; ".join(stack.warnings)}
+        rows, summary = identified(series_of_stack(stack), self.facts, data["slice_results"], data["series_findings"])
         return Scored(summary, rows, data["heatmap"].as_tensor()[0].cpu().numpy())
 
 

@@ -14,7 +14,8 @@ from scripts.heatmaps.montages import source_overlays
 from scripts.inference.dicom_results.captures import secondary_captures
 from scripts.inference.dicom_results.reports import structured_report
 from scripts.inference.dicom_results.sources import save
-from scripts.inference.results import SCORED, caveats
+from scripts.inference.results import caveats
+from scripts.records import SCORED
 
 from .classification import Result
 

@@ -83,6 +83,11 @@ class Stack(Facts):
     warnings: tuple[str, ...]
 
     @property
+    def files(self) -> list[str]:
+        """Its files, each once, in the order of its slices."""
+        return list(dict.fromkeys(one.path for one in self.slices))
+
+    @property
     def folder(self) -> Path:
         """The folder that holds all its files."""
         parents = [Path(one.path).parent for one in self.slices]

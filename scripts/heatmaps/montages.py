@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..files import replacing
-from ..inference.results import SCORED
+from ..records import SCORED
 from ..transforms import scale_slices
 
 HEAT = "inferno"  # perceptually even, dark is cold

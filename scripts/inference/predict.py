@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
 import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-import torch.distributed
-
-from .. import checkpoints
 from ..console import say
 from ..errors import InputError
+from ..records import Failure, SeriesRecord
 from ..report.operating_points import choose
-from ..runner import ROOT, run_config
-from .dicom_results.sources import require_highdicom
-from .writing import write_tables
+
+if TYPE_CHECKING:
+    from .series import Found
 
 LISTED = 20
 """Series that the final table names one by one; more are only counted, and listed in series.csv."""
@@ -29,8 +25,8 @@ LISTED = 20
 class Outcome(NamedTuple):
     """What became of the series of one process: rows of series.csv and of failures.csv."""
 
-    records: list[dict[str, Any]]
-    failures: list[dict[str, str]]
+    records: list[SeriesRecord]
+    failures: list[Failure]
 
 
 def predict(
@@ -88,20 +84,18 @@ def predict(
     for name, value in (("batch_size", batch_size), ("workers", workers)):
         if value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
+    from ..runner import ROOT, require_writable
+    from .dicom_results.sources import require_highdicom
+    from .series import input_paths
+
+    input_paths(inputs)
     if dicom:
         require_highdicom()
     path = Path(weights) if weights else ROOT / "models" / "model.pt"
-    settings = checkpoints.read(path)
-    missing = [name for name in checkpoints.SETTINGS if name not in settings]
-    if missing:
-        raise InputError(
-            f"{path} does not say its {', '.join(missing)}; expected a checkpoint written by configs/train.json"
-        )
     overrides: dict[str, Any] = {
-        "dataset_dir": list(inputs),
+        **weights_settings(path, heatmap_layer),
         "output_dir": out,
         "ckpt_path": str(path),
-        "force": force,
         "resume": resume,
         "batch_size": batch_size,
         "dicom": dicom,
@@ -111,95 +105,139 @@ def predict(
         "test_time_average": test_time_average,
         "hotspots": hotspots,
         "allow_phantom_weights": allow_phantom_weights,
-        **{name: settings[name] for name in checkpoints.SETTINGS},
     }
     if threshold is not None:
         overrides |= {"displayable_configs__threshold": threshold, "threshold_source": "given with --threshold"}
     if operating_points:
-        chosen = choose(operating_points, operating_point, checkpoints.sha256(path))
-        overrides |= {
-            "displayable_configs__threshold": chosen.threshold,
-            "threshold_source": chosen.source,
-            "calibration__slope": chosen.slope,
-            "calibration__intercept": chosen.intercept,
-        }
+        overrides |= operating_point_settings(operating_points, operating_point, path)
+    require_writable(out)
     if test_time_average or hotspots:
         say("18 views of each slice: expect 18 times the cost of one")
-    return report(Path(out), run_shards(overrides, workers))
+    outcome = score(inputs, force, overrides, workers)
+    return 0 if outcome is None else report_outcome(Path(out), outcome)
 
 
-def run_shards(overrides: dict[str, Any], workers: int) -> Outcome | None:
-    """Score the series in this process, in several, or in those of torchrun; None where another rank reports."""
-    if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
-        return run_rank(overrides, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+def weights_settings(path: Path, heatmap_layer: str) -> dict[str, Any]:
+    """Return the settings that a checkpoint was trained with.
+
+    Raises:
+        InputError: it is no checkpoint, does not fit the network it names, or that network has no such layer.
+    """
+    import torch
+
+    from .. import checkpoints
+    from ..heatmaps.grad_cam import split_features
+    from ..networks import CordCompressionNet
+
+    content = checkpoints.read(path)
+    missing = [name for name in checkpoints.SETTINGS if name not in content]
+    if missing:
+        raise InputError(
+            f"{path} does not say its {', '.join(missing)}; expected a checkpoint written by configs/train.json"
+        )
+    with torch.device("meta"):  # shapes only
+        network = CordCompressionNet(content["head"], architecture=content["architecture"])
+    network.load_state_dict(content["model"], assign=True)
+    split_features(network, heatmap_layer)
+    return {name: content[name] for name in checkpoints.SETTINGS}
+
+
+def operating_point_settings(operating_points: str, name: str, weights: Path) -> dict[str, Any]:
+    """Return the threshold and calibration of an operating point of these weights."""
+    from .. import checkpoints
+
+    chosen = choose(operating_points, name, checkpoints.sha256(weights))
+    return {
+        "displayable_configs__threshold": chosen.threshold,
+        "threshold_source": chosen.source,
+        "calibration__slope": chosen.slope,
+        "calibration__intercept": chosen.intercept,
+    }
+
+
+def score(inputs: Sequence[str], force: bool, overrides: dict[str, Any], workers: int) -> Outcome | None:
+    """Find the series once and score them in this process, in several, or in those of torchrun.
+
+    Returns:
+        What became of all series; None in a process of torchrun that leaves that to another.
+    """
+    from .series import find_series
+
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        return score_under_torchrun(inputs, force, overrides)
+    found = find_series(inputs, force)
     if workers == 1:
-        return run_shard(overrides, 0, 1)
+        return score_shard(found, overrides, 0, 1)
     outcome = Outcome([], [])
     # clean processes: forked ones inherit threads' locks and cannot use a GPU
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        shards = {pool.submit(run_shard, overrides, number, workers): number for number in range(workers)}
+        shards = {pool.submit(score_shard, found, overrides, number, workers): number for number in range(workers)}
         for done in as_completed(shards):
             try:
-                found = done.result()
+                scored = done.result()
             except InputError:
                 raise
             except Exception as error:  # a process that died, e.g. for want of memory, takes only its share along
                 reason = f"process {shards[done] + 1} of {workers} ended: {error}; go on with --resume true"
-                found = Outcome(
-                    [],
-                    [
-                        {
-                            "input": ", ".join(overrides["dataset_dir"]),
-                            "series_uid": "",
-                            "status": "failed",
-                            "reason": reason,
-                        }
-                    ],
-                )
-            outcome.records.extend(found.records)
-            outcome.failures.extend(found.failures)
+                names = ", ".join(inputs)
+                scored = Outcome([], [{"input": names, "series_uid": "", "status": "failed", "reason": reason}])
+            outcome.records.extend(scored.records)
+            outcome.failures.extend(scored.failures)
     return outcome
 
 
-def run_rank(overrides: dict[str, Any], rank: int, world_size: int) -> Outcome | None:
-    """Score the share of one process of torchrun; rank 0 gathers what became of all series."""
-    torch.distributed.init_process_group("gloo", timeout=datetime.timedelta(days=7))
+def score_under_torchrun(inputs: Sequence[str], force: bool, overrides: dict[str, Any]) -> Outcome | None:
+    """Score the share of one process of torchrun; rank 0 finds the series, and gathers what became of them."""
+    import datetime
+
+    import torch.distributed as dist
+
+    from .series import find_series
+
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    dist.init_process_group("gloo", timeout=datetime.timedelta(days=7))
     try:
-        found = run_shard(overrides, rank, world_size)
+        shared = [find_series(inputs, force) if rank == 0 else None]
+        dist.broadcast_object_list(shared)
+        assert shared[0] is not None
+        scored = score_shard(shared[0], overrides, rank, world_size)
         gathered: list[Any] | None = [None] * world_size if rank == 0 else None
-        torch.distributed.gather_object(found, gathered)
+        dist.gather_object(scored, gathered)
     finally:
-        torch.distributed.destroy_process_group()
+        dist.destroy_process_group()
     if gathered is None:
         return None
     return Outcome([row for one in gathered for row in one.records], [row for one in gathered for row in one.failures])
 
 
-def run_shard(overrides: dict[str, Any], shard: int, shards: int) -> Outcome:
+def score_shard(found: Found, overrides: dict[str, Any], shard: int, shards: int) -> Outcome:
     """Score one share of the series."""
+    import torch
+
+    from ..runner import run_config
+
     if shards > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // shards))
     changes = dict(overrides)
     if torch.cuda.device_count() > 1:
-        changes["device"] = (
-            f"$torch.device('cuda:{int(os.environ.get('LOCAL_RANK', shard)) % torch.cuda.device_count()}')"
-        )
-    parser = run_config(["inference.json"], shard=shard, shards=shards, **changes)
+        number = int(os.environ.get("LOCAL_RANK", shard)) % torch.cuda.device_count()
+        changes["device"] = f"$torch.device('cuda:{number}')"
+    parser = run_config(["inference.json"], found=found, shard=shard, shards=shards, **changes)
     return Outcome(parser.get_parsed_content("writer").records, parser.get_parsed_content("dataset").failures)
 
 
-def report(out: Path, outcome: Outcome | None) -> int:
-    """Write the tables, print what became of the series, and give the exit status."""
-    if outcome is None:
-        return 0
-    records = sorted(outcome.records, key=lambda row: (str(row["patient_id"]), str(row["series_uid"])))
+def report_outcome(out: Path, outcome: Outcome) -> int:
+    """Write the tables of the whole run, print what became of the series, and return the exit status."""
+    from .writing import write_tables
+
+    records = sorted(outcome.records, key=lambda row: (row["patient_id"], row["series_uid"]))
     failures = sorted(outcome.failures, key=lambda row: row["input"])
     write_tables(out, records, failures)
     say()
     if len(records) <= LISTED:
         say_table(records)
     counts = Counter(row["status"] for row in records)
-    evaluated, slices = (sum(row[name] for row in records) for name in ("n_evaluated", "n_slices"))
+    evaluated, slices = sum(row["n_evaluated"] for row in records), sum(row["n_slices"] for row in records)
     compressed = sum(row["n_compressed"] for row in records)
     say(
         f"{counts['scored']} series scored, {counts['kept']} kept from an earlier run, {len(failures)} left out; "
@@ -213,14 +251,14 @@ def report(out: Path, outcome: Outcome | None) -> int:
     return 1 if any(row["status"] == "failed" for row in failures) else 0
 
 
-def say_table(records: Sequence[dict[str, Any]]) -> None:
+def say_table(records: Sequence[SeriesRecord]) -> None:
     """Print one line per series."""
     if not records:
         return
     say(f"{'series':24}  {'status':7}  {'slices':>6}  {'compressed':>10}  {'longest run':>11}  {'highest p':>9}")
     for row in records:
         highest = "" if row["max_probability"] is None else f"{row['max_probability']:.3f}"
-        uid = str(row["series_uid"])
+        uid = row["series_uid"]
         name = uid if len(uid) <= 24 else f"…{uid[-23:]}"
         run = f"{row['longest_run_mm']:.1f} mm"
         say(f"{name:24}  {row['status']:7}  {row['n_slices']:6}  {row['n_compressed']:10}  {run:>11}  {highest:>9}")

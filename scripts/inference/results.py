@@ -1,13 +1,15 @@
-"""What is said of a scored series: rows of slices.csv, summary.json, and whether it has been said before."""
+"""What is said of a scored series: its slices, its findings, what made them, and whether it was scored before."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
@@ -15,30 +17,59 @@ from ..datasets import identities
 from ..errors import InputError
 from ..evaluation.coding import runs
 from ..files import read_json
-from ..records import probability
+from ..inferers import SeriesInferer, actual_precision
+from ..records import SCORED, ResultFacts, Series, SeriesFindings, SeriesSummary, SliceResult, Weights, probability
 
-SLICE_COLUMNS = (
-    *("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "logit", "probability"),
-    *("compressed", "threshold", "status", "position_mm", "thickness_mm", "notice"),
-)
-SERIES_COLUMNS = (
-    *("patient_id", "study_uid", "series_uid", "status", "n_slices", "n_evaluated", "n_compressed"),
-    *("max_probability", "longest_run_slices", "longest_run_mm", "folder", "reason"),
-)
-SCORED = "scored"
+RESEARCH_USE = "Research use only, not for diagnosis"
 
 
-def caveats(summary: Mapping[str, Any]) -> str:
+def result_facts(
+    metadata: str | Mapping[str, Any],
+    weights: Weights,
+    threshold: float,
+    threshold_source: str,
+    inferer: SeriesInferer,
+    device: torch.device | str,
+) -> ResultFacts:
+    """Collect what every result repeats.
+
+    Args:
+        metadata: the bundle's metadata.json, or its path.
+        weights: what `scripts.checkpoints.load_network` returns.
+        threshold: probability from which a slice is called compressed.
+        threshold_source: where it was chosen.
+        inferer: how the network is applied.
+        device: where it runs, which decides what its precision means.
+    """
+    model = read_json(Path(metadata)) if isinstance(metadata, str) else metadata
+    return {
+        "model_name": model["name"],
+        "model_version": model["version"],
+        **weights,
+        "slope": inferer.slope,
+        "intercept": inferer.intercept,
+        "heatmap": inferer.heatmap,
+        "heatmap_layer": inferer.layer,
+        "test_time_average": inferer.test_time_average,
+        "hotspots": inferer.hotspots,
+        "precision": actual_precision(inferer.precision, device),
+        "research_use_only": True,
+        "threshold": float(threshold),
+        "threshold_source": threshold_source,
+    }
+
+
+def caveats(facts: ResultFacts) -> str:
     """Return the line that every result must carry: what for, by which model and weights, at which threshold."""
-    trained = "; weights trained on a synthetic phantom" if summary["trained_on_phantom"] else ""
-    chosen = f" ({summary['threshold_source']})" if summary.get("threshold_source") else ""
+    trained = "; weights trained on a synthetic phantom" if facts["trained_on_phantom"] else ""
+    chosen = f" ({facts['threshold_source']})" if facts["threshold_source"] else ""
     return (
-        f"Research use only, not for diagnosis{trained}. {summary['model_name']} {summary['model_version']}, "
-        f"weights sha256 {str(summary['weights_sha256'])[:16]}, threshold {summary['threshold']:g}{chosen}."
+        f"{RESEARCH_USE}{trained}. {facts['model_name']} {facts['model_version']}, "
+        f"weights sha256 {facts['weights_sha256'][:16]}, threshold {facts['threshold']:g}{chosen}."
     )
 
 
-def places(image: MetaTensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def slice_geometry_mm(image: MetaTensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return position along the normal and thickness of every slice in mm, shape (D,) each.
 
     DICOM brings both; other volumes have them in their affine, where slices touch.
@@ -50,7 +81,8 @@ def places(image: MetaTensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     if any(sop_uid for sop_uid, _ in identities(image)):
         slices = json.loads(str(image.meta["slices"]))
         if all("position_mm" in one for one in slices):
-            return tuple(np.array([one[name] for one in slices], float) for name in ("position_mm", "thickness_mm"))  # type: ignore[return-value]
+            mm = np.array([(one["position_mm"], one["thickness_mm"]) for one in slices], float)
+            return mm[:, 0], mm[:, 1]
     affine = image.affine.cpu().numpy().astype(float)
     normal = np.cross(affine[:3, 0], affine[:3, 1])
     normal = normal / np.linalg.norm(normal) * np.sign(normal[2] or 1)
@@ -58,95 +90,148 @@ def places(image: MetaTensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     return along, np.full(count, abs(float(affine[:3, 2] @ normal)))
 
 
-def slice_rows(
-    entry: Mapping[str, Any],
+def slice_results(
     image: MetaTensor,
     logits: Sequence[float],
     problems: Sequence[str],
     threshold: float,
     slope: float = 1.0,
     intercept: float = 0.0,
-) -> list[dict[str, Any]]:
-    """Make the rows of slices.csv.
+) -> list[SliceResult]:
+    """Make the result of every slice of a stack; who its patient is and what made it, `identified` adds.
 
     Args:
-        entry: the series, see `scripts.inference.series.find_series`.
-        image: the preprocessed series ``(1, H, W, D)``.
+        image: the preprocessed stack ``(1, H, W, D)``.
         logits: of each slice, shape (D,).
-        problems: why a slice cannot be evaluated; its logit stays empty then.
+        problems: why a slice cannot be evaluated, empty for those that can; the others get no logit and no call.
         threshold: probability from which a slice is called compressed.
         slope: of the calibration, see `scripts.records.probability`.
         intercept: of the calibration.
     """
-    positions, thickness = places(image)
-    rows = []
+    position_mm, thickness_mm = slice_geometry_mm(image)
+    results: list[SliceResult] = []
     for index, ((sop_uid, frame), logit, problem) in enumerate(zip(identities(image), logits, problems, strict=True)):
-        row: dict[str, Any] = {
-            "patient_id": entry["patient_id"],
-            "series_uid": entry["series_uid"],
-            "sop_uid": sop_uid,
-            "frame": frame,
-            "slice_index": index,
-            "threshold": threshold,
-            "status": f"not evaluable: {problem}" if problem else SCORED,
-            "position_mm": round(float(positions[index]), 4),
-            "thickness_mm": round(float(thickness[index]), 4),
-        }
-        if not problem:
-            chance = probability(float(logit), slope, intercept)
-            row |= {"logit": float(logit), "probability": chance, "compressed": int(chance >= threshold)}
-        rows.append(row)
-    return rows
+        chance = None if problem else probability(float(logit), slope, intercept)
+        results.append(
+            {
+                "patient_id": "",
+                "series_uid": str(image.meta.get("series_uid", "")),
+                "sop_uid": sop_uid,
+                "frame": frame,
+                "slice_index": index,
+                "logit": None if problem else float(logit),
+                "probability": chance,
+                "compressed": None if chance is None else int(chance >= threshold),
+                "threshold": threshold,
+                "status": f"not evaluable: {problem}" if problem else SCORED,
+                "position_mm": round(float(position_mm[index]), 4),
+                "thickness_mm": round(float(thickness_mm[index]), 4),
+                "notice": f"{RESEARCH_USE}.",
+            }
+        )
+    return results
 
 
-def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def series_findings(stacks: Sequence[Sequence[SliceResult]]) -> SeriesFindings:
     """Count the slices of a series, and measure its longest run of compressed slices as a trial would code it.
 
-    A slice that could not be evaluated ends a run.
+    Args:
+        stacks: the slices of each stack of the series. A run ends at the border of its stack, and at a slice that
+            could not be evaluated.
     """
-    scored = [row for row in rows if row["status"] == SCORED]
-    called = [bool(row.get("compressed")) for row in rows]
+    rows = [row for stack in stacks for row in stack]
+    called = [bool(row["compressed"]) for row in rows]
     found = runs(
-        called, [row["position_mm"] for row in rows], [row["thickness_mm"] for row in rows], np.zeros(len(rows))
+        called,
+        [row["position_mm"] for row in rows],
+        [row["thickness_mm"] for row in rows],
+        [number for number, stack in enumerate(stacks) for _ in stack],
     )
+    scored = [row["probability"] for row in rows if row["probability"] is not None]
     return {
         "n_slices": len(rows),
         "n_evaluated": len(scored),
-        "n_compressed": int(sum(called)),
+        "n_compressed": sum(called),
         "longest_run_slices": max((len(run.slices) for run in found), default=0),
         "longest_run_mm": round(max((run.length_mm for run in found), default=0.0), 4),
-        "max_probability": max((row["probability"] for row in scored), default=None),
+        "max_probability": max(scored, default=None),
     }
 
 
+def identified(
+    series: Series, facts: ResultFacts, rows: Sequence[SliceResult], findings: SeriesFindings
+) -> tuple[list[SliceResult], SeriesSummary]:
+    """Add to what the postprocessing found whose it is and what found it.
+
+    Returns:
+        The rows of slices.csv, and the content of summary.json.
+    """
+    summary: SeriesSummary = {
+        "patient_id": series["patient_id"],
+        "study_uid": series["study_uid"],
+        "series_uid": series["series_uid"],
+        "phantom": series["phantom"],
+        **facts,
+        **findings,
+        "warnings": series["warnings"],
+    }
+    notice = caveats(summary)
+    complete: list[SliceResult] = [
+        {**row, "patient_id": series["patient_id"], "series_uid": series["series_uid"], "notice": notice}
+        for row in rows
+    ]
+    return complete, summary
+
+
+def findings_in_words(findings: SeriesFindings) -> str:
+    """Describe in a few words what was found in a series."""
+    n_unscored = findings["n_slices"] - findings["n_evaluated"]
+    text = f"{findings['n_compressed']} of {findings['n_evaluated']} slices compressed"
+    return text + (f", {n_unscored} not evaluable" if n_unscored else "")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written of each series beyond slices.csv, summary.json, heatmap.nii.gz and heatmap.png.
+
+    Attributes:
+        dicom: a structured report and Secondary Capture overlays as ``dicom/*.dcm``; needs highdicom.
+        overlays: each slice with its heat map, on the pixel grid of the source, as ``overlays/*.png``.
+        raw_heatmap: the map as Grad-CAM returns it, comparable between slices, as heatmap_raw.nii.gz.
+    """
+
+    dicom: bool = False
+    overlays: bool = False
+    raw_heatmap: bool = False
+
+    def complete_in(self, folder: Path) -> bool:
+        """Return whether a series' folder has all of it."""
+        names = {"dicom": self.dicom, "overlays": self.overlays, "heatmap_raw.nii.gz": self.raw_heatmap}
+        return all((folder / name).exists() for name, wanted in names.items() if wanted)
+
+
 class Finished:
-    """Find series that an earlier run has scored in the same way, so that a stopped run can go on.
+    """Find series that an earlier run has scored in the same way, so that an interrupted run can be resumed.
 
     Args:
         enabled: whether to look at all.
         output_dir: folder of the results.
-        bundle_root: folder of the bundle, for the model's version.
-        wanted: what summary.json must say: weights hash, threshold and whatever else changes results.
-        outputs: names of the files and folders that must be there.
+        facts: what their summary.json must say.
+        outputs: what must be there beside it.
     """
 
-    def __init__(
-        self, enabled: bool, output_dir: str, bundle_root: str, wanted: Mapping[str, Any], outputs: Sequence[str] = ()
-    ) -> None:
-        self.enabled, self.output_dir, self.outputs = enabled, Path(output_dir), tuple(outputs)
-        version = read_json(Path(bundle_root) / "configs" / "metadata.json")["version"]
-        self.wanted = {**wanted, "model_version": version}
+    def __init__(self, enabled: bool, output_dir: str, facts: ResultFacts, outputs: Outputs) -> None:
+        self.enabled, self.output_dir, self.facts, self.outputs = enabled, Path(output_dir), facts, outputs
 
-    def __call__(self, entry: Mapping[str, Any]) -> dict[str, Any] | None:
+    def __call__(self, series: Series) -> SeriesSummary | None:
         """Return the summary of a series that is finished, None where it is still to be scored."""
-        folder = self.output_dir / str(entry["name"])
+        folder = self.output_dir / series["name"]
         path = folder / "summary.json"
-        if not self.enabled or not path.is_file():
+        if not self.enabled or not path.is_file() or not self.outputs.complete_in(folder):
             return None
         try:
             summary = read_json(path)
         except InputError:
             return None
-        if not isinstance(summary, dict) or any(summary.get(name) != value for name, value in self.wanted.items()):
-            return None
-        return summary if all((folder / name).exists() for name in self.outputs) else None
+        same = isinstance(summary, dict) and all(summary.get(name) == value for name, value in self.facts.items())
+        return summary if same else None

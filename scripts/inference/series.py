@@ -1,298 +1,229 @@
-"""Inference on whole series: finding them below what the user named, scoring them one by one, writing the results."""
+"""Inference on whole series: finding them below what the user named, loading them, scoring them one by one."""
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from ignite.engine import Engine
-from monai.data import MetaTensor
-from monai.transforms import MapTransform
-from torch.utils.data import IterableDataset
+from ignite.engine import Events
+from monai.engines import SupervisedEvaluator
+from torch.utils.data import Dataset
 
 from ..console import say
-from ..datasets import identities
 from ..dicom.judgements import judge
 from ..dicom.sources import scan
 from ..dicom.stacks import Stack
 from ..errors import InputError, root_message
-from ..readers import is_volume_file
-from ..records import probability
-from .evaluability import slice_problems
+from ..readers import SeriesReader, is_volume_file
+from ..records import Failure, Series, SeriesSummary
 
 PHANTOM_WEIGHTS = (
     "the weights were trained on a synthetic phantom and know no real patient; train on your own cohort, or try them "
     "all the same with --allow_phantom_weights true"
 )
+Inputs = str | Path | Sequence[str | Path]
 
 
-def find_series(
-    inputs: str | Path | Sequence[str | Path], force: bool = False
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """List the image series below some paths that are axial T2, and those that are not with the reason.
+@dataclass(frozen=True)
+class Found:
+    """What lies below some paths: the series to score, and what was refused or cannot be read.
+
+    MONAI's configs take it as one value and look at nothing inside, so that a path is never read as an expression.
+    """
+
+    series: tuple[Series, ...]
+    refused: tuple[Failure, ...]
+
+
+def input_paths(inputs: Inputs) -> list[Path]:
+    """Return the paths a user named.
+
+    Raises:
+        InputError: there is none, or one does not exist.
+    """
+    paths = [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    if not paths:
+        raise InputError("nothing to score: name a DICOM folder or file, or a NIfTI file")
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path} does not exist; name a DICOM folder or file, or a NIfTI file")
+    return paths
+
+
+def find_series(inputs: Inputs, force: bool = False) -> Found:
+    """Find the image series below some paths that are axial T2, and those that are not with the reason.
+
+    This reads the header of every DICOM file, once; loading and writing use the stacks found here.
 
     Args:
         inputs: files or folders at any depth; DICOM, NIfTI, NRRD, MetaImage, or zips of one series.
         force: also take series whose sequence or orientation is refused, as long as they are volumes.
 
-    Returns:
-        Series as ``{"image", "name", "series_uid", "patient_id", "study_uid", "phantom", "warnings"}``, and refusals as
-        ``{"input", "series_uid", "status", "reason"}`` with status ``refused`` or, of single files, ``unreadable``.
-
     Raises:
         InputError: a path does not exist.
     """
-    paths = [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
-    if not paths:
-        raise InputError("nothing to score: name a DICOM folder or file, or a NIfTI file")
-    series, refused, dicom = [], [], []
-    for path in paths:
-        if not path.exists():
-            raise InputError(f"{path} does not exist; name a DICOM folder or file, or a NIfTI file")
-        inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        for file in inside:
+    series: list[Series] = []
+    refused: list[Failure] = []
+    dicom: list[Path] = []
+    for path in input_paths(inputs):
+        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
             if is_volume_file(file) or file.suffix.lower() == ".zip":
-                stem = file.name.removesuffix(".gz").rsplit(".", 1)[0]
-                unknown: dict[str, Any] = dict.fromkeys(("patient_id", "study_uid", "warnings"), "")
-                series.append({**unknown, "image": str(file), "series_uid": stem, "phantom": False})
+                series.append(series_of_file(file))
             else:
                 dicom.append(file)
     stacks, unreadable = scan(dicom, workers=0) if dicom else ([], [])
-    refused += [
-        {"input": path, "series_uid": "", "status": "unreadable", "reason": reason} for path, reason in unreadable
-    ]
+    for name, reason in unreadable:
+        refused.append({"input": name, "series_uid": "", "status": "unreadable", "reason": reason})
     for stack in stacks:
         judgement = judge(stack)
-        if judgement.accepted or (force and not stack.defects):
-            notes = [*stack.warnings] if judgement.accepted else [f"forced: {judgement.reason}", *stack.warnings]
-            series.append(describe(stack) | {"warnings": "; ".join(notes)})
+        if judgement.accepted:
+            series.append(series_of_stack(stack))
+        elif force and not stack.defects:
+            series.append(series_of_stack(stack, f"forced: {judgement.reason}"))
         else:
-            what = {"input": str(stack.folder), "series_uid": stack.series_uid}
-            refused.append({**what, "status": "refused", "reason": judgement.reason})
-    total = Counter(entry["series_uid"] for entry in series)
+            refused.append(failure_of(series_of_stack(stack), "refused", judgement.reason))
+    total = Counter(one["series_uid"] for one in series)
     seen: Counter[str] = Counter()
-    for entry in series:
-        uid = entry["series_uid"]
+    for one in series:
+        uid = one["series_uid"]
         seen[uid] += 1
-        entry["name"] = uid if total[uid] == 1 else f"{uid}_{seen[uid]}"
-    return series, refused
+        one["name"] = uid if total[uid] == 1 else f"{uid}_{seen[uid]}"
+    return Found(tuple(series), tuple(refused))
 
 
-def describe(stack: Stack) -> dict[str, Any]:
-    """Return what inference needs to know of a stack."""
-    files = list(dict.fromkeys(one.path for one in stack.slices))
+def series_of_file(file: Path) -> Series:
+    """Return the series of a volume file or a zip, of which only the name is known before it is read."""
+    stem = file.name.removesuffix(".gz").rsplit(".", 1)[0]
     return {
-        "image": files,
+        "image": str(file),
+        "name": stem,
+        "series_uid": stem,
+        "patient_id": "",
+        "study_uid": "",
+        "phantom": False,
+        "warnings": "",
+        "stack": None,
+    }
+
+
+def series_of_stack(stack: Stack, *notes: str) -> Series:
+    """Return the series of a stack.
+
+    Args:
+        stack: the stack, from its headers.
+        notes: warnings beside the stack's own.
+    """
+    return {
+        "image": stack.files,
+        "name": stack.series_uid,
         "series_uid": stack.series_uid,
         "patient_id": stack.patient_id,
         "study_uid": stack.study_uid,
         "phantom": stack.phantom,
+        "warnings": "; ".join([*notes, *stack.warnings]),
+        "stack": stack,
     }
 
 
-class SeriesDataset(IterableDataset[dict[str, Any]]):
-    """Series to score, loaded one at a time; one that cannot be loaded is recorded and the rest go on.
+def failure_of(series: Series, status: str, reason: str) -> Failure:
+    """Make the row of failures.csv of a series that was found and has no result."""
+    image = series["image"]
+    folder = image if isinstance(image, str) else str(series["stack"].folder if series["stack"] else image[0])
+    return {"input": folder, "series_uid": series["series_uid"], "status": status, "reason": reason}
 
-    Iterating again goes on where it stopped, so that a series that breaks what comes after loading is left behind.
+
+class SeriesDataset(Dataset[dict[str, Any]]):
+    """Series to score; one that cannot be loaded comes as ``{"index", "reason"}``, and the rest go on.
 
     Args:
-        inputs: see `find_series`.
+        found: the series, see `find_series`.
         transform: the preprocessing, from ``{"image": path or paths}`` to ``(1, S, S, D)``.
-        force: see `find_series`.
+        reader: the reader that ``transform`` uses; it then reads no header again.
         shard: which part of the series this process takes, 0 to ``shards`` - 1.
         shards: processes that share the series.
         trained_on_phantom: whether the weights know synthetic patients only.
         allow_phantom_weights: whether such weights may score anything but the phantom.
-        finished: gives the summary of a series that need not be scored again, else None.
+        finished: returns the summary of a series that need not be scored again, else None.
 
     Attributes:
-        series: the accepted series of this shard.
+        series: the accepted series of this shard that are still to be scored.
         kept: summaries of those that were finished before.
         failures: rows of failures.csv.
-        current: the series being scored.
     """
 
     def __init__(
         self,
-        inputs: str | Sequence[str],
+        found: Found,
         transform: Callable[[dict[str, Any]], dict[str, Any]],
-        force: bool = False,
+        reader: SeriesReader | None = None,
         shard: int = 0,
         shards: int = 1,
         trained_on_phantom: bool = False,
         allow_phantom_weights: bool = False,
-        finished: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda _: None,
+        finished: Callable[[Series], SeriesSummary | None] = lambda _: None,
     ) -> None:
-        self.transform, self.finished = transform, finished
-        series, refused = find_series(inputs, force)
+        self.transform = transform
+        refused, series = list(found.refused), list(found.series)
         if trained_on_phantom and not allow_phantom_weights:
-            refused += [left_out(entry, "refused", PHANTOM_WEIGHTS) for entry in series if not entry["phantom"]]
-            series = [entry for entry in series if entry["phantom"]]
-        self.series = series[int(shard) :: int(shards)]
+            refused += [failure_of(one, "refused", PHANTOM_WEIGHTS) for one in series if not one["phantom"]]
+            series = [one for one in series if one["phantom"]]
         self.failures = refused if int(shard) == 0 else []
-        self.kept: list[dict[str, Any]] = []
-        self.current: dict[str, Any] = {}
-        self._position = 0
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        while self._position < len(self.series):
-            self.current = self.series[self._position]
-            self._position += 1
-            summary = self.finished(self.current)
-            if summary is not None:
-                self.kept.append(summary)
-                continue
-            try:
-                loaded = self.transform(dict(self.current))
-            except Exception as error:  # whatever a broken series provokes, the others are still good
-                self.give_up(error)
+        self.series: list[Series] = []
+        self.kept: list[SeriesSummary] = []
+        for one in series[int(shard) :: int(shards)]:
+            summary = finished(one)
+            if summary is None:
+                self.series.append(one)
             else:
-                yield loaded
+                self.kept.append(summary)
+        if reader is not None:
+            reader.add_stacks(one["stack"] for one in self.series if one["stack"] is not None)
 
-    def give_up(self, error: Exception) -> None:
-        """Record why the current series could not be scored."""
-        failure = left_out(self.current, "failed", root_message(error))
-        self.failures.append(failure)
-        say(f"left out {failure['input']}: {failure['reason']}")
+    def __len__(self) -> int:
+        return len(self.series)
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether every series has been taken."""
-        return self._position >= len(self.series)
-
-
-def left_out(entry: dict[str, Any], status: str, reason: str) -> dict[str, str]:
-    """Make the row of failures.csv of a series."""
-    image = entry["image"]
-    source = image if isinstance(image, str) else str(Path(image[0]).parent)
-    return {"input": source, "series_uid": entry["series_uid"], "status": status, "reason": reason}
-
-
-def score_all(evaluator: Engine, dataset: SeriesDataset, writer: Any) -> None:
-    """Score series after series; one that breaks the network or the writing is recorded like one that cannot be loaded.
-
-    Args:
-        evaluator: runs over ``dataset``.
-        dataset: the series.
-        writer: its ``finish`` is called once at the end.
-    """
-    # an exception is told in one line below; the engine would print its traceback, too
-    evaluator.logger.setLevel(logging.CRITICAL)
-    while not dataset.exhausted:
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Load a series: ``index``, ``image`` and what identifies it, or ``index`` and the ``reason`` it cannot be."""
+        # batches hold plain values only; the stack stays in `series`
+        entry = {name: value for name, value in self.series[index].items() if name != "stack"}
         try:
-            evaluator.run()
-        except Exception as error:  # the next series may be good
-            dataset.give_up(error)
-    writer.finish()
+            return {**self.transform(entry), "index": index}
+        except Exception as error:  # whatever a broken series provokes, the others are still good
+            return {"index": index, "reason": root_message(error)}
+
+    def add_failure(self, index: int, reason: str) -> None:
+        """Record why a series could not be scored."""
+        failure = failure_of(self.series[index], "failed", reason)
+        self.failures.append(failure)
+        say(f"left out {failure['input']}: {reason}")
 
 
-class SliceScoresd(MapTransform):
-    """Split a prediction ``(3, H, W, D)`` into slice logits and heat maps; the first step of the postprocessing.
+class SeriesEvaluator(SupervisedEvaluator):
+    """MONAI's evaluator over a `SeriesDataset`, which no series can stop.
 
-    Adds ``logits`` (D,), ``problems`` (why a slice cannot be evaluated, see `scripts.inference.evaluability`),
-    ``heatmap`` ``(1, H, W, D)`` in [0, 1], a copy of it on the network's grid (``network_heatmap``, ``(H, W, D)``),
-    ``raw_heatmap`` ``(1, H, W, D)`` as Grad-CAM gives it, ``result``: what MONAI Label and Deploy answer as JSON, and
-    ``result_extension``: what MONAI Label is to write the map as where the image is no volume file (DICOM, zip).
-    Slices that cannot be evaluated have no logit (NaN, and null in JSON) and no heat.
-
-    Args:
-        keys: key of the prediction.
-        threshold: probability from which a slice is called compressed.
-        image: key of the preprocessed image, whose metadata identify the slices.
-        limits: limits of what can be evaluated, see `scripts.inference.evaluability.LIMITS`.
-        slope: of the calibration, see `scripts.records.probability`.
-        intercept: of the calibration.
+    A series that breaks loading, the network or the postprocessing is recorded in the dataset's failures; its batch and
+    output are empty lists, so that handlers find nothing to do.
     """
 
-    def __init__(
-        self,
-        keys: Any = "pred",
-        threshold: float = 0.5,
-        image: str = "image",
-        limits: Mapping[str, Any] | None = None,
-        slope: float = 1.0,
-        intercept: float = 0.0,
-    ) -> None:
-        super().__init__(keys)
-        self.threshold, self.image, self.limits = float(threshold), image, dict(limits or {})
-        self.slope, self.intercept = float(slope), float(intercept)
+    def run(self, global_epoch: int = 1) -> None:
+        """Score all series; ends once, also where there is nothing to score."""
+        if len(self.data_loader):
+            super().run(global_epoch)
+        else:
+            self.fire_event(Events.STARTED)
+            self.fire_event(Events.COMPLETED)
 
-    def __call__(self, data: Any) -> dict[Any, Any]:
-        """Split."""
-        result = dict(data)
-        for key in self.keys:
-            prediction = result[key]
-            problems = slice_problems(result[self.image], self.limits)
-            unusable = torch.tensor([bool(problem) for problem in problems])
-            logits = prediction.as_tensor()[0, 0, 0].detach().cpu().masked_fill(unusable, torch.nan)
-            prediction.as_tensor()[1:, ..., unusable.to(prediction.device)] = 0
-            result["logits"], result["problems"] = logits, problems
-            result["heatmap"], result["raw_heatmap"] = prediction[1:2], prediction[2:3]
-            result["network_heatmap"] = prediction.as_tensor()[1].detach().cpu().clone()
-            if not is_volume_file(result.get("image_path") or "") and not result.get("result_extension"):
-                result["result_extension"] = ".nii.gz"
-            answer = self.answer(identities(result[self.image]), logits, problems)
-            result["result"] = {**(result.get("result") or {}), **answer}
-        return result
-
-    def answer(
-        self, identity: Sequence[tuple[str, str]], logits: torch.Tensor, problems: Sequence[str]
-    ) -> dict[str, Any]:
-        """Collect what was found as plain values."""
-        slices: list[dict[str, Any]] = []
-        for index, ((sop_uid, frame), logit, problem) in enumerate(zip(identity, logits, problems, strict=True)):
-            chance = None if problem else probability(float(logit), self.slope, self.intercept)
-            slices.append(
-                {
-                    "slice_index": index,
-                    "sop_uid": sop_uid,
-                    "frame": frame,
-                    "logit": None if problem else float(logit),
-                    "probability": chance,
-                    "compressed": chance is not None and chance >= self.threshold,
-                    "status": f"not evaluable: {problem}" if problem else "scored",
-                }
-            )
-        scored = [one for one in slices if one["probability"] is not None]
-        n_compressed = sum(bool(one["compressed"]) for one in slices)
-        return {
-            "class": "not evaluable" if not scored else "compressed" if n_compressed else "not compressed",
-            "threshold": self.threshold,
-            "n_slices": len(slices),
-            "n_evaluated": len(scored),
-            "n_compressed": n_compressed,
-            "max_probability": max((one["probability"] for one in scored), default=None),
-            "slices": slices,
-        }
-
-
-class HeatmapLevelsd(MapTransform):
-    """Quantise the heat map to the levels named in the metadata's ``channel_def`` and put it under ``pred``.
-
-    Viewers that show only integer label maps (3D Slicer and OHIF through MONAI Label) would turn [0, 1] into zeros.
-
-    Args:
-        keys: key of the heat map.
-        target: key of the result, uint8, 0 ... len(levels).
-        levels: ascending lower borders of the levels 1, 2, 3.
-    """
-
-    def __init__(
-        self, keys: Any = "heatmap", target: str = "pred", levels: Sequence[float] = (0.25, 0.5, 0.75)
-    ) -> None:
-        super().__init__(keys)
-        self.target, self.levels = target, tuple(levels)
-
-    def __call__(self, data: Any) -> dict[Any, Any]:
-        """Quantise."""
-        result = dict(data)
-        for key in self.keys:
-            heatmap = result[key]
-            values = heatmap.as_tensor() if isinstance(heatmap, MetaTensor) else heatmap
-            counted = torch.stack([values >= level for level in self.levels]).sum(0).to(torch.uint8)
-            result[self.target] = MetaTensor(counted, meta=heatmap.meta) if isinstance(heatmap, MetaTensor) else counted
-        return result
+    def _iteration(self, engine: SupervisedEvaluator, batchdata: Mapping[str, Any]) -> Any:
+        try:
+            if "reason" not in batchdata:
+                return super()._iteration(engine, batchdata)
+            reason = str(batchdata["reason"][0])
+        except Exception as error:  # whatever a series provokes, the others are still good
+            reason = root_message(error)
+        for index in batchdata["index"]:
+            self.data_loader.dataset.add_failure(int(index), reason)
+        engine.state.batch = []
+        return []

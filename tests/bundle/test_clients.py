@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import email
 import json
+import math
 import os
 import random
 import shutil
@@ -40,29 +41,53 @@ from scripts import checkpoints
 from scripts.inference.predict import predict
 from scripts.networks import CordCompressionNet
 from scripts.readers import SeriesReader
+from scripts.records import probability
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1800)]
 TOLERANCE = 1e-4
+THRESHOLD = 0.119
 LEVELS = (0.25, 0.5, 0.75)
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    """A random network whose probabilities spread over all levels of the heat map."""
+def weights(axial_series, tmp_path_factory) -> Path:
+    """A random network whose probabilities spread over all levels of the heat map, and straddle the threshold.
+
+    The calibration changes the call of one phantom slice: its logit is -1.5.
+    """
     torch.manual_seed(2)
     network = CordCompressionNet(SMALL["head"], architecture=SMALL["architecture"])
-    with torch.no_grad():
-        network.head.logit.weight.mul_(80)
     settings = checkpoints.describe(**{name: SMALL.get(name, "imagenet") for name in checkpoints.SETTINGS})
-    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    folder = tmp_path_factory.mktemp("weights")
+    path = folder / "model.pt"
+    network.head.logit.weight.data.mul_(80)
+    checkpoints.save(path, network, settings, trained_on={"phantom": True})
+    assert predict(str(axial_series), out=str(folder / "out"), weights=str(path)) == 0
+    logits = sorted(logits_of(next(folder.glob("out/*/slices.csv")).parent))
+    network.head.logit.bias.data -= logits[len(logits) // 2] + 1.5
     checkpoints.save(path, network, settings, trained_on={"phantom": True})
     return path
 
 
 @pytest.fixture(scope="module")
-def packed(weights, tmp_path_factory) -> Path:
+def operating_points(weights, tmp_path_factory) -> str:
+    """What `report` writes: a calibration of slope 2 and intercept 0.5, and the threshold 0.119 on its scale."""
+    content = {
+        "points": {"youden": {"logit": (math.log(THRESHOLD / (1 - THRESHOLD)) - 0.5) / 2, "status": "chosen"}},
+        "calibration": {"slope": 2.0, "intercept": 0.5},
+        "baseline": {"slope": 1.0, "intercept": 0.0, "pos_weight": None},
+        "chosen_on": {"n_patients": 12, "n_slices": 402},
+        "facts": {"weights_sha256": checkpoints.sha256(weights), "phantom": True},
+    }
+    path = tmp_path_factory.mktemp("points") / "operating_points.json"
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def packed(weights, operating_points, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("build")
-    assemble(out=str(out), weights=str(weights), local=True)
+    assemble(out=str(out), weights=str(weights), local=True, operating_points=operating_points)
     return out / NAME
 
 
@@ -76,17 +101,28 @@ def volume(axial_series, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def predicted(axial_series, volume, weights, tmp_path_factory) -> dict[str, Path]:
+def predicted(axial_series, volume, weights, operating_points, tmp_path_factory) -> dict[str, Path]:
     """Results of the predict command: ``dicom`` and ``nifti``."""
     out = tmp_path_factory.mktemp("predicted")
+    call = {"weights": str(weights), "operating_points": operating_points, "allow_phantom_weights": True}
     for name, source in (("dicom", axial_series), ("nifti", volume)):
-        status = predict(str(source), out=str(out / name), weights=str(weights), allow_phantom_weights=True)
-        assert status == 0
+        assert predict(str(source), out=str(out / name), **call) == 0
     return {name: next((out / name).glob("*/slices.csv")).parent for name in ("dicom", "nifti")}
 
 
 def logits_of(folder: Path) -> list[float]:
     return [float(row["logit"]) for row in read_rows(folder / "slices.csv")]
+
+
+def assert_same_slices(found: list[dict[str, Any]], folder: Path) -> None:
+    """Compare the slices of a client with those that predict wrote, calls included."""
+    table = read_rows(folder / "slices.csv")
+    assert [one["sop_uid"] for one in found] == [row["sop_uid"] for row in table]
+    for name in ("logit", "probability", "threshold", "position_mm", "thickness_mm"):
+        wanted = [float(row[name]) for row in table]
+        assert [one[name] for one in found] == pytest.approx(wanted, abs=TOLERANCE)
+    assert [one["compressed"] for one in found] == [int(row["compressed"]) for row in table]
+    assert [one["status"] for one in found] == [row["status"] for row in table]
 
 
 @pytest.fixture(scope="module")
@@ -189,12 +225,12 @@ def assert_same_place_and_levels(found: nibabel.Nifti1Image, folder: Path) -> No
 
 def test_label_scores_shuffled_dicom_like_predict_and_puts_the_map_in_its_place(label, shuffled, predicted, tmp_path):
     result, heatmap = label.infer(f"?image={shuffled}")
-    table = read_rows(predicted["dicom"] / "slices.csv")
-    assert [one["sop_uid"] for one in result["slices"]] == [row["sop_uid"] for row in table]
-    assert [one["logit"] for one in result["slices"]] == pytest.approx(logits_of(predicted["dicom"]), abs=TOLERANCE)
-    assert [one["compressed"] for one in result["slices"]] == [row["compressed"] == "1" for row in table]
-    assert result["threshold"] == 0.5
-    assert result["class"] == ("compressed" if any(row["compressed"] == "1" for row in table) else "not compressed")
+    assert_same_slices(result["slices"], predicted["dicom"])
+    summary = json.loads((predicted["dicom"] / "summary.json").read_text())
+    for name in ("threshold", "n_slices", "n_evaluated", "n_compressed", "longest_run_slices", "longest_run_mm"):
+        assert result[name] == summary[name], name
+    assert result["threshold"] == pytest.approx(THRESHOLD)
+    assert result["class"] == "compressed"
     assert result["label_names"] == {"heat_low": 1, "heat_medium": 2, "heat_high": 3}
     assert_same_place_and_levels(read_map(heatmap, tmp_path), predicted["dicom"])
 
@@ -214,6 +250,16 @@ def test_label_scores_nifti_uploaded_or_from_its_studies_like_predict(label, vol
         result, heatmap = label.infer(query, **parts)
         assert [one["logit"] for one in result["slices"]] == pytest.approx(logits_of(predicted["nifti"]), abs=TOLERANCE)
         assert_same_place_and_levels(read_map(heatmap, tmp_path), predicted["nifti"])
+
+
+def test_label_refuses_a_folder_of_several_stacks_with_the_reason(label, cohort):
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        label.infer(f"?image={cohort / 'dicom'}")
+    caught.value.close()
+    deadline = time.monotonic() + 30
+    while "stacks where one is expected" not in label.log.read_text():  # the log follows the answer
+        assert time.monotonic() < deadline, label.log.read_text()[-3000:]
+        time.sleep(0.2)
 
 
 def test_labels_threshold_is_the_users(label, shuffled):
@@ -314,11 +360,16 @@ def test_deploy_agrees_with_predict_among_distractors_and_writes_valid_dicom(
     (folder,) = (tmp_path / "out").iterdir()
     result = json.loads((folder / "result.json").read_text())
     table = read_rows(predicted["dicom"] / "slices.csv")
-    wanted = {row["sop_uid"]: float(row["logit"]) for row in table}
-    assert {one["sop_uid"]: one["logit"] for one in result["slices"]} == pytest.approx(wanted, abs=TOLERANCE)
+    assert_same_slices(result["slices"], predicted["dicom"])
+    uncalibrated = [probability(float(row["logit"])) >= THRESHOLD for row in table]
+    assert uncalibrated != [row["compressed"] == "1" for row in table]
     summary = json.loads((predicted["dicom"] / "summary.json").read_text())
     same = (
         "series_uid",
+        "slope",
+        "intercept",
+        "threshold",
+        "threshold_source",
         "n_compressed",
         "longest_run_slices",
         "longest_run_mm",
@@ -351,6 +402,7 @@ def test_deploys_dicom_passes_the_validator(application, exported, shuffled, tmp
 
 def test_deploy_says_why_nothing_fits_and_fails(application, exported, packed, axial_series, tmp_path):
     study = tmp_path / "study"
+    changed_copy(axial_series, study / "echoes", 23, EchoNumbers=lambda n: str(1 + n % 2))
     changed_copy(axial_series, study / "slopes", 21, RescaleIntercept="0", RescaleSlope=lambda n: str(1 + n))
     changed_copy(axial_series, study / "t1", 22, EchoTime="10", RepetitionTime="500")
     dicom_fixtures.write(dicom_fixtures.enhanced_t2(), study / "enhanced")
@@ -362,6 +414,8 @@ def test_deploy_says_why_nothing_fits_and_fails(application, exported, packed, a
     message = ended.stderr[ended.stderr.index("error: no axial T2 series") :]
     assert "series 2.25.21: RescaleSlope or RescaleIntercept varies by slice" in message
     assert "series 2.25.22: T1-weighted" in message
+    assert "series 2.25.23: its series holds" in message
+    assert "send one stack per series" in message
     assert "enhanced multi-frame" in message
 
 

@@ -118,12 +118,12 @@ def test_bad_series_are_reported_and_the_others_are_scored(tmp_path, weights, mo
     broken.write_bytes(broken.read_bytes()[:-5000])
     written = WriteSeries.write_sheet
 
-    def fails_for_one(self, image, heatmap, rows, summary, path):
+    def fails_for_one(image, heatmap, rows, summary, path):
         if summary["patient_id"] == "P2":
             raise OSError("no space left")
-        written(self, image, heatmap, rows, summary, path)
+        written(image, heatmap, rows, summary, path)
 
-    monkeypatch.setattr(WriteSeries, "write_sheet", fails_for_one)
+    monkeypatch.setattr(WriteSeries, "write_sheet", staticmethod(fails_for_one))
     assert predict(str(tmp_path / "in"), out=str(tmp_path / "out"), weights=weights) == 1
     assert {summary["patient_id"] for summary in results(tmp_path / "out").values()} == {"P0", "P3"}
     failures = {

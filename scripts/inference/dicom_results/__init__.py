@@ -6,6 +6,6 @@
     paths = save([report, *pictures], folder)
 
 Datasets and rows in, datasets out; nothing is read or written but by ``headers`` and ``save``. ``rows`` are those of
-slices.csv and ``summary`` is summary.json, see `scripts.handlers.WriteSeries`. Every result has new UIDs and series of
-its own in the study of its source, so that it overwrites nothing in an archive.
+slices.csv and ``summary`` is summary.json, see `scripts.inference.writing.WriteSeries`. Every result has new UIDs and
+series of its own in the study of its source, so that it overwrites nothing in an archive.
 """

@@ -11,8 +11,9 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from ...errors import InputError
+from ...records import SeriesSummary, SliceResult
 from ..results import caveats
-from .sources import Row, compressed, evidence, highdicom, number, quietly, require_highdicom, software, source_of
+from .sources import evidence, highdicom, quietly, require_highdicom, software, source_of
 
 LETTERS = (("R", "L"), ("A", "P"), ("F", "H"))
 
@@ -45,7 +46,7 @@ def plane(image: Dataset, frame: str) -> dict[str, Any]:
 
 @quietly()
 def secondary_captures(
-    images: Sequence[Dataset], rows: Sequence[Row], summary: Row, colour: Sequence[NDArray[np.uint8]]
+    images: Sequence[Dataset], rows: Sequence[SliceResult], summary: SeriesSummary, colour: Sequence[NDArray[np.uint8]]
 ) -> list[Dataset]:
     """Make one RGB Secondary Capture image of each slice, with the geometry of its source.
 
@@ -66,13 +67,13 @@ def secondary_captures(
     series_uid = highdicom.UID()
     results = []
     for index, (row, picture) in enumerate(zip(rows, colour, strict=True)):
-        source, original = source_of(row, known), originals[str(row["sop_uid"])]
+        source, original = source_of(row, known), originals[row["sop_uid"]]
         if picture.shape != (original.Rows, original.Columns, 3):
             raise InputError(
                 f"the picture of {row['sop_uid']} has shape {picture.shape}, the image has {original.Rows} rows and "
                 f"{original.Columns} columns"
             )
-        where = plane(original, str(row.get("frame") or ""))
+        where = plane(original, row["frame"])
         directions = np.reshape(np.asarray(where["ImageOrientationPatient"], dtype=float), (2, 3))
         result = highdicom.sc.SCImage.from_ref_dataset(
             ref_dataset=source,
@@ -100,14 +101,13 @@ def secondary_captures(
                 setattr(result, keyword, original.get(keyword))
         result.BurnedInAnnotation = "YES"  # the caption; it names no patient
         result.DerivationDescription = "Grad-CAM heat map of a neural network over the source image"
-        probability = number(row, "probability")
-        call = "compressed" if compressed(row) else "not compressed"
-        found = row["status"] if np.isnan(probability) else f"probability {probability:.3f}: {call}"
+        call = "compressed" if row["compressed"] else "not compressed"
+        found = row["status"] if row["probability"] is None else f"probability {row['probability']:.3f}: {call}"
         result.ImageComments = f"{found}. {caveats(summary)}"
         reference = Dataset()
         reference.ReferencedSOPClassUID = source.SOPClassUID
         reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
-        if row.get("frame"):
+        if row["frame"]:
             reference.ReferencedFrameNumber = int(row["frame"])
         purpose = highdicom.sr.CodedConcept(*codes.DCM.SourceImageForImageProcessingOperation[:3])
         reference.PurposeOfReferenceCodeSequence = [purpose]

@@ -11,8 +11,9 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
+from ...records import SeriesSummary, SliceResult
 from ..results import caveats
-from .sources import Row, compressed, evidence, highdicom, number, quietly, require_highdicom, software, source_of
+from .sources import evidence, highdicom, quietly, require_highdicom, software, source_of
 
 SCHEME = "99CORD"
 COMPRESSION = Code("71286001", "SCT", "Spinal cord compression")
@@ -27,9 +28,9 @@ RUN_MM = Code("RUN_MM", SCHEME, "Length of the longest run of compressed slices"
 HIGHEST = Code("HIGHEST", SCHEME, "Highest probability among the slices")
 
 
-def measurement(name: Code, value: Any, unit: Code) -> list[Any]:
+def measurement(name: Code, value: float | None, unit: Code) -> list[Any]:
     """Return a measurement, or none where there is no value."""
-    if value in (None, "") or not math.isfinite(float(value)):
+    if value is None or not math.isfinite(value):
         return []
     return [highdicom.sr.Measurement(name=name, value=round(float(value), 6), unit=unit)]
 
@@ -39,22 +40,20 @@ def evaluation(value: Code) -> list[Any]:
     return [highdicom.sr.QualitativeEvaluation(name=COMPRESSION, value=value)]
 
 
-def slice_group(row: Row, image: Dataset, common: dict[str, Any]) -> Any:
+def slice_group(row: SliceResult, image: Dataset, common: dict[str, Any]) -> Any:
     """Describe one slice: measurement group of TID 1501 with the image it speaks of."""
-    probability = number(row, "probability")
-    scored = math.isfinite(probability)
-    call = codes.SCT.Present if compressed(row) else codes.SCT.Absent
-    frames = [int(row["frame"])] if row.get("frame") else None
+    call = codes.SCT.Present if row["compressed"] else codes.SCT.Absent
+    frames = [int(row["frame"])] if row["frame"] else None
     return highdicom.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=highdicom.sr.TrackingIdentifier(highdicom.UID(), f"slice {row['slice_index']}"),
-        measurements=measurement(codes.DCM.Probability, probability, codes.UCUM.NoUnits),
-        qualitative_evaluations=evaluation(call if scored else NOT_EVALUATED),
+        measurements=measurement(codes.DCM.Probability, row["probability"], codes.UCUM.NoUnits),
+        qualitative_evaluations=evaluation(NOT_EVALUATED if row["probability"] is None else call),
         source_images=[highdicom.sr.SourceImageForMeasurementGroup(image.SOPClassUID, image.SOPInstanceUID, frames)],
         **common,
     )
 
 
-def series_group(summary: Row, common: dict[str, Any]) -> Any:
+def series_group(summary: SeriesSummary, common: dict[str, Any]) -> Any:
     """Describe the whole series."""
     call = codes.SCT.Present if summary["n_compressed"] else codes.SCT.Absent
     return highdicom.sr.MeasurementsAndQualitativeEvaluations(
@@ -79,7 +78,7 @@ def comment(text: str) -> Any:
 
 
 @quietly()
-def structured_report(images: Sequence[Dataset], rows: Sequence[Row], summary: Row) -> Dataset:
+def structured_report(images: Sequence[Dataset], rows: Sequence[SliceResult], summary: SeriesSummary) -> Dataset:
     """Make a Comprehensive 3D SR (TID 1500) of a scored series.
 
     Args:
@@ -98,18 +97,18 @@ def structured_report(images: Sequence[Dataset], rows: Sequence[Row], summary: R
     require_highdicom()
     known = evidence(images)
     pairs = [(row, source_of(row, known)) for row in rows]
-    hashed = str(summary["weights_sha256"])
+    hashed = summary["weights_sha256"]
     device = highdicom.sr.DeviceObserverIdentifyingAttributes(
         uid=UID(f"2.25.{int(hashed[:30], 16)}"),
-        name=str(summary["model_name"])[:64],
+        name=summary["model_name"][:64],
         manufacturer_name=software(summary)["manufacturer"],
-        model_name=str(summary["model_name"])[:64],
+        model_name=summary["model_name"][:64],
         serial_number=hashed[:64],
     )
     observer = highdicom.sr.ObserverContext(codes.DCM.Device, device)
     algorithm = highdicom.sr.AlgorithmIdentification(
-        name=str(summary["model_name"])[:64],
-        version=str(summary["model_version"]),
+        name=summary["model_name"][:64],
+        version=summary["model_version"],
         parameters=[f"weights sha256 {hashed}", f"threshold {summary['threshold']:g}"],
         family=codes.DCM.ArtificialIntelligence,
     )
@@ -128,8 +127,8 @@ def structured_report(images: Sequence[Dataset], rows: Sequence[Row], summary: R
         title=codes.DCM.ImagingMeasurementReport,
         language_of_content_item_and_descendants=highdicom.sr.LanguageOfContentItemAndDescendants(ENGLISH),
     )
-    unscored = [f"slice {row['slice_index']}: {row['status']}" for row, _ in pairs if number_missing(row)]
-    warnings = [str(summary["warnings"])] if summary.get("warnings") else []
+    unscored = [f"slice {row['slice_index']}: {row['status']}" for row in rows if row["probability"] is None]
+    warnings = [summary["warnings"]] if summary["warnings"] else []
     for text in (caveats(summary), *unscored, *warnings):
         report[0].ContentSequence.append(comment(text))
     first = images[0]
@@ -151,8 +150,3 @@ def structured_report(images: Sequence[Dataset], rows: Sequence[Row], summary: R
         **software(summary),
     )
     return result
-
-
-def number_missing(row: Row) -> bool:
-    """Return whether a slice was not scored."""
-    return math.isnan(number(row, "probability"))

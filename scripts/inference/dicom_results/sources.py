@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import pydicom
 from monai.utils import optional_import
 from pydicom.dataset import Dataset
 
 from ...errors import InputError
+from ...records import ResultFacts, SliceResult
 
 highdicom, HAS_HIGHDICOM = optional_import("highdicom")
 
-Row = Mapping[str, Any]
 PATIENT_AND_STUDY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime"),
     *("StudyID", "AccessionNumber", "ReferringPhysicianName"),
@@ -97,37 +95,26 @@ def evidence(images: Sequence[Dataset]) -> dict[str, Dataset]:
     return found
 
 
-def source_of(row: Row, images: Mapping[str, Dataset]) -> Dataset:
+def source_of(row: SliceResult, images: Mapping[str, Dataset]) -> Dataset:
     """Find the image a row speaks of.
 
     Raises:
         InputError: the row names no image, or one that is not there.
     """
-    if not row.get("sop_uid"):
+    if not row["sop_uid"]:
         raise InputError("slices without a SOPInstanceUID (NIfTI, or a volume cut anew) have no place in DICOM results")
     if row["sop_uid"] not in images:
         raise InputError(f"no image with SOPInstanceUID {row['sop_uid']} among the {len(images)} given")
-    return images[str(row["sop_uid"])]
+    return images[row["sop_uid"]]
 
 
-def number(row: Row, name: str) -> float:
-    """Read a number of a row, which is empty where a slice was not scored; NaN then."""
-    value = row.get(name)
-    return math.nan if value in (None, "") else float(str(value))
-
-
-def compressed(row: Row) -> bool:
-    """Return whether a row's slice is called compressed."""
-    return str(row.get("compressed")) in ("1", "True")
-
-
-def software(summary: Row) -> dict[str, str]:
+def software(facts: ResultFacts) -> dict[str, str]:
     """Return what says who made a result, as keyword arguments of highdicom's classes."""
     return {
         "manufacturer": "cervical_cord_compression contributors",
-        "manufacturer_model_name": str(summary["model_name"])[:64],
-        "software_versions": str(summary["model_version"]),
-        "device_serial_number": str(summary["weights_sha256"])[:64],
+        "manufacturer_model_name": facts["model_name"][:64],
+        "software_versions": facts["model_version"],
+        "device_serial_number": facts["weights_sha256"][:64],
     }
 
 

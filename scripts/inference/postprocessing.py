@@ -1,0 +1,105 @@
+"""From a prediction to results: the steps of inference.json's postprocessing that are our own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from ..readers import is_volume_file
+from ..records import SeriesFindings
+from .evaluability import slice_problems
+from .results import series_findings, slice_results
+
+
+def series_class(findings: SeriesFindings) -> str:
+    """Classify a whole series."""
+    if not findings["n_evaluated"]:
+        return "not evaluable"
+    return "compressed" if findings["n_compressed"] else "not compressed"
+
+
+class SliceScoresd(MapTransform):
+    """Turn a prediction ``(3, H, W, D)`` into slice results and heat maps; the first step of the postprocessing.
+
+    Every client writes what this makes. It adds:
+
+    - ``slice_results``: the rows of slices.csv (`scripts.records.SliceResult`), and ``series_findings`` of all slices;
+    - ``heatmap`` ``(1, H, W, D)`` in [0, 1], a copy of it on the network's grid (``network_heatmap``, ``(H, W, D)``),
+      and ``raw_heatmap`` ``(1, H, W, D)`` as Grad-CAM returns it;
+    - ``result``: what MONAI Label returns as JSON, and ``result_extension``: the file type in which MONAI Label is to
+      write the map of an image that is no volume file (DICOM, zip).
+
+    Slices that cannot be evaluated have no logit (null in JSON) and no heat.
+
+    Args:
+        keys: key of the prediction.
+        threshold: probability from which a slice is called compressed.
+        image: key of the preprocessed image, whose metadata identify the slices.
+        limits: limits of what can be evaluated, see `scripts.inference.evaluability.LIMITS`.
+        calibration: ``slope`` and ``intercept``, see `scripts.records.probability`; without, the network as trained.
+    """
+
+    def __init__(
+        self,
+        keys: Any = "pred",
+        threshold: float = 0.5,
+        image: str = "image",
+        limits: Mapping[str, Any] | None = None,
+        calibration: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(keys)
+        self.threshold, self.image, self.limits = float(threshold), image, dict(limits or {})
+        calibration = calibration or {"slope": 1.0, "intercept": 0.0}
+        self.slope, self.intercept = float(calibration["slope"]), float(calibration["intercept"])
+
+    def __call__(self, data: Any) -> dict[Any, Any]:
+        """Compute the results."""
+        result = dict(data)
+        for key in self.keys:
+            image, prediction = result[self.image], result[key]
+            problems = slice_problems(image, self.limits)
+            unusable = torch.tensor([bool(problem) for problem in problems])
+            logits = prediction.as_tensor()[0, 0, 0].detach().cpu().tolist()
+            prediction.as_tensor()[1:, ..., unusable.to(prediction.device)] = 0
+            result["heatmap"], result["raw_heatmap"] = prediction[1:2], prediction[2:3]
+            result["network_heatmap"] = prediction.as_tensor()[1].detach().cpu().clone()
+            if not is_volume_file(result.get("image_path") or "") and not result.get("result_extension"):
+                result["result_extension"] = ".nii.gz"
+            rows = slice_results(image, logits, problems, self.threshold, self.slope, self.intercept)
+            findings = series_findings([rows])
+            result["slice_results"], result["series_findings"] = rows, findings
+            summary = {"class": series_class(findings), "threshold": self.threshold, **findings, "slices": rows}
+            result["result"] = {**(result.get("result") or {}), **summary}
+        return result
+
+
+class HeatmapLevelsd(MapTransform):
+    """Quantise the heat map to the levels named in the metadata's ``channel_def`` and put it under ``pred``.
+
+    Viewers that show only integer label maps (3D Slicer and OHIF through MONAI Label) would turn [0, 1] into zeros.
+
+    Args:
+        keys: key of the heat map.
+        target: key of the result, uint8, 0 ... len(levels).
+        levels: ascending lower borders of the levels 1, 2, 3.
+    """
+
+    def __init__(
+        self, keys: Any = "heatmap", target: str = "pred", levels: Sequence[float] = (0.25, 0.5, 0.75)
+    ) -> None:
+        super().__init__(keys)
+        self.target, self.levels = target, tuple(levels)
+
+    def __call__(self, data: Any) -> dict[Any, Any]:
+        """Quantise."""
+        result = dict(data)
+        for key in self.keys:
+            heatmap = result[key]
+            values = heatmap.as_tensor() if isinstance(heatmap, MetaTensor) else heatmap
+            counted = torch.stack([values >= level for level in self.levels]).sum(0).to(torch.uint8)
+            result[self.target] = MetaTensor(counted, meta=heatmap.meta) if isinstance(heatmap, MetaTensor) else counted
+        return result
