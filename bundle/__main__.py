@@ -14,7 +14,7 @@ COMMANDS: Commands = {
     "deploy": ("deploy_folder", "write the MONAI Deploy application's folder"),
     "environment": ("environments", "install what MONAI Label or MONAI Deploy runs in"),
     "benchmarks": ("benchmarks", "measure what heat maps cost on this machine"),
-    "simulate": ("simulation", "measure how often the report's intervals cover the truth"),
+    "simulate": ("simulate", "measure how often the report's intervals cover the truth"),
     "label": ("label", "serve a packed bundle to 3D Slicer and OHIF through MONAI Label"),
 }
 

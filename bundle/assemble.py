@@ -12,13 +12,10 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from scripts import checkpoints
 from scripts.console import say
 from scripts.errors import InputError
-from scripts.files import read_json, write_json, write_text
-from scripts.networks import input_range, network_interface
+from scripts.files import ROOT, read_json, write_json, write_text
 from scripts.report.operating_points import Chosen, choose
-from scripts.runner import ROOT
 
 from .checks import LARGEST_WEIGHTS_BYTES, check
 
@@ -66,6 +63,8 @@ def assemble(
         operating_point: which of its points, e.g. youden or sensitivity_95.
         force: replace an earlier packed folder.
     """
+    from scripts import checkpoints
+
     target = Path(out).absolute() / NAME
     archive = target.with_suffix(".zip")
     if target.exists() and not force:
@@ -108,6 +107,8 @@ def travelling() -> Iterator[Path]:
 
 def require_settings(content: Mapping[str, Any], weights: str) -> None:
     """Refuse weights that do not say which network they belong to."""
+    from scripts import checkpoints
+
     missing = [name for name in checkpoints.SETTINGS if name not in content]
     if missing:
         raise InputError(
@@ -120,6 +121,9 @@ def describe_weights(packed: Path, content: Mapping[str, Any], local: bool) -> N
 
     A ``local`` bundle trains on from its own weights (MONAI Label does) and so asks for none of ImageNet's.
     """
+    from scripts import checkpoints
+    from scripts.networks import input_range, network_interface
+
     for name in SELF_CONTAINED:
         config = read_json(packed / "configs" / name)
         config.update({setting: content[setting] for setting in checkpoints.SETTINGS})
@@ -138,6 +142,8 @@ def describe_weights(packed: Path, content: Mapping[str, Any], local: bool) -> N
 
 def place_weights(packed: Path, weights: Path, url: str, local: bool) -> None:
     """Copy the weights to models/model.pt where that is allowed, else name their address in large_files.yml."""
+    from scripts import checkpoints
+
     size = weights.stat().st_size
     if local or size <= LARGEST_WEIGHTS_BYTES:
         (packed / "models").mkdir()

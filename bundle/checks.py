@@ -12,10 +12,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from scripts.files import read_json
-from scripts.networks import input_range, network_interface
-from scripts.phantom.cohort import make_cohort
-from scripts.runner import ROOT
+from scripts.files import ROOT, read_json
 
 SCHEMA = Path(__file__).resolve().parent / "meta_schema_20240725.json"
 REQUIRED = (
@@ -123,6 +120,8 @@ def check_threshold(packed: Path, metadata: dict[str, Any]) -> list[str]:
 
 def check_interface(packed: Path, metadata: dict[str, Any]) -> list[str]:
     """Compare what the metadata say of the network's input and output with the config that clients run."""
+    from scripts.networks import input_range, network_interface
+
     inference = read_json(packed / "configs" / "inference.json")
     profile, calibration = inference["profile"], inference["calibration"]
     wanted = network_interface(profile)
@@ -140,6 +139,8 @@ def check_interface(packed: Path, metadata: dict[str, Any]) -> list[str]:
 
 def check_instances(packed: Path) -> list[str]:
     """Instantiate every config from another working directory, in a process that sees the packed code only."""
+    from scripts.phantom.cohort import make_cohort
+
     with tempfile.TemporaryDirectory() as folder:
         cohort = Path(folder) / "cohort"
         make_cohort(cohort, patients=4, slices=3, matrix=64, workers=1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scripts.console import say
 from scripts.errors import InputError
-from scripts.runner import ROOT
+from scripts.files import ROOT
 
 APP = Path(__file__).resolve().parent / "deploy"
 # files that lie at the top of the application's folder; the other modules become its package ``deploy``

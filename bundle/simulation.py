@@ -16,7 +16,7 @@ import scipy
 from scipy.special import expit
 from scipy.stats import norm
 
-from scripts.console import progress, say
+from scripts.console import progress
 from scripts.evaluation.agreement import bland_altman, icc_a1, kappa
 from scripts.evaluation.auc import components, covariance, interval_of, obuchowski_auc, pooled_auc
 from scripts.evaluation.bootstrap import win_matrix
@@ -26,7 +26,6 @@ from scripts.evaluation.estimates import Bools, Estimate, sum_by
 from scripts.evaluation.patient_rules import patient_scores
 from scripts.evaluation.per_patient import mean_auc, median_auc, patient_aucs
 from scripts.evaluation.proportions import confusion, rates
-from scripts.files import check_output, write_text
 
 from .populations import POPULATIONS, Cohort, Population, draw, null_cohort, sentence_about
 
@@ -274,19 +273,3 @@ def page(repetitions: int, null_repetitions: int, seed: int) -> str:
         for k, unlike in ((30, False), (88, False), (88, True))
     }
     return document(covered, rejected, repetitions, null_repetitions, seed)
-
-
-def simulate(
-    out: str = "docs/simulation.md", repetitions: int = 2000, null_repetitions: int = 10_000, seed: int = 0
-) -> None:
-    """Count how often the report's intervals cover the truth and its tests find what is not there; hours.
-
-    Args:
-        out: Markdown file to write.
-        repetitions: simulated cohorts per size, for coverage.
-        null_repetitions: cohorts without any difference per setting, for tests.
-        seed: seed of everything that is drawn.
-    """
-    target = check_output(out)
-    write_text(target, page(repetitions, null_repetitions, seed))
-    say(f"wrote {target}")

@@ -13,6 +13,9 @@ from typing import Any
 
 from .errors import InputError
 
+ROOT = Path(__file__).resolve().parent.parent
+"""The bundle's folder."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

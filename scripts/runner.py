@@ -16,9 +16,7 @@ from typing import Any
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from .errors import InputError
-
-ROOT = Path(__file__).resolve().parent.parent
-"""The bundle's folder."""
+from .files import ROOT
 
 # arguments of `python -m monai.bundle run` itself
 RUNNER_ARGUMENTS = (

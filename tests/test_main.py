@@ -170,7 +170,7 @@ def test_an_unknown_command_is_answered_with_the_nearest_one(capsys):
 
 
 def test_an_input_error_becomes_a_sentence_and_status_2(capsys, tmp_path):
-    assert cli.main(["predict", "x", "--out", str(tmp_path), "--weights", str(tmp_path / "none.pt")]) == 2
+    assert cli.main(["predict", str(tmp_path), "--out", str(tmp_path), "--weights", str(tmp_path / "none.pt")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: no checkpoint at")
     assert "Traceback" not in error

@@ -84,7 +84,8 @@ def predict(
     for name, value in (("batch_size", batch_size), ("workers", workers)):
         if value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
-    from ..runner import ROOT, require_writable
+    from ..files import ROOT
+    from ..runner import require_writable
     from .dicom_results.sources import require_highdicom
     from .series import input_paths
 

@@ -15,7 +15,9 @@ from ..evaluation.estimates import NAN, Bools, Estimate, Floats, Ints, defined
 from ..evaluation.operating_points import youden
 from ..evaluation.patient_rules import level_scores, patient_scores
 from ..evaluation.proportions import confusion, rates
-from .inputs import Cohort, Predictions, numbers, slice_column
+from .inputs.cohorts import Cohort, slice_column
+from .inputs.columns import numbers
+from .inputs.predictions import Predictions
 from .operating_points import Operating
 from .results import Scored, scored
 

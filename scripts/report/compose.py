@@ -17,7 +17,8 @@ from . import codings, figures, operating_points, readers, subgroups
 from .card import check_card, write_card
 from .facts import MARK, check_phantom, cohort_summary, warnings_for
 from .guards import check_external, check_origin, validation_of
-from .inputs import Cohort, Predictions, read_cohort
+from .inputs.cohorts import Cohort, read_cohort
+from .inputs.predictions import Predictions
 from .operating_points import Operating
 from .page import write_page
 from .results import as_json, calibration, discrimination, mistakes, scored

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from ..errors import InputError
-from .inputs import Cohort, numbers
+from .inputs.cohorts import Cohort
+from .inputs.columns import numbers
 
 MARK = "PHANTOM (synthetic images, not patients)"
 PHANTOM = "PHANTOM: synthetic images. This proves the software, never the medicine."

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError
-from .inputs import Cohort, Predictions, read_predictions
+from .inputs.cohorts import Cohort
+from .inputs.predictions import Predictions, read_predictions
 from .operating_points import Operating, fingerprint
 
 VALIDATION = "predictions_validation.csv"

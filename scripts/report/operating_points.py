@@ -22,7 +22,7 @@ from ..files import read_json
 from ..records import RunFacts, probability
 
 if TYPE_CHECKING:
-    from .inputs import Predictions
+    from .inputs.predictions import Predictions
 
 FILE = "operating_points.json"
 PAPER = OperatingPoint(0.0)

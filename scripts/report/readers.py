@@ -14,7 +14,9 @@ from ..evaluation.comparisons import equivalence, holm, paired_auc, paired_mean,
 from ..evaluation.estimates import Floats
 from ..evaluation.per_patient import patient_aucs
 from ..evaluation.proportions import confusion, rates
-from .inputs import KEY, Cohort, Predictions, look_up
+from .inputs.cohorts import Cohort
+from .inputs.columns import KEY, look_up
+from .inputs.predictions import Predictions
 
 NAMES = ("sensitivity", "specificity", "accuracy")
 

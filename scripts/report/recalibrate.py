@@ -12,7 +12,7 @@ from ..records import RunFacts
 
 if TYPE_CHECKING:
     from ..evaluation.platt import Calibration
-    from .inputs import Predictions
+    from .inputs.predictions import Predictions
 
 
 def recalibrate(predictions: str, out: str, labels: str = "", current: str = "") -> None:
@@ -28,7 +28,9 @@ def recalibrate(predictions: str, out: str, labels: str = "", current: str = "")
     """
     from . import operating_points
     from .facts import VERY_FEW
-    from .inputs import facts_of_predict, join, read_facts, read_predictions
+    from .inputs.facts import read_facts
+    from .inputs.predicted import facts_of_predict, join
+    from .inputs.predictions import read_predictions
 
     source = Path(predictions)
     path = check_output(Path(out) if out.endswith(".json") else Path(out) / operating_points.FILE, [predictions])

@@ -15,7 +15,7 @@ from ..evaluation.calibration import Assessment, assess
 from ..evaluation.estimates import NAN, Comparison, Estimate, Floats, Ints, defined
 from ..evaluation.per_patient import mean_auc, median_auc, patient_aucs
 from ..evaluation.proportions import confusion, rates
-from .inputs import Cohort
+from .inputs.cohorts import Cohort
 from .operating_points import Operating
 
 MOST_PATIENTS = 5000  # for a matrix of patients by patients; 200 MB

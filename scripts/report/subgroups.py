@@ -17,7 +17,8 @@ from ..evaluation.auc import pooled_auc
 from ..evaluation.bootstrap import win_matrix
 from ..evaluation.estimates import NAN, Bools, Comparison, Floats, sum_by
 from ..evaluation.per_patient import mean_auc
-from .inputs import CATEGORIES, Cohort, numbers, slice_column
+from .inputs.cohorts import Cohort, slice_column
+from .inputs.columns import CATEGORIES, numbers
 from .results import MOST_PATIENTS, Scored, too_many
 
 # Merali et al. 2021, Table 4: lower edge of each level; beyond the bounds a value is an error of the table

@@ -10,7 +10,7 @@ from monai.bundle import ConfigParser
 from .. import checkpoints, runner
 from ..datalists import require_both_classes
 from ..errors import InputError, check_seed, check_whole
-from ..files import check_folder
+from ..files import ROOT, check_folder
 from ..transforms import to_network_input
 from .experiments import Experiment, check_unchanged, datalist_path
 
@@ -51,7 +51,7 @@ def check_settings(experiment: Experiment, resume: bool = True) -> None:
     """
     runner.prepare([])
     parser = ConfigParser()
-    parser.read_config([str(runner.ROOT / "configs" / name) for name in experiment.configs])
+    parser.read_config([str(ROOT / "configs" / name) for name in experiment.configs])
     for name, value in experiment.overrides.items():
         parser[name] = value
     try:

@@ -15,7 +15,7 @@ from .. import checkpoints, runner
 from ..console import say
 from ..datalists import facts
 from ..errors import InputError
-from ..files import read_json, write_csv, write_json, write_text
+from ..files import ROOT, read_json, write_csv, write_json, write_text
 from ..records import section_path
 from ..tables import read_table
 
@@ -95,7 +95,7 @@ def parse_overrides(text: str, varied: Sequence[str] = ()) -> dict[str, Any]:
     if not isinstance(overrides, dict):
         raise InputError(f"--overrides must be a JSON object, got {text}")
     parser = ConfigParser()
-    parser.read_config(str(runner.ROOT / "configs" / "train.json"))
+    parser.read_config(str(ROOT / "configs" / "train.json"))
     unknown = [name for name in overrides if name not in parser.config]
     if unknown:
         raise InputError(f"--overrides names {', '.join(unknown)}, which configs/train.json does not have")

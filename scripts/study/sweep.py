@@ -34,8 +34,9 @@ def sweep(
     """
     if external and not holdout:
         raise InputError("--external is for the winner alone; add --holdout true once the comparison is final")
+    from ..files import ROOT
     from ..handlers.figures import bars
-    from ..runner import ROOT, run_config
+    from ..runner import run_config
     from .checks import check_experiments
     from .experiments import (
         COLUMNS,

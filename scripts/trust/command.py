@@ -38,7 +38,8 @@ def trust(
         0 if everything passed, 1 if something failed or could not be measured.
     """
     from .. import checkpoints
-    from ..runner import ROOT, prepare
+    from ..files import ROOT
+    from ..runner import prepare
     from .experiments import explain
     from .findings import Findings, comparisons, load_models, marker, polarity, sanity, utility
     from .samples import cohort_with_twins, read_sample, recipe_of_cohort

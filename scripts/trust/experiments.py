@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits
 
 from ..heatmaps.grad_cam import child, enlarge, grad_cam, split_features
+from ..inferers import running_in
 from ..transforms import to_network_input
 from .measures import hottest
 
@@ -25,7 +26,8 @@ def explain(network: nn.Module, images: Floats, profile: str, layer: str) -> tup
     logits, maps = [], []
     device = next(network.parameters()).device
     for batch in torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)).split(BATCH):
-        logit, coarse = grad_cam(network, to_network_input(batch[:, None].to(device), profile), layer)
+        with running_in("fp32", device):
+            logit, coarse = grad_cam(network, to_network_input(batch[:, None].to(device), profile), layer)
         logits.append(logit[:, 0].cpu())
         maps.append(enlarge(coarse, (images.shape[1], images.shape[2])).cpu())
     return torch.cat(logits).double().numpy(), torch.cat(maps).numpy()

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from ..console import progress
 from ..datalists import load
 from ..errors import InputError
+from ..files import ROOT
 from ..phantom.cohort import make_cohort, recipe_of
 from ..records import slice_key
-from ..runner import ROOT
 
 Floats = NDArray[np.float32]
 

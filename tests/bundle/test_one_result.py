@@ -22,7 +22,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose
 from tiny_models import write_t2
 
-from bundle.export import write_torchscript
+from bundle.exporting import write_torchscript
 from scripts import checkpoints
 from scripts.dicom.sources import one_stack, scan
 from scripts.files import read_json, write_json

@@ -24,7 +24,8 @@ from bundle import checks, environments
 from bundle.__main__ import COMMANDS
 from bundle.assemble import NAME, assemble, compress
 from bundle.deploy_folder import deploy
-from bundle.export import TOLERANCE, compare, export, write_torchscript
+from bundle.export import export
+from bundle.exporting import TOLERANCE, compare, write_torchscript
 from bundle.label import label
 from bundle.verify import verify
 from scripts import checkpoints

@@ -14,7 +14,8 @@ from scripts.cohort.cells import Problem, sentences
 from scripts.cohort.labels import read_labels, read_patients
 from scripts.errors import InputError
 from scripts.phantom.cohort import make_cohort
-from scripts.report.inputs import join, read_cohort
+from scripts.report.inputs.cohorts import read_cohort
+from scripts.report.inputs.predicted import join
 
 
 @pytest.fixture

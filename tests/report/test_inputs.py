@@ -13,7 +13,9 @@ import simulated_runs
 
 from scripts.errors import InputError
 from scripts.report.facts import cohort_summary
-from scripts.report.inputs import join, read_cohort, read_predictions, slice_column
+from scripts.report.inputs.cohorts import read_cohort, slice_column
+from scripts.report.inputs.predicted import join
+from scripts.report.inputs.predictions import read_predictions
 from scripts.report.readers import readings
 from scripts.report.subgroups import levels
 

@@ -7,24 +7,3 @@ level; up to version 0.2.0 called ``slices.csv``) and ``datalist.json``. ``geome
 frame`` and any of ``position_mm`` (of the slice centre along its normal), ``thickness_mm``, ``stack`` (where one series
 holds several), ``level`` (disc level, e.g. C5/C6), ``manufacturer`` and others for subgroups.
 """
-
-from .cohorts import Cohort, read_cohort, slice_column
-from .columns import CATEGORIES, KEY, look_up, numbers
-from .facts import read_facts
-from .predicted import facts_of_predict, join
-from .predictions import Predictions, read_predictions
-
-__all__ = [
-    "CATEGORIES",
-    "KEY",
-    "Cohort",
-    "Predictions",
-    "facts_of_predict",
-    "join",
-    "look_up",
-    "numbers",
-    "read_cohort",
-    "read_facts",
-    "read_predictions",
-    "slice_column",
-]
