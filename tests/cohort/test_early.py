@@ -5,7 +5,8 @@ from __future__ import annotations
 import builtins
 
 import pytest
-from cohort_fixtures import label_rows, patient_rows, read_rows, write_rows
+from cohort_fixtures import label_rows, patient_rows
+from csv_rows import read_rows, write_rows
 from dicom_fixtures import write_series
 
 from scripts.cohort import index as index_module

@@ -19,7 +19,7 @@ from PIL import Image
 from pydicom import dcmread
 
 from scripts import datalists, records
-from scripts.__main__ import COMMANDS, check_flags, main
+from scripts.__main__ import COMMANDS, check_complete, main, read_options
 from scripts.cohort.leaks import check_split
 from scripts.cohort.split import split
 from scripts.errors import InputError
@@ -396,7 +396,8 @@ def test_the_page_keeps_the_index_of_the_originals_private_and_its_commands_exis
     commands = [line[3:] for line in lines if line[:3] == ["python", "-m", "scripts"]]
     for name, *arguments in commands:
         module, function = COMMANDS[name][0], name.replace("-", "_")
-        check_flags(getattr(importlib.import_module(f"scripts.{module}"), function), arguments)
+        command = getattr(importlib.import_module(f"scripts.{module}"), function)
+        check_complete(name, command, *read_options(command, arguments))
     assert lines[0][0] == "mkdir"
     assert [command for command in commands if "/disk" in command] == [
         ["index", "/disk", "--out", f"{lines[0][-1]}/index.csv"],

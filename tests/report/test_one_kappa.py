@@ -6,7 +6,7 @@ import json
 
 import pytest
 import simulated_runs
-from cohort_fixtures import read_rows
+from csv_rows import read_rows
 
 from scripts.cohort.adjudication import agree
 from scripts.report.command import report
