@@ -16,7 +16,7 @@ from .datasets import SliceDataset
 from .errors import InputError
 from .files import read_json, replacing
 from .inferers import actual_precision
-from .networks import unwrapped
+from .networks import network_interface, unwrapped
 from .records import Weights
 
 # settings that change what the weights mean
@@ -26,9 +26,14 @@ SETTINGS = ("architecture", "head", "image_size", "crop_fraction", "profile")
 def describe(
     architecture: str, head: list[int], image_size: int, crop_fraction: float, profile: str, **more: Any
 ) -> dict[str, Any]:
-    """Collect the settings a checkpoint carries, as a config's ``checkpoint_settings``."""
-    settings = {"architecture": architecture, "head": [int(width) for width in head], "image_size": int(image_size)}
-    return {**settings, "crop_fraction": float(crop_fraction), "profile": profile, **more}
+    """Collect the settings a checkpoint carries, and what its network takes and gives (``interface``)."""
+    settings: dict[str, Any] = {
+        "architecture": architecture,
+        "head": [int(width) for width in head],
+        "image_size": int(image_size),
+    }
+    settings |= {"crop_fraction": float(crop_fraction), "profile": profile, "interface": network_interface(profile)}
+    return {**settings, **more}
 
 
 def save(path: Path, network: nn.Module, settings: Mapping[str, Any], **states: Any) -> None:

@@ -23,7 +23,12 @@ def network_interface(profile: str) -> dict[str, Any]:
 
     Args:
         profile: normalisation of the input, see `scripts.transforms.NORMALISATION`.
+
+    Raises:
+        InputError: there is no such profile.
     """
+    if profile not in NORMALISATION:
+        raise InputError(f"profile must be {' or '.join(NORMALISATION)}, got {profile!r}")
     mean, std = NORMALISATION[profile]
     return {
         "input": {

@@ -10,7 +10,7 @@ import torchvision
 from monai.bundle import ConfigParser
 
 from scripts.errors import InputError
-from scripts.networks import CordCompressionNet
+from scripts.networks import CordCompressionNet, network_interface
 
 # protocol.md's counts: parameters of the paper's heads on 2048 features
 HEADS = {1: 524_801, 2: 1_049_601, 3: 2_099_201, 4: 4_198_401, 5: 590_593, 6: 1_312_257, 7: 3_148_801}
@@ -97,3 +97,14 @@ def test_unknown_weights_and_architectures_are_named():
         CordCompressionNet(architecture="resnet50", weights="IMAGENET")
     with pytest.raises(InputError, match="got 'vgg16'"):
         CordCompressionNet(architecture="vgg16")
+
+
+def test_a_checkpoint_says_what_its_network_takes_and_gives(small_weights):
+    interface = torch.load(small_weights, weights_only=True)["interface"]
+    assert interface == network_interface("imagenet")
+    assert interface["output"]["logits"] == ["compressed"]
+
+
+def test_an_unknown_profile_has_no_interface():
+    with pytest.raises(InputError, match="profile must be imagenet or paper, got 'raw'"):
+        network_interface("raw")
