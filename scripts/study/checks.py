@@ -18,7 +18,7 @@ from .experiments import Experiment, check_unchanged, datalist_path
 WHOLE = {"max_epochs": 1, "min_epochs": 0, "patience": 1, "val_interval": 1, "batch_size": 1, "image_size": 32}
 # parts of train.json that can be made without reading an image
 PARTS = (
-    *("network", "checkpoint_settings", "loss", "optimizer", "inferer", "prepare_batch"),
+    *("network", "checkpoint_settings", "loss", "optimizer", "train#inferer", "validate#inferer", "prepare_batch"),
     *("train#preprocessing", "train#augmentation"),
 )
 
