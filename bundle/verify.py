@@ -13,7 +13,7 @@ from scripts.console import say
 from scripts.errors import InputError
 from scripts.files import read_json
 
-from .checks import check_files, check_keys, check_schema, check_threshold, check_versions
+from .checks import check_files, check_interface, check_keys, check_schema, check_threshold, check_versions
 
 # as the zoo's runtests.sh, pyproject.toml and setup.cfg set them
 FORMATTERS = {
@@ -52,6 +52,7 @@ def verify(bundle: str = "build/cervical_cord_compression", weights: str = "", l
         "keys": lambda: check_keys(root),
         "schema": lambda: check_schema(metadata),
         "threshold": lambda: check_threshold(root, metadata),
+        "network interface": lambda: check_interface(root, metadata),
         "verify_net_in_out": lambda: monai_bundle(root, "verify_net_in_out"),
         "ckpt_export": lambda: export_checkpoint(root, checkpoint),
         "formatting": lambda: check_formatting(root),

@@ -196,7 +196,7 @@ def install_command(module: str) -> str | None:
     package = PACKAGES.get(module, module)
     for extra, requirements in re.findall(r"^([\w-]+) = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL):
         if re.search(rf'^ +"{re.escape(package)}\W', requirements, re.MULTILINE):
-            return f"pip install -e '{'.' if extra == 'dependencies' else f'.[{extra}]'}'"
+            return f"pip install -e {'.' if extra == 'dependencies' else f'.[{extra}]'!r}"
     return None
 
 

@@ -141,9 +141,10 @@ def classify(sdk, weights, config, tmp_path) -> Callable[..., Any]:
     from bundle.deploy.classification import SeriesClassifier
 
     write_json(tmp_path / "inference.json", config)
-    facts = {"weights_sha256": checkpoints.sha256(weights), "trained_on_phantom": False, "epoch": 1, "pos_weight": 1.0}
+    network = network_of(weights)
+    facts = checkpoints.load_network(weights, network, {**SETTINGS, "profile": "imagenet"})
     metadata = {**read_json(ROOT / "configs" / "metadata.json"), "weights": facts}
-    write_torchscript(network_of(weights), tmp_path / "model.ts", metadata, tmp_path / "inference.json")
+    write_torchscript(network, tmp_path / "model.ts", metadata, tmp_path / "inference.json")
     return SeriesClassifier(tmp_path / "model.ts")
 
 

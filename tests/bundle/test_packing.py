@@ -235,7 +235,7 @@ def test_the_zoos_gate_passes_on_a_copy_elsewhere_and_fails_on_a_damaged_one(cop
     said = capsys.readouterr().out
     assert re.findall(r"^ok +(.*)$", said, re.M) == [
         *("files", "weights", "version and changelog", "keys", "schema", "threshold"),
-        *("verify_net_in_out", "ckpt_export", "formatting"),
+        *("network interface", "verify_net_in_out", "ckpt_export", "formatting"),
     ]
     (copied / "models" / "model.pt").unlink()
     path = copied / "scripts" / "losses.py"
@@ -259,7 +259,7 @@ def test_every_export_agrees_with_the_network_on_slices(packed, axial_series, sm
     torch.jit.load(str(tmp_path / "model.ts"), _extra_files=extra)
     assert json.loads(extra["inference.json"]) == read_json(packed / "configs" / "inference.json")
     metadata = read_json(packed / "configs" / "metadata.json")
-    known = {"trained_on_phantom": True, "epoch": None, "pos_weight": None}
+    known = {"trained_on_phantom": True, "epoch": None, "pos_weight": None, "training_precision": None}
     weights = {"weights_sha256": checkpoints.sha256(small_weights), **known}
     assert json.loads(extra["metadata.json"]) == {**metadata, "weights": weights}
 

@@ -209,11 +209,11 @@ def test_neither_labels_nor_rulings_are_overwritten(folder):
         (consensus, (labels, rulings, rulings), r"would overwrite .*adjudicate\.csv, which must stay"),
         (consensus, (labels, rulings, folder / "linked.csv"), "would overwrite"),
         (consensus, (labels, rulings, folder), "is a folder"),
-        (consensus, (labels, rulings, labels / "x.csv"), "cannot be written"),
+        (consensus, (labels, rulings, labels / "x.csv"), "is a file where a folder is needed"),
         (agree, (labels, labels), "would overwrite"),
         (agree, (folder / "x_kappa.csv", folder / "x.csv"), r"would overwrite .*x_kappa\.csv"),
         (agree, (labels, folder), "is a folder"),
-        (agree, (labels, labels / "x.csv"), "cannot be written"),
+        (agree, (labels, labels / "x.csv"), "is a file where a folder is needed"),
     ):
         with pytest.raises(InputError, match=message):
             command(*map(str, arguments))

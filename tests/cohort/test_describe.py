@@ -94,7 +94,7 @@ def test_a_patient_without_a_row_is_named(cohort, tmp_path):
         ("datalist.json", r"would overwrite .*datalist\.json"),
         ("", "is a folder"),
         ("dicom", "is a folder"),
-        ("patients.csv/table1.csv", "cannot be written"),
+        ("patients.csv/table1.csv", "is a file where a folder is needed"),
     ],
 )
 def test_describe_overwrites_none_of_its_inputs(cohort, out, message):

@@ -344,7 +344,7 @@ def test_split_checks_its_options(cohort, options, message):
         ("labels.csv", r"would overwrite .*labels\.csv, which must stay"),
         ("dicom/../patients.csv", r"would overwrite .*patients\.csv, which must stay"),
         ("geometry.csv", r"would overwrite .*geometry\.csv, which must stay"),
-        ("labels.csv/datalist.json", "cannot be written"),
+        ("labels.csv/datalist.json", "is a file where a folder is needed"),
     ],
 )
 def test_split_refuses_where_it_must_not_write_and_writes_nothing(cohort, out, message):
