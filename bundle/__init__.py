@@ -1,1 +1,1 @@
-"""Packs, exports and verifies what travels; nothing in here ships."""
+"""Pack, export and verify the bundle; this package is not part of it."""

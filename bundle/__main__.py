@@ -8,13 +8,13 @@ from scripts.__main__ import Commands, main
 
 # name: (module that holds the function of that name, one line for the overview)
 COMMANDS: Commands = {
-    "assemble": ("assemble", "copy what travels into one checked folder, and zip it"),
+    "assemble": ("assemble", "copy the bundle's files into one folder, check them, and zip it"),
     "export": ("export", "write the network as TorchScript, ONNX and torch.export, and compare them"),
     "verify": ("verify", "run the model zoo's checks on a packed bundle"),
     "deploy": ("deploy_folder", "write the MONAI Deploy application's folder"),
-    "environment": ("environments", "install what MONAI Label or MONAI Deploy runs in"),
-    "benchmarks": ("benchmarks", "measure what heat maps cost on this machine"),
-    "simulate": ("simulate", "measure how often the report's intervals cover the truth"),
+    "environment": ("environments", "install the environment of MONAI Label or MONAI Deploy"),
+    "benchmarks": ("benchmarks", "measure how much longer inference takes with heat maps"),
+    "simulate": ("simulate", "measure how often the report's intervals contain the true value; hours"),
     "label": ("label", "serve a packed bundle to 3D Slicer and OHIF through MONAI Label"),
 }
 

@@ -1,4 +1,4 @@
-"""Pack what travels: an allow-list, the settings of the weights written into the configs, and checks."""
+"""Pack the bundle: an allow-list of files, the settings of the weights written into the configs, and checks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scripts.report.operating_points import Chosen, choose
 from .checks import LARGEST_WEIGHTS_BYTES, check
 
 NAME = "cervical_cord_compression"
-# what travels; patterns are relative to the root
+# the files of the bundle; patterns are relative to the root
 TRAVELS = (
     "LICENSE",
     "configs/*.json",
@@ -48,7 +48,7 @@ def assemble(
     operating_point: str = "youden",
     force: bool = False,
 ) -> None:
-    """Copy what travels to OUT/cervical_cord_compression, check it, and zip it beside.
+    """Copy the files of the bundle to OUT/cervical_cord_compression, check them, and write a zip next to it.
 
     With weights, the packed configs describe their network (architecture, head, image size, crop, profile), so that
     a client cannot preprocess in another way than training did. Weights over 25 MB do not go into the folder but
@@ -100,7 +100,7 @@ def assemble(
 
 
 def travelling() -> Iterator[Path]:
-    """Yield the files that travel."""
+    """Yield the files of the bundle."""
     for pattern in TRAVELS:
         yield from sorted(path for path in ROOT.glob(pattern) if path.is_file())
 

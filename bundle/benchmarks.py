@@ -1,4 +1,4 @@
-"""The ``benchmarks`` command: what heat maps cost on this machine."""
+"""The ``benchmarks`` command: how much longer inference takes with heat maps on this machine."""
 
 from __future__ import annotations
 
@@ -66,16 +66,18 @@ def benchmarks(
     views: bool = False,
     out: str = "",
 ) -> int:
-    """Measure what heat maps cost over plain inference, as the median of alternating pairs; nothing is written.
+    """Measure how much longer inference takes with heat maps (median of pairs of runs).
+
+    Writes a file only with --out.
 
     Args:
         name: heatmaps, the only one.
         pairs: pairs of a run with and a run without; at least 8.
         slices: slices of the series, one batch.
         image_size: side of the network's input in pixels.
-        architecture: torchvision's name of the trunk.
+        architecture: name of the backbone in torchvision.
         views: also measure the 18 views of test-time averaging and of hotspots (slow).
-        out: a JSON file for the numbers.
+        out: JSON file for the numbers; without, none is written.
 
     Returns:
         0 if the maps of layer4 cost at most 5 % more, else 1.

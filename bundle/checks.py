@@ -56,7 +56,7 @@ def check_files(packed: Path, local: bool = False) -> list[str]:
         if path.stat().st_size > limit and not (local and name.parts[0] == "models"):
             problems.append(f"{name} has {path.stat().st_size / 1e6:.1f} MB, more than the zoo's {limit / 1e6:.0f}")
         if name.parts[0] in ("bundle", "tests") or "__pycache__" in name.parts:
-            problems.append(f"{name} must not travel")
+            problems.append(f"{name} must not be in the bundle")
     return problems
 
 

@@ -18,7 +18,7 @@ TOP = ("__main__.py", "app.yaml", "requirements.txt")
 def deploy(out: str = "build/deploy", force: bool = False) -> None:
     """Write the MONAI Deploy application to OUT: the pipeline, the bundle's scripts, app.yaml and requirements.txt.
 
-    Run it with `python OUT -i INPUT -o OUTPUT -m model.ts`, or package it with `monai-deploy package OUT`.
+    Run it with `python OUT -i INPUT -o OUTPUT -m model.ts`. docs/deploy.md shows how to package it.
 
     Args:
         out: the application's folder.

@@ -11,7 +11,8 @@ def export(bundle: str = "build/cervical_cord_compression", weights: str = "", o
     what was found, and how long a slice takes on this machine.
 
     Args:
-        bundle: a packed bundle (`python -m bundle assemble`).
+        bundle: the packed folder (of `python -m bundle assemble`), also as first argument; default
+            build/cervical_cord_compression.
         weights: a checkpoint; default models/model.pt in the bundle.
         out: folder of the exports; default exports/ beside the bundle.
         images: axial T2 series, DICOM or NIfTI; default a patient of the phantom.

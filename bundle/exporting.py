@@ -1,4 +1,4 @@
-"""Write the network for programs without this code, and prove on slices that it computes the same."""
+"""Write the network for programs without this code, and check on slices that it computes the same."""
 
 from __future__ import annotations
 

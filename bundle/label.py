@@ -29,7 +29,8 @@ def label(
 
     Args:
         studies: folder of the images that users label, NIfTI for example; may be empty.
-        bundle: a bundle packed with weights: python -m bundle assemble --weights FILE --local.
+        bundle: a bundle packed with weights (python -m bundle assemble --weights FILE --local); default
+            build/cervical_cord_compression.
         port: port of the server.
         host: address to listen at; others than 127.0.0.1 let the network in, without a password.
         workspace: folder for Label's app.

@@ -9,7 +9,9 @@ from scripts.files import check_output, write_text
 def simulate(
     out: str = "docs/simulation.md", repetitions: int = 2000, null_repetitions: int = 10_000, seed: int = 0
 ) -> None:
-    """Count how often the report's intervals cover the truth and its tests find what is not there; hours.
+    """Measure how often intervals contain the true value and how often tests reject a true null hypothesis.
+
+    Draws simulated patients. Takes hours.
 
     Args:
         out: Markdown file to write.

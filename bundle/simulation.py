@@ -225,7 +225,7 @@ def document(
     lines = [
         "# Do the intervals cover, do the tests hold their level?",
         "",
-        "Written by a command, not by hand; change nothing here:",
+        "This command wrote the page; running it again replaces the page:",
         "",
         f"    python -m bundle simulate --repetitions {repetitions} --null_repetitions {null_repetitions} "
         f"--seed {seed} --out docs/simulation.md",

@@ -1,4 +1,4 @@
-"""The model zoo's own gate, run offline on a packed bundle."""
+"""The model zoo's own checks, run offline on a packed bundle."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def verify(bundle: str = "build/cervical_cord_compression", weights: str = "", l
     """Check a packed bundle as the model zoo's CI does: files, version, keys, schema, network, export and formatting.
 
     Args:
-        bundle: the packed folder, wherever it was copied to.
+        bundle: the packed folder, wherever it was copied to, also as first argument; default
+            build/cervical_cord_compression.
         weights: the checkpoint, where large_files.yml names it instead of the folder holding it.
         local: the folder was packed with --local, so its weights may have any size.
 

@@ -22,22 +22,22 @@ from .errors import InputError
 # name: (module that holds the function of that name, one line for the overview)
 Commands = dict[str, tuple[str, str]]
 COMMANDS: Commands = {
-    "quickstart": ("study.quickstart", "see everything work on synthetic patients, in minutes"),
-    "predict": ("inference.predict", "score axial T2 series, slice by slice, with heat maps"),
+    "quickstart": ("study.quickstart", "run every step on synthetic patients, in minutes"),
+    "predict": ("inference.predict", "score axial T2 and T2* series, slice by slice, with heat maps"),
     "phantom": ("phantom.command", "make a cohort of synthetic cervical patients as DICOM, with known answers"),
     "index": ("cohort.index", "list every series below a folder: axial T2 or refused, and why"),
     "deidentify": ("deidentification.command", "copy MR images without identity, pixels and geometry untouched"),
-    "agree": ("cohort.adjudication", "measure how well raters agree, and list the slices to settle"),
+    "agree": ("cohort.adjudication", "measure how well raters agree, and list the slices on which they disagree"),
     "consensus": ("cohort.adjudication", "merge agreed labels and rulings into one final label per slice"),
     "split": ("cohort.split", "divide labelled patients into training, validation and testing"),
     "check-split": ("cohort.leaks", "check that no patient, series or picture is in two sections"),
     "describe": ("cohort.describe", "compare two cohorts: age, sex, mJOA, scanner, voxels, with tests"),
-    "trust": ("trust.command", "measure whether a network's heat maps can be believed, and say what failed"),
+    "trust": ("trust.command", "test whether a network's heat maps locate lesions, and print the tests that fail"),
     "sweep": ("study.sweep", "train the paper's seven heads under one protocol and compare them"),
     "search": ("study.search", "random search over learning rate and beta1"),
     "cross-validate": ("study.cross_validate", "train and test once per fold or left-out site"),
-    "recalibrate": ("report.recalibrate", "thresholds and calibration from a site's own labelled slices"),
-    "report": ("report.command", "turn predictions into report.json, figures and one HTML page"),
+    "recalibrate": ("report.recalibrate", "choose thresholds and calibration on a site's own labelled slices"),
+    "report": ("report.command", "write report.json, report.html and figures from predictions"),
 }
 
 # modules that are called otherwise than the package that brings them
@@ -184,8 +184,9 @@ def call(title: str, function: Callable[..., Any], words: Sequence[str]) -> Any:
 
 
 def help_text(title: str, function: Callable[..., Any]) -> str:
-    """Return the help of a command, with the full names of its options only."""
+    """Return the help of a command, with the full names of its options only, and their types without ``| None``."""
     text = fire.helptext.HelpText(function, fire.trace.FireTrace(function, name=title)).replace(repr(title), title)
+    text = re.sub(r"Type: Optional\['(\w+) \| None'\]", r"Type: '\1'", text)
     return re.sub(r"^( +)-[a-z], --", r"\1--", text, flags=re.MULTILINE)
 
 

@@ -36,7 +36,7 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Real images, from $CORD_REAL_DATA or ../shared/data."""
-    folder = Path(os.environ.get("CORD_REAL_DATA", ROOT.parent / "shared" / "data"))
+    folder = Path(os.environ.get("CORD_REAL_DATA") or ROOT.parent / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(f"no real images: neither $CORD_REAL_DATA nor {folder} is a folder")
     return folder

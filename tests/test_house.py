@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import pkgutil
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,47 @@ def test_the_readmes_first_two_bash_blocks_are_one_command_line_each():
     assert [len(block.strip().splitlines()) for block in blocks[:2]] == [1, 1]
     assert "python -m scripts quickstart" in blocks[0]
     assert "python -m pytest" in blocks[1]
+
+
+def prose() -> Iterator[tuple[str, str]]:
+    """Yield every docstring, the README and every guide but the changelog (it has former names), with its place."""
+    for path in sorted([*(ROOT / "scripts").rglob("*.py"), *(ROOT / "bundle").rglob("*.py")]):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Expr)
+                and isinstance(node.value, ast.Constant)
+                and isinstance(node.value.value, str)
+            ):
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", node.value.value
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        if path.name != "CHANGELOG.md":
+            yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+
+
+def exists(name: str) -> bool:
+    """Return whether a dotted name is a module, or an attribute of one."""
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+def test_every_name_of_the_code_in_docstrings_and_guides_exists():
+    named = [(where, name) for where, text in prose() for name in re.findall(r"`(scripts(?:\.\w+)+)", text)]
+    assert len(named) > 20
+    assert [(where, name) for where, name in named if not exists(name)] == []
+
+
+def test_every_file_that_the_readme_points_to_exists():
+    """The table that leads from a question to a package, and the modules below it."""
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Find your way")[2].partition("```")[0]
+    rows = re.findall(r"^\|.*\| `(\w+)/` \|(.*)\|$", table, re.MULTILINE)
+    packages = {path.parent.name for path in (ROOT / "scripts").glob("*/__init__.py")}
+    assert {package for package, _ in rows} == packages - {"handlers"}
+    files = [f"{package}/{name}" for package, cell in rows for name in re.findall(r"`([\w/]+\.py)`", cell)]
+    files += re.findall(r"`([\w/]+\.py)`", table.rpartition("|\n")[2])
+    assert [name for name in files if not (ROOT / "scripts" / name).is_file()] == []
 
 
 def test_the_version_is_the_same_everywhere_and_in_the_changelog():

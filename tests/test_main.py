@@ -6,6 +6,7 @@ import importlib
 import inspect
 import io
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -162,6 +163,12 @@ def test_help_names_options_in_full_only(flag, capsys):
     text = capsys.readouterr().out
     assert "--holdout=HOLDOUT" in text
     assert "-h," not in text
+
+
+@pytest.mark.parametrize(("package", "name"), EVERY_COMMAND)
+def test_help_names_each_type_as_a_person_would(package, name):
+    text = cli.help_text(f"python -m {package} {name}", command_of(package, name))
+    assert set(re.findall(r"Type: (.*)", text)) <= {f"'{kind}'" for kind in cli.KINDS}
 
 
 def test_an_unknown_command_is_answered_with_the_nearest_one(capsys):

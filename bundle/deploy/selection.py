@@ -47,13 +47,13 @@ def reason_against(stack: Stack, loaded: Sequence[str], phantom_only: bool) -> s
 
 
 class AxialT2SelectorOperator(DICOMSeriesSelectorOperator):
-    """Select every axial T2 series by the bundle's own rules (`scripts.dicom.judge`), never by its description.
+    """Select every axial T2 series by tags and geometry (`scripts.dicom.judgements.judge`), never by its description.
 
     Args:
         fragment: the application.
         args: for the base class.
         input_folder: folder of the DICOM files; their headers are read again, because the SDK keeps one of several
-            images at one position without a word.
+            images at one position, silently.
         phantom_only: whether only series of the phantom may be scored.
         kwargs: for the base class.
     """

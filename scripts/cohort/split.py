@@ -55,8 +55,9 @@ def split(
     Args:
         labels: CSV with patient_id, series_uid, sop_uid, rater, reading, role, status, label.
         patients: CSV with patient_id, site and what else is known of the patients.
-        dicom: the folder with the images, any nesting; they are named in the datalist relative to its folder.
-        out: the datalist to write, in the images' folder or above it; folds and sites add their name to it.
+        dicom: folder with the images, at any depth.
+        out: datalist to write. Put it into the images' folder or a folder above it; image paths are relative to it.
+            With folds or leave-site-out, the fold or site is added to the name.
         scheme: holdout; folds, a grouped cross-validation; leave-site-out, one datalist per site; or external, all
             patients for testing and none for training.
         seed: seed of the division; the same seed gives the same division whatever the order of files and rows.

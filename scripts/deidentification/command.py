@@ -13,23 +13,23 @@ from .linkage import NO_MODES, Linkage, read_private
 def deidentify(source: str, out: str, linkage: str, dates: str = "shift", tables: str = "") -> int:
     """Copy MR images without identity, so that pixels and geometry stay bit for bit.
 
-    What may stay is listed (image, geometry, acquisition); everything else goes: names, free text, private tags,
-    overlays. UIDs are replaced in the same way everywhere, so that series stay series. Whatever is no MR image or has
-    text burned into its pixels is refused, and so is a whole series if a slice is damaged or if two files of one
-    SOPInstanceUID disagree. Images whose header does not say whether text is burned in are counted: look at some. Faces
-    can be recognised in head images; crop or deface them if yours show one.
+    The command keeps only listed attributes (image, geometry, acquisition) and removes all others. It replaces each UID
+    by the same new UID everywhere. It does not copy objects that are not MR images or have text burned into their
+    pixels. It refuses a whole series if one slice is damaged, or if two files with one SOPInstanceUID differ. It counts
+    the images whose header does not state whether text is burned in: look at some. Faces can be recognised in head
+    images; crop or deface them if yours show one.
 
     OUT/dicom/<pseudonym>/… holds the images, under names made from the new UIDs; OUT/ holds the tables. Neither OUT nor
-    what this command prints holds an original identifier; each written header is searched for names, numbers, places
-    and dates of its source. Tables are read before any image and checked before any is copied. LINKAGE holds the key
-    and who became whom; keep it apart and private (mode 600; on Windows, where modes hide nothing, in a folder that
-    only you can read). With the same LINKAGE the result is the same again, and patients who come later fit in.
-    LINKAGE_refused.csv, also private, names the files that were refused, of earlier runs too.
+    the printed text holds an original identifier; each written header is searched for names, numbers, places and dates
+    of its source. Tables are read before any image and checked before any is copied. LINKAGE holds the secret key and
+    the pseudonym of each patient. Do not share it (only you can read it; on Windows, put it into a folder that only you
+    can open). With the same LINKAGE a later run gives the same pseudonyms and adds new patients. LINKAGE_refused.csv,
+    also private, lists the files that were not copied, also in earlier runs.
 
     Args:
         source: the folder with the originals.
         out: a new or empty folder.
-        linkage: CSV with the key and the names; made if absent, extended if there. Not inside OUT.
+        linkage: CSV with the secret key and the pseudonyms; made if absent, extended if there. Not inside OUT.
         dates: shift (each patient's dates move back by their own number of days, intervals stay) or remove.
         tables: labels and patients to rename too, with commas between them, e.g. labels.csv,patients.csv. Rows about
             patients or images that are not copied are left out and counted.
@@ -63,7 +63,7 @@ def check_places(source: Path, out: Path, linkage: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not an empty folder; choose a new one")
     if linkage.is_relative_to(out):
-        raise InputError(f"the linkage table {linkage} lies inside {out}; it must not travel with the images")
+        raise InputError(f"the linkage table {linkage} lies inside {out}; put it elsewhere, do not share it")
     if out.is_relative_to(source) or source.is_relative_to(out):
         raise InputError(f"{out} and {source} lie within each other; keep originals and copies apart")
 

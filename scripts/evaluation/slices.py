@@ -1,4 +1,4 @@
-"""The four figures of the paper over all slices, without intervals, as every evaluation writes them."""
+"""AUC, sensitivity, specificity and F1 over all slices, without intervals, as every evaluation writes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
 
 
 def slice_metrics(labels: ArrayLike, logits: ArrayLike, threshold: float) -> dict[str, Any]:
-    """Compute the four figures of the paper over all slices; what is undefined is None, never 0 or 1.
+    """Compute AUC, sensitivity, specificity, F1 and accuracy over all slices; what is undefined is None, never 0 or 1.
 
     All of them are undefined where a logit is not finite, as those of a network whose training diverged.
 

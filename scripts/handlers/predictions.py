@@ -1,4 +1,4 @@
-"""Collect predictions of labelled slices and write them with the paper's four figures."""
+"""Write predictions.csv, metrics.json (AUC, sensitivity, specificity, F1) and roc.png."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``predict`` command: inference.json for people who do not speak MONAI."""
+"""The ``predict`` command: inference.json without MONAI's config syntax."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def predict(
     hotspots: bool = False,
     allow_phantom_weights: bool = False,
 ) -> int:
-    """Score every axial T2 series below INPUTS, slice by slice, with a heat map. Research use only.
+    """Score every axial T2 or T2* series below INPUTS, slice by slice, with a heat map. Research use only.
 
     Writes OUT/<series_uid>/slices.csv (one row per slice), summary.json, heatmap.nii.gz (on the grid of the series),
     heatmap.png; OUT/series.csv with what became of each series, and OUT/failures.csv with what was refused or could
@@ -57,13 +57,13 @@ def predict(
     Args:
         inputs: DICOM files or folders at any depth, NIfTI files, or zips of one series.
         out: folder of the results.
-        weights: a checkpoint; default models/model.pt. It says itself which network it belongs to.
+        weights: checkpoint; it stores the architecture and settings of its network. Default models/model.pt.
         threshold: probability from which a slice is called compressed; default is that of configs/inference.json.
         operating_points: operating_points.json of these weights, from `report` or `recalibrate`; probabilities are then
             calibrated, and the threshold is that of one of its points.
         operating_point: which of its points, e.g. youden or sensitivity_95.
         batch_size: slices that go through the network at once.
-        force: score series that are not axial T2, too.
+        force: also score series that are not axial T2 or T2*.
         resume: leave series that have results of the same weights and settings as they are.
         workers: processes that share the series; several GPUs are used in turn.
         dicom: also write OUT/<series_uid>/dicom, a structured report (TID 1500) and colour overlays (needs highdicom).
@@ -72,7 +72,7 @@ def predict(
         heatmap_layer: layer of the heat map; layer3 gives finer maps and costs a quarter more.
         test_time_average: average the logit over 18 views of a slice (9 shifts, mirrored or not); 18 times the cost.
         hotspots: average the heat map over the same 18 views (evidence hotspots); 18 times the cost.
-        allow_phantom_weights: let weights that were trained on the phantom score anything else; every output says so.
+        allow_phantom_weights: use weights that were trained on the phantom on other images, too; every output says so.
 
     Returns:
         0 if every accepted series was scored, 1 if some failed, 2 if none was scored.

@@ -8,13 +8,14 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import write_text
+from .facts import MEANING
 from .facts import PHANTOM as SYNTHETIC
 from .page import NAMES, interval, things
 
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
 PHANTOM = (
     "**Synthetic phantom, not patients.** This bundle comes without clinical weights, so no performance is claimed for "
-    "patients. The numbers below prove the software, never the medicine."
+    f"patients. {MEANING}"
 )
 POOLED = ("sensitivity", "specificity", "ppv", "npv", "f1")
 

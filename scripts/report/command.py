@@ -22,7 +22,7 @@ def report(
     seed: int = 0,
     card: str = "",
 ) -> None:
-    """Turn predictions into evidence: report.json, figures and one HTML page, with patient-clustered intervals.
+    """Write report.json, report.html and figures from predictions.
 
     A run is a folder with predictions.csv (patient_id, series_uid, sop_uid, frame, slice_index, label, logit,
     probability). If it also holds predictions_validation.csv, thresholds and calibration are chosen on that and written
@@ -37,10 +37,11 @@ def report(
         external: run of the same model on patients of other sites, reported beside the first and never pooled with it.
         external_cohort: cohort folder of the external run; by default as with cohort.
         external_patients: patients.csv of the external run.
-        columns: subgroups, separated by commas; the family of tests, to be fixed before looking.
-        point: operating point for coding, readers and mistakes.
-        margin: largest difference of AUC that does not matter, for claims of equivalence; 0 makes none.
-        seed: of everything that is resampled.
+        columns: columns for subgroups, separated by commas; fix them before you see results. Default:
+            age,mjoa,region,site,sex,maker
+        point: operating point for trial coding, comparison with readers, and the list of wrong slices.
+        margin: largest AUC difference that counts as equivalent; 0: no equivalence test.
+        seed: seed of bootstrap and permutations.
         card: model card, e.g. docs/README.md, whose section on performance to write from this report.
     """
     if not runs:

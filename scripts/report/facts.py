@@ -12,7 +12,8 @@ from .inputs.cohorts import Cohort
 from .inputs.columns import numbers
 
 MARK = "PHANTOM (synthetic images, not patients)"
-PHANTOM = "PHANTOM: synthetic images. This proves the software, never the medicine."
+MEANING = "These numbers show that the software works. They say nothing about its accuracy in patients."
+PHANTOM = f"PHANTOM: synthetic images. {MEANING}"
 FEW, VERY_FEW = 100, 30
 
 
@@ -45,9 +46,12 @@ def warnings_for(inside: Cohort, outside: Cohort | None, phantom: bool | None) -
         k = len(one.patients)
         size = f"The {one.name} cohort has {k} patients."
         if k < VERY_FEW:
-            found.append(f"{size} Below {VERY_FEW}, several intervals are too narrow; conclude nothing.")
+            found.append(
+                f"{size} With fewer than {VERY_FEW} patients several intervals are too narrow. Do not draw conclusions "
+                "from them."
+            )
         elif k < FEW:
-            found.append(f"{size} Below {FEW}, several intervals cover a little less than they say.")
+            found.append(f"{size} With fewer than {FEW} patients several intervals are slightly too narrow.")
     return found
 
 

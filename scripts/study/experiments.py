@@ -20,7 +20,7 @@ from ..records import section_path
 from ..tables import read_table
 
 Metrics = Mapping[str, Any]
-"""What metrics.json holds, see `scripts.metrics.slice_metrics`."""
+"""What metrics.json holds, see `scripts.evaluation.slices.slice_metrics`."""
 
 # what every training gets from `run_experiment`
 GIVEN = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "resume")

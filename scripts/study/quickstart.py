@@ -69,7 +69,7 @@ def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, 
     say()
     minutes = (time.monotonic() - started_s) / 60
     say(f"done in {minutes:.1f} min. On held-out phantom patients the slice AUC is {metrics['auc']:.3f}.")
-    say("It proves that the software works and says nothing about real patients. Look at:")
+    say("This number shows that the software works. It says nothing about real patients. Look at:")
     for name in ("training_curve.png", "roc.png", "metrics.json", "predictions.csv"):
         say(f"  {folder / name}")
     for name in ("heatmap.png", "heatmap.nii.gz", "slices.csv", "summary.json"):

@@ -17,7 +17,7 @@ def sweep(
     holdout: bool = False,
     external: str = "",
 ) -> None:
-    """Train the paper's heads under one protocol and compare them on the validation patients (its Table 3).
+    """Train the paper's heads under one protocol and compare them on the validation patients (Table 3 of the paper).
 
     Each head has a folder OUT/model_N; heads that are finished are not trained again, and an interrupted one continues
     after its last epoch. The winner is the head with the lowest validation loss.
@@ -28,9 +28,9 @@ def sweep(
         heads: numbers of the heads, separated by commas.
         overlay: a config over train.json, e.g. configs/quickstart.json.
         overrides: config keys of train.json as JSON, e.g. '{"max_epochs": 5}'; head is varied, so it is refused.
-        holdout: also carry the winner to the held-out patients, once the comparison is final: OUT/winner, ready for
+        holdout: after the comparison, also evaluate the best head on the held-out patients; writes OUT/winner for
             `python -m scripts report`.
-        external: with holdout, carry it to this cohort of other sites too: OUT/winner_external.
+        external: with --holdout, also evaluate it on this cohort; writes OUT/winner_external.
     """
     if external and not holdout:
         raise InputError("--external is for the winner alone; add --holdout true once the comparison is final")

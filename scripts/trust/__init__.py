@@ -1,4 +1,4 @@
-"""Can heat maps be believed? Tests that a map of a trained network must pass, on the phantom, where the truth is known.
+"""Do the heat maps locate lesions? Tests on the phantom, where the position of each lesion is known.
 
 ``measures`` (arrays in, numbers out), ``samples`` (slices, their lesion-free twins, and where they differ),
 ``experiments`` (what is done to the network), ``findings`` (each measurement against its limit), ``command``

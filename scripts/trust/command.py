@@ -20,19 +20,22 @@ def trust(
     out: str = "",
     limits: str = "configs/trust.json",
 ) -> int:
-    """Measure whether the heat maps of a run can be believed, on held-out phantom patients; failures are printed.
+    """Test whether the heat maps of a run locate lesions, on held-out phantom patients. Prints the tests that fail.
 
-    The truth is where a slice differs from its lesion-free twin. Writes OUT/trust.json.
+    The true position of a lesion is where the slice differs from the same slice drawn without lesions. Writes
+    OUT/trust.json.
 
     Args:
-        run: folder of a run, e.g. of quickstart; its models/model.pt and phantom/ are the defaults of what follows.
+        run: folder of a run, e.g. of quickstart; its models/model.pt and phantom/ are the defaults of --weights
+            and --cohort.
         weights: the checkpoint.
-        cohort: the phantom cohort the network was trained on; it is made again with twins under OUT.
+        cohort: the phantom cohort the network was trained on; it is made again under OUT, also without
+            lesions.
         repeat: a checkpoint of the same kind trained from another seed (repeatability).
         reproduce: a checkpoint of another architecture (reproducibility).
         layer: layer of the heat map.
         out: folder of the results; default RUN/trust.
-        limits: what is measured and what must be reached, fixed before the run.
+        limits: JSON file with the limits of the tests; fix them before you see results.
 
     Returns:
         0 if everything passed, 1 if something failed or could not be measured.

@@ -1,4 +1,4 @@
-"""Packing, checking and exporting what travels."""
+"""Packing, checking and exporting the bundle."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_files_that_are_missing_too_large_or_foreign_are_found(copied):
     problems = checks.check_files(copied)
     assert "LICENSE is missing" in problems
     assert "docs/large.txt has 1.0 MB, more than the zoo's 1" in problems
-    assert "tests/test_a.py must not travel" in problems
+    assert "tests/test_a.py must not be in the bundle" in problems
     assert any(problem.startswith("models/model.pt has 4") for problem in problems)
 
 

@@ -279,7 +279,7 @@ def test_tables_that_do_not_fit_are_refused_and_nothing_is_written(source, rows,
 @pytest.mark.parametrize(
     ("out", "linkage", "message"),
     [
-        ("out", "out/linkage.csv", "must not travel with the images"),
+        ("out", "out/linkage.csv", "put it elsewhere, do not share it"),
         ("in/out", "linkage.csv", "keep originals and copies apart"),
         ("full", "linkage.csv", "not an empty folder"),
     ],

@@ -228,7 +228,7 @@ def test_the_model_card_takes_its_numbers_from_the_report(study, content):
     shown = content["pooled"]["auc"], content["external"]["pooled"]["auc"]
     for leaf, cell in zip(shown, rows["AUC, all slices pooled"].strip("| ").split(" | ")[1:], strict=True):
         assert cell == f"{leaf['value']:.3f} ({leaf['low']:.3f} to {leaf['high']:.3f})"
-    assert "Below 100" in text
+    assert "fewer than 100 patients" in text
     assert "weights abababababab" in text
     write_card(card, {**content, "phantom": False, "external": None})
     assert "phantom" not in card.read_text().lower()
@@ -301,7 +301,7 @@ def test_the_bare_minimum_is_reported(tmp_path):
     assert list(content["operating_points"]) == ["paper_0.5"]
     assert content["readers"] is None
     assert "patients.csv" in content["cohort"]["problems"][0]
-    assert any("Below 30" in warning for warning in content["warnings"])
+    assert any("fewer than 30 patients" in warning for warning in content["warnings"])
     assert any("real or synthetic" in warning for warning in content["warnings"])
     assert "PHANTOM" not in (tmp_path / "out" / "report.html").read_text()
     assert not content["trial_coding"]["millimetres"]
