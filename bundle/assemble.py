@@ -15,7 +15,7 @@ import yaml
 from scripts.console import say
 from scripts.errors import InputError
 from scripts.files import ROOT, read_json, write_json, write_text
-from scripts.report.operating_points import Chosen, choose
+from scripts.report.operating_points_file import Chosen, choose
 
 from .checks import LARGEST_WEIGHTS_BYTES, check
 

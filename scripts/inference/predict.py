@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..console import say
 from ..errors import InputError
 from ..records import Failure, SeriesRecord
-from ..report.operating_points import choose
+from ..report.operating_points_file import choose
 
 if TYPE_CHECKING:
     from .series import Found

@@ -18,7 +18,7 @@ from ..evaluation.proportions import confusion, rates
 from .inputs.cohorts import Cohort, slice_column
 from .inputs.columns import numbers
 from .inputs.predictions import Predictions
-from .operating_points import Operating
+from .operating_points_file import Operating
 from .results import Scored, scored
 
 MEASURES = {

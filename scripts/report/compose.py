@@ -13,13 +13,13 @@ import numpy as np
 from ..console import say
 from ..errors import InputError
 from ..files import write_csv, write_json
-from . import codings, figures, operating_points, readers, subgroups
+from . import codings, figures, operating_points_file, readers, subgroups
 from .card import check_card, write_card
 from .facts import MARK, check_phantom, cohort_summary, warnings_for
 from .guards import check_external, check_origin, validation_of
 from .inputs.cohorts import Cohort, read_cohort
 from .inputs.predictions import Predictions
-from .operating_points import Operating
+from .operating_points_file import Operating
 from .page import write_page
 from .results import as_json, calibration, discrimination, mistakes, scored
 
@@ -54,7 +54,7 @@ def compose(
         check_external(inside, outside, validation)
     others = [read_cohort("internal", run, cohort, patients) for run in runs[1:]]
     phantom = check_phantom([c for c in (inside, *others, outside) if c])
-    path = inside.run / operating_points.FILE
+    path = inside.run / operating_points_file.FILE
     chosen, anew = operating_of(inside, validation, path)
     check_point(point, chosen)
     others_only = {c.name: check_origin(chosen, c, path) for c in (inside, outside) if c}
@@ -96,16 +96,16 @@ def operating_of(inside: Cohort, validation: Predictions | None, path: Path) -> 
     Raises:
         InputError: the run has validation predictions, and points that were chosen on something else.
     """
-    present = operating_points.read(path) if path.is_file() else None
+    present = operating_points_file.read(path) if path.is_file() else None
     if validation is None:
-        return present or operating_points.default(inside.facts), None
+        return present or operating_points_file.default(inside.facts), None
     if present and present.sha256 != validation.sha256:
         raise InputError(
             f"{path} was chosen on {present.source}, not on {validation.path} as it is now; to choose anew on that, "
             f"remove {path.name} or move it to another folder; to report with it, move {validation.path.name} away"
         )
-    content = operating_points.choose_anew(validation, inside.facts)
-    return operating_points.understand(content, path), content
+    content = operating_points_file.choose_anew(validation, inside.facts)
+    return operating_points_file.understand(content, path), content
 
 
 def check_point(point: str, chosen: Operating) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import InputError
 from .inputs.cohorts import Cohort
 from .inputs.predictions import Predictions, read_predictions
-from .operating_points import Operating, fingerprint
+from .operating_points_file import Operating, fingerprint
 
 VALIDATION = "predictions_validation.csv"
 

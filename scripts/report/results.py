@@ -16,7 +16,7 @@ from ..evaluation.estimates import NAN, Comparison, Estimate, Floats, Ints, defi
 from ..evaluation.per_patient import mean_auc, median_auc, patient_aucs
 from ..evaluation.proportions import confusion, rates
 from .inputs.cohorts import Cohort
-from .operating_points import Operating
+from .operating_points_file import Operating
 
 MOST_PATIENTS = 5000  # for a matrix of patients by patients; 200 MB
 LISTED = 10

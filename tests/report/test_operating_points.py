@@ -22,7 +22,7 @@ from scripts.files import write_json
 from scripts.inference.predict import predict
 from scripts.records import probability
 from scripts.report.command import report
-from scripts.report.operating_points import choose
+from scripts.report.operating_points_file import choose
 from scripts.report.recalibrate import recalibrate
 
 

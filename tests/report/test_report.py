@@ -24,7 +24,7 @@ from bundle import populations
 from scripts.__main__ import main
 from scripts.errors import InputError
 from scripts.evaluation import calibration, operating_points
-from scripts.report import operating_points as points_file
+from scripts.report import operating_points_file as points_file
 from scripts.report.card import check_card, write_card
 from scripts.report.command import report
 from scripts.report.recalibrate import recalibrate

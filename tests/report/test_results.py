@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from scripts.__main__ import main
 from scripts.errors import InputError
 from scripts.evaluation import agreement, calibration
-from scripts.report import operating_points as points_file
+from scripts.report import operating_points_file as points_file
 from scripts.report.command import report
 from scripts.report.recalibrate import recalibrate
 
