@@ -41,8 +41,8 @@ def recalibrate(predictions: str, out: str, labels: str = "", current: str = "")
     facts: RunFacts = {**read_facts(home, home), **(facts_of_predict(source) if source.is_dir() else RunFacts())}
     scored = join(source, Path(labels)) if source.is_dir() else read_predictions(source)
     before = before or operating_points_file.default(facts)
-    content = operating_points_file.choose_anew(scored, facts)
-    after = operating_points_file.understand(content, path)
+    content = operating_points_file.fit_operating_points(scored, facts)
+    after = operating_points_file.parse_operating_points(content, path)
     write_json(path, content)
     frame = scored.slices
     n_patients, n_compressed = frame["patient_id"].nunique(), int(frame["label"].sum())
@@ -53,7 +53,7 @@ def recalibrate(predictions: str, out: str, labels: str = "", current: str = "")
         say(f"warning: fewer than {VERY_FEW} patients; the new thresholds and calibration are rough")
     for name, line in (("before", before.calibration), ("after", after.calibration)):
         say(f"{name + ':':8}{fit_text(scored, line)}")
-    for text in operating_points_file.printed(after):
+    for text in operating_points_file.summary_lines(after):
         say(text)
     say(f"wrote {path}")
 
