@@ -15,7 +15,7 @@ import yaml
 from scripts.console import say
 from scripts.errors import InputError
 from scripts.files import ROOT, read_json, write_json, write_text
-from scripts.report.operating_points import Chosen, choose
+from scripts.report.operating_points_file import Chosen, read_operating_point
 
 from .checks import LARGEST_WEIGHTS_BYTES, check
 
@@ -73,7 +73,7 @@ def assemble(
     if content is not None:
         require_settings(content, weights)
     digest = checkpoints.sha256(weights) if weights else ""
-    chosen = choose(operating_points, operating_point, digest) if operating_points else None
+    chosen = read_operating_point(operating_points, operating_point, digest) if operating_points else None
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=target.parent) as folder:
         packed = Path(folder) / NAME

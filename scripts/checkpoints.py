@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .datalists import facts
+from .datalists import datalist_info
 from .datasets import SliceDataset
 from .errors import InputError
 from .files import read_json, replacing
@@ -125,7 +125,7 @@ def about_run(
 ) -> dict[str, Any]:
     """Add to a run's settings what its network is trained on, and in which precision."""
     trained = {"seed": seed, "pos_weight": pos_weight, "precision": actual_precision(precision, device)}
-    return {**settings, "trained_on": dataset.facts(), **trained}
+    return {**settings, "trained_on": dataset.counts(), **trained}
 
 
 def about_results(
@@ -151,7 +151,7 @@ def about_results(
         **checkpoint,
         "model_version": metadata["version"],
         "datalist": str(Path(datalist).resolve()),
-        "datalist_sha256": facts(datalist)["datalist_sha256"],
+        "datalist_sha256": datalist_info(datalist)["datalist_sha256"],
         "seed": seed,
         "precision": actual_precision(precision, device),
         "versions": {name: version(name) for name in ("monai", "numpy", "scikit-learn", "torch", "torchvision")},

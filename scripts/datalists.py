@@ -115,7 +115,7 @@ def require_both_classes(path: str | Path, sections: Iterable[str]) -> None:
             )
 
 
-def facts(path: str | Path) -> dict[str, Any]:
+def datalist_info(path: str | Path) -> dict[str, Any]:
     """Return what a datalist says about itself (seed, counts, whether it is a phantom) and the hash of its content."""
     content = read_json(Path(path))
     about = {name: value for name, value in content.items() if name not in SECTIONS}

@@ -133,7 +133,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         counted_pos_weight(self.labels)
         return self
 
-    def facts(self) -> dict[str, Any]:
+    def counts(self) -> dict[str, Any]:
         """Count these slices and patients, and whether any comes from the phantom."""
         return {
             "patients": len({entry.get("patient_id", entry["image"]) for entry in self.entries}),

@@ -66,4 +66,4 @@ def test_a_datalist_loads_as_it_was_written(tmp_path):
         assert loaded == [
             {**entry, "image": str(tmp_path / entry["image"]), "phantom": True} for entry in content[section]
         ]
-    assert datalists.facts(tmp_path / "datalist.json")["seed"] == 5
+    assert datalists.datalist_info(tmp_path / "datalist.json")["seed"] == 5

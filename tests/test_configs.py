@@ -97,7 +97,7 @@ def test_evaluation_writes_every_held_out_slice_once(cohort, evaluated):
     assert metrics["n_slices"] == len(held_out)
     assert metrics["phantom"] is True
     assert metrics["weights_sha256"] == checkpoints.sha256(evaluated / "models" / "model.pt")
-    assert metrics["datalist_sha256"] == datalists.facts(cohort / "datalist.json")["datalist_sha256"]
+    assert metrics["datalist_sha256"] == datalists.datalist_info(cohort / "datalist.json")["datalist_sha256"]
     assert metrics["model_version"] == json.loads((ROOT / "configs" / "metadata.json").read_text())["version"]
     assert metrics["pos_weight"] == 3.8
     assert metrics["versions"]["torch"] == torch.__version__.split("+")[0]

@@ -118,7 +118,7 @@ def test_a_datalist_survives_writing_and_loading(tmp_path):
     assert loaded["image"] == str(tmp_path / "a.dcm")
     assert loaded["patient_id"] == "a.dcm"  # MONAI's loader would make a path of it
     assert loaded["phantom"] is True
-    about = datalists.facts(tmp_path / "datalist.json")
+    about = datalists.datalist_info(tmp_path / "datalist.json")
     assert about["counts"]["training"] == {"patients": 1, "slices": 1, "compressed_slices": 1}
     assert about["seed"] == 3
 

@@ -185,8 +185,8 @@ def test_an_input_error_becomes_a_sentence_and_status_2(capsys, tmp_path):
 
 def test_the_overview_lists_every_command(capsys):
     assert cli.main(["--help"]) == 0
-    shown = capsys.readouterr().out
-    assert all(name in shown for name in cli.COMMANDS)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in cli.COMMANDS)
 
 
 @pytest.mark.parametrize(("package", "name"), EVERY_COMMAND)

@@ -18,7 +18,7 @@ from pydicom.pixels.processing import apply_rescale
 
 from scripts.dicom.stacks import Stack
 from scripts.errors import InputError
-from scripts.inference.results import identified, result_facts
+from scripts.inference.results import add_identity, result_facts
 from scripts.inference.series import series_of_stack
 from scripts.readers import metadata_of
 from scripts.records import SeriesSummary, SliceResult
@@ -118,7 +118,7 @@ class SeriesClassifier:
         with torch.no_grad():
             data["pred"] = self.inferer(data["image"][None].to(self.device), self.network)[0]
         data = self.postprocessing(data)
-        rows, summary = identified(series_of_stack(stack), self.facts, data["slice_results"], data["series_findings"])
+        rows, summary = add_identity(series_of_stack(stack), self.facts, data["slice_results"], data["series_findings"])
         return Scored(summary, rows, data["heatmap"].as_tensor()[0].cpu().numpy())
 
 

@@ -14,7 +14,7 @@ from scripts.heatmaps.montages import source_overlays
 from scripts.inference.dicom_results.captures import secondary_captures
 from scripts.inference.dicom_results.reports import structured_report
 from scripts.inference.dicom_results.sources import save
-from scripts.inference.results import caveats
+from scripts.inference.results import notice_line
 from scripts.records import SCORED
 
 from .classification import Result
@@ -24,7 +24,7 @@ def as_text(result: Result) -> str:
     """Describe a series' result in words, for systems that show text only."""
     summary = result.summary
     lines = [
-        caveats(summary),
+        notice_line(summary),
         f"Spinal cord compression: {summary['n_compressed']} of {summary['n_evaluated']} slices called compressed.",
     ]
     for row in result.rows:

@@ -49,11 +49,11 @@ def number(row: Row, column: str, bounds: tuple[float, float], problems: Problem
             raise
         low, high = bounds
         hint = " (write a decimal point)" if "," in row[column] else ""
-        complain(row, column, f"must be a number from {low:g} to {high:g}{UNITS.get(column, '')}", problems, hint)
+        refuse_or_note(row, column, f"must be a number from {low:g} to {high:g}{UNITS.get(column, '')}", problems, hint)
         return None
 
 
-def complain(row: Row, column: str, rule: str, problems: Problems | None, hint: str = "") -> None:
+def refuse_or_note(row: Row, column: str, rule: str, problems: Problems | None, hint: str = "") -> None:
     """Refuse a cell, or note it where a table is read as far as it goes."""
     if problems is None:
         raise InputError(f"{row.where}: {column} {rule}, got {row[column]!r}{hint}")

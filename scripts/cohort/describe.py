@@ -77,7 +77,7 @@ def describe(
         raise InputError(f"{len(both)} patients are in both cohorts, first {both[0]}; the two must not overlap")
     for own, series in cohorts:
         read_scans(own, series)
-    table = rows(list(members[0].values()), list(members[1].values()), equal_variances)
+    table = table_rows(list(members[0].values()), list(members[1].values()), equal_variances)
     write_csv(path, COLUMNS, table)
     text = markdown(table, [f"{first} ({len(members[0])} patients)", f"{second} ({len(members[1])} patients)"])
     write_text(beside, text)
@@ -93,7 +93,7 @@ Series = dict[tuple[str, str], str]
 def cohort(datalist: str, patients: str, sections: str, option: str) -> tuple[dict[str, Member], Series]:
     """Gather the patients of some sections, and one image of each of their series."""
     people = read_patients(patients)
-    names = filled([name.strip() for name in sections.split(",") if name.strip()], datalist, option)
+    names = nonempty_sections([name.strip() for name in sections.split(",") if name.strip()], datalist, option)
     entries = [one for name in names for one in datalists.load(datalist, name)]
     members: dict[str, Member] = {}
     series: Series = {}
@@ -118,7 +118,7 @@ def read_scans(members: Mapping[str, Member], series: Series) -> None:
             continue  # no DICOM: the scanner is unknown and counts as missing
 
 
-def filled(names: Sequence[str], datalist: str, option: str) -> list[str]:
+def nonempty_sections(names: Sequence[str], datalist: str, option: str) -> list[str]:
     """Return those of some sections that hold slices.
 
     Raises:
@@ -173,7 +173,7 @@ NAMES: Mapping[str, Callable[[Member], str]] = {
 }
 
 
-def rows(first: Sequence[Member], second: Sequence[Member], equal_variances: bool) -> list[dict[str, Any]]:
+def table_rows(first: Sequence[Member], second: Sequence[Member], equal_variances: bool) -> list[dict[str, Any]]:
     """Make the table's rows."""
     from ..evaluation.groups import compare_means, compare_shares
 
@@ -182,10 +182,10 @@ def rows(first: Sequence[Member], second: Sequence[Member], equal_variances: boo
     table.append({"variable": "compressed slices", "first": share[0], "second": share[1]})
     for variable, value in NUMBERS.items():
         found = [[number for number in map(value, group) if number is not None] for group in (first, second)]
-        shown = [f"{np.mean(one):.2f} ± {np.std(one, ddof=1):.2f}" if len(one) > 1 else "" for one in found]
+        texts = [f"{np.mean(one):.2f} ± {np.std(one, ddof=1):.2f}" if len(one) > 1 else "" for one in found]
         result = compare_means(found[0], found[1], equal_variances)
         table.append(
-            {"variable": variable, "first": shown[0], "second": shown[1]} | test_cells(result, found, first, second)
+            {"variable": variable, "first": texts[0], "second": texts[1]} | test_cells(result, found, first, second)
         )
     for variable, name in NAMES.items():
         named = [[text for text in map(name, group) if text] for group in (first, second)]
@@ -193,8 +193,8 @@ def rows(first: Sequence[Member], second: Sequence[Member], equal_variances: boo
         table.append({"variable": variable} | test_cells(result, named, first, second))
         for level in sorted({*named[0], *named[1]}):
             counts = [Counter(one)[level] for one in named]
-            shown = [f"{n} ({n / len(one):.1%})" if one else "" for n, one in zip(counts, named, strict=True)]
-            table.append({"variable": variable, "level": level, "first": shown[0], "second": shown[1]})
+            texts = [f"{n} ({n / len(one):.1%})" if one else "" for n, one in zip(counts, named, strict=True)]
+            table.append({"variable": variable, "level": level, "first": texts[0], "second": texts[1]})
     return table
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from ..errors import InputError
+from ..records import SECTIONS
 
 SCHEMES = ("holdout", "folds", "leave-site-out", "external")
-SECTIONS = ("training", "validation", "testing")
 
 
 def divide(
@@ -25,13 +25,15 @@ def divide(
     if scheme == "folds":
         return {f"_fold{i + 1}": one for i, one in enumerate(fold_patients(sites, seed, folds, validation))}
     if scheme == "leave-site-out":
-        return dict(zip(endings(set(sites.values())), leave_site_out(sites, seed, validation).values(), strict=True))
+        return dict(
+            zip(file_suffixes(set(sites.values())), leave_site_out(sites, seed, validation).values(), strict=True)
+        )
     if scheme == "external":
         return {"": dict.fromkeys(sites, "testing")}
     return {"": split_patients(sites, seed, holdout, validation)}
 
 
-def endings(sites: Iterable[str]) -> list[str]:
+def file_suffixes(sites: Iterable[str]) -> list[str]:
     """Return the ending of each site's file, in the order of the sites' names.
 
     Raises:
@@ -40,14 +42,14 @@ def endings(sites: Iterable[str]) -> list[str]:
     found: dict[str, str] = {}
     written = []
     for site in sorted(sites):
-        ending = "".join(letter if letter.isalnum() else "-" for letter in site)
-        first = found.setdefault(ending.casefold(), site)
+        suffix = "".join(letter if letter.isalnum() else "-" for letter in site)
+        first = found.setdefault(suffix.casefold(), site)
         if first != site:
             raise InputError(
                 f"sites {first!r} and {site!r} differ only in punctuation or case, and their datalists would share a "
                 "name; if they are one site, spell it alike in column site of the patients' table, else rename one"
             )
-        written.append(f"_{ending}")
+        written.append(f"_{suffix}")
     return written
 
 

@@ -49,7 +49,7 @@ def rows_of(stacks: Iterable[Stack], wanted: Collection[SliceKey]) -> list[Slice
     ]
 
 
-def present(folder: Path) -> Path | None:
+def existing_table(folder: Path) -> Path | None:
     """Return the geometry.csv of a folder, or the slices.csv that stands for it in a cohort of version 0.2.0."""
     return next((path for path in (folder / FILE, folder / OLD_FILE) if path.is_file()), None)
 
@@ -61,7 +61,7 @@ def read(folder: Path) -> dict[SliceKey, Row]:
         InputError: the table cannot be read, a UID in it is none (a spreadsheet makes numbers of them), or a slice is
             there twice.
     """
-    path = present(folder)
+    path = existing_table(folder)
     found: dict[SliceKey, Row] = {}
     if path is None:
         return found

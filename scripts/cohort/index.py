@@ -25,7 +25,7 @@ COLUMNS = (
     "shear_degrees", "sequence", "acquisition_type", "tr_ms", "te_ms", "ti_ms", "image_type", "patient_position",
     "multi_frame", "signed", "slopes", "transfer_syntax_uid",
 )  # fmt: skip
-SLICE_COLUMNS = ("path", "patient_id", "series_uid", "sop_uid", "frame", "slice_index", "position_mm")
+INDEX_SLICE_COLUMNS = ("path", "patient_id", "series_uid", "sop_uid", "frame", "slice_index", "position_mm")
 
 
 def index(folder: str, out: str = "index.csv", workers: int = 2, decode: bool = True, benchmark: bool = False) -> int:
@@ -72,9 +72,9 @@ def index(folder: str, out: str = "index.csv", workers: int = 2, decode: bool = 
     if decode:
         judgements = decoded(stacks, judgements)
     unreadable += [(path, "a copy of a slice that another file holds") for stack in stacks for path in stack.copies]
-    write_csv(tables[0], COLUMNS, rows(stacks, judgements, root))
+    write_csv(tables[0], COLUMNS, index_rows(stacks, judgements, root))
     accepted = [stack for stack, judgement in zip(stacks, judgements, strict=True) if judgement.accepted]
-    write_csv(tables[1], SLICE_COLUMNS, (row for stack in accepted for row in slice_rows(stack, root)))
+    write_csv(tables[1], INDEX_SLICE_COLUMNS, (row for stack in accepted for row in slice_rows(stack, root)))
     left_out = [{"path": relative(path, root), "reason": reason} for path, reason in sorted(unreadable)]
     write_csv(tables[2], ("path", "reason"), left_out)
     say(f"{len(files)} files in {seconds:.1f} s: {len(stacks)} stacks, {len(accepted)} accepted")
@@ -83,7 +83,7 @@ def index(folder: str, out: str = "index.csv", workers: int = 2, decode: bool = 
         say(f"  {n:5} {reason}")
     say(f"wrote {', '.join(str(path) for path in tables)}")
     if benchmark:
-        compare(files, seconds)
+        time_plain_loop(files, seconds)
     return 0
 
 
@@ -128,7 +128,7 @@ def decodable(path: str) -> bool:
     return True
 
 
-def rows(stacks: Sequence[Stack], judgements: Sequence[Judgement], root: Path) -> Iterable[dict[str, Any]]:
+def index_rows(stacks: Sequence[Stack], judgements: Sequence[Judgement], root: Path) -> Iterable[dict[str, Any]]:
     """Return the rows of the index, by folder; stacks of one series are numbered from 1."""
     from ..dicom.judgements import body_part_warning
 
@@ -190,7 +190,7 @@ def writable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def compare(files: Sequence[str], seconds: float) -> None:
+def time_plain_loop(files: Sequence[str], seconds: float) -> None:
     """Time the plain way, one process with ``dcmread`` and the same columns, and print the ratio."""
     from pydicom import dcmread
 

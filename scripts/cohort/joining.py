@@ -161,7 +161,7 @@ def reasons(final: Iterable[Label]) -> list[str]:
     return [one.status for one in final if one.status != EVALUABLE]
 
 
-def entry(label: Label, image: Image, patient: Patient, folder: Path) -> DatalistEntry:
+def datalist_entry(label: Label, image: Image, patient: Patient, folder: Path) -> DatalistEntry:
     """Make one line of the datalist."""
     path = Path(image.path).resolve()
     if not path.is_relative_to(folder):

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..records import LABEL_COLUMNS, PATIENT_COLUMNS, SliceKey
 from ..tables import Row, read_table, spreadsheet_hint
-from .cells import UNKNOWN, Problem, Problems, complain, line, number
+from .cells import UNKNOWN, Problem, Problems, line, number, refuse_or_note
 
 REQUIRED = ("patient_id", "series_uid", "sop_uid", "rater", "reading", "role", "status", "label")
 # what a report and recalibrate take where a table has no such column, or an empty cell in it
@@ -141,15 +141,15 @@ def label_of(row: Row, problems: Problems | None = None) -> Label:
         raise InputError(f"{row.where}: label must be 0 or 1, got {text!r}{spreadsheet_hint(text)}")
     if status != EVALUABLE and not is_reason(status):
         hint = "; it is empty" if not status else ""
-        complain(row, "status", f"must be {EVALUABLE!r}, or words why the slice is not", problems, hint)
+        refuse_or_note(row, "status", f"must be {EVALUABLE!r}, or words why the slice is not", problems, hint)
     if status == EVALUABLE and label is None:
-        complain(row, "label", "must be 0 or 1 where the slice is evaluable", problems)
+        refuse_or_note(row, "label", "must be 0 or 1 where the slice is evaluable", problems)
     if status != EVALUABLE and label is not None:
-        complain(row, "label", f"must be left empty where the slice is {status!r}; leave it empty", problems)
+        refuse_or_note(row, "label", f"must be left empty where the slice is {status!r}; leave it empty", problems)
         label = None
     grade = number(row, "grade", (0, HIGHEST_GRADE), problems)
     if grade is not None and grade != int(grade):
-        complain(row, "grade", "must be 0, 1, 2 or 3", problems)
+        refuse_or_note(row, "grade", "must be 0, 1, 2 or 3", problems)
         grade = None
     index = None if row["sop_uid"] else number(row, "slice_index", (0, MOST_SLICES), problems)
     return Label(
@@ -177,7 +177,7 @@ def key_of(row: Row, problems: Problems | None) -> SliceKey:
         try:
             return row.key()
         except InputError:
-            complain(row, "sop_uid", "must be a UID (digits and dots), like series_uid", problems)
+            refuse_or_note(row, "sop_uid", "must be a UID (digits and dots), like series_uid", problems)
     return row["series_uid"], row["sop_uid"], row["frame"]
 
 

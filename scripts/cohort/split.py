@@ -22,7 +22,7 @@ from .joining import (
     check_patients,
     check_sites,
     check_unlabelled,
-    entry,
+    datalist_entry,
     images_of,
     reasons,
     reference_labels,
@@ -98,7 +98,9 @@ def split(
     images = images_of(stacks)
     notes = check_labels(final, people, images, force)
     notes += check_unlabelled(final, stacks, force)
-    entries = [entry(one, images[one.key], people[one.patient_id], folder) for one in final if one.label is not None]
+    entries = [
+        datalist_entry(one, images[one.key], people[one.patient_id], folder) for one in final if one.label is not None
+    ]
     entries.sort(key=records.slice_key)
     notes += [f"{n} slices are not evaluable: {why}" for why, n in Counter(reasons(final)).most_common()]
     notes += of_sites

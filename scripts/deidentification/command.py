@@ -46,13 +46,13 @@ def deidentify(source: str, out: str, linkage: str, dates: str = "shift", tables
         earlier = read_private(refusals)
     except OSError as error:
         raise InputError(f"{error.filename or secret} cannot be used: {error.strerror or error}") from error
-    who = Linkage.read(secret)
+    linkage_table = Linkage.read(secret)
     if NO_MODES:
         say(f"note: this system has no file modes that hide {secret} from others; keep it where only you can read")
     from .copying import copy_images
     from .tables import read_all
 
-    copy_images(source, target, secret, who, refusals, earlier, read_all(tables), dates == "shift")
+    copy_images(source, target, secret, linkage_table, refusals, earlier, read_all(tables), dates == "shift")
     return 0
 
 

@@ -35,7 +35,7 @@ def copy_images(
     source: str,
     target: Path,
     secret: Path,
-    who: Linkage,
+    linkage: Linkage,
     refusals: Path,
     earlier: Sequence[tuple[str, ...]],
     tables: Mapping[str, list[Row]],
@@ -47,7 +47,7 @@ def copy_images(
         source: the folder with the originals.
         target: the new folder.
         secret: where to write the linkage table.
-        who: the linkage so far.
+        linkage: the linkage so far.
         refusals: table of the files that were refused.
         earlier: its rows so far.
         tables: the rows of the tables to rename, by file name.
@@ -61,7 +61,7 @@ def copy_images(
     selection = select(frames)
     refused = selection.refused
     refused += [*strange, *unreadable]
-    before = {kind: {original for one, original in who.known if one == kind} for kind in ("patient", "uid")}
+    before = {kind: {original for one, original in linkage.known if one == kind} for kind in ("patient", "uid")}
     if tables:
         check_against(tables, images_of(selection, before))
     copied: dict[Path, str] = {}
@@ -72,16 +72,16 @@ def copy_images(
         for path, (frame, *_) in progress(list(selection.chosen.items()), "removing identities", "file"):
             try:
                 with quiet():
-                    result, content = cleaned(frame, who, shift_dates)
+                    result, content = cleaned(frame, linkage, shift_dates)
             except (DamagedError, RefusedError) as error:
                 refused.append((path, str(error)))
                 del selection.chosen[path]
                 if isinstance(error, DamagedError):
                     broken[frame.facts.series_uid] = str(error)
                 continue
-            place = draft / "dicom" / result.PatientID / tail(result.SeriesInstanceUID)
+            place = draft / "dicom" / result.PatientID / short_uid(result.SeriesInstanceUID)
             place.mkdir(parents=True, exist_ok=True)
-            place /= f"{tail(result.SOPInstanceUID)}.dcm"
+            place /= f"{short_uid(result.SOPInstanceUID)}.dcm"
             copied[place] = path
             if "BurnedInAnnotation" not in result:
                 unstated.add(place)
@@ -102,8 +102,10 @@ def copy_images(
         kept = [frames[0] for frames in selection.chosen.values()]
         gone = selection.uids - {uid for frame in kept for uid in (frame.facts.series_uid, frame.sop_uid)}
         patients = before["patient"] | {frame.facts.patient_id for frame in kept}
-        left_out = {table: write_renamed(rows, draft / table, who, patients, gone) for table, rows in tables.items()}
-        who.write(secret)  # before the images appear, so that the key is never lost
+        left_out = {
+            table: write_renamed(rows, draft / table, linkage, patients, gone) for table, rows in tables.items()
+        }
+        linkage.write(secret)  # before the images appear, so that the key is never lost
         write_private(refusals, table_of((row for row in earlier if row[0] not in copied.values()), refused))
         if target.exists():
             target.rmdir()
@@ -145,7 +147,7 @@ def images_of(selection: Selection, before: dict[str, set[str]]) -> Images:
     return Images(patients, uids, originals)
 
 
-def cleaned(frame: Frame, who: Linkage, shift_dates: bool) -> tuple[Dataset, bytes]:
+def cleaned(frame: Frame, linkage: Linkage, shift_dates: bool) -> tuple[Dataset, bytes]:
     """Return one file's dataset without identity, and its bytes.
 
     Raises:
@@ -157,7 +159,7 @@ def cleaned(frame: Frame, who: Linkage, shift_dates: bool) -> tuple[Dataset, byt
         dataset = dcmread(frame.path, force=True)
         originals = identifiers(dataset)
         burned = str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES"
-        result = clean(dataset, who, facts.transfer_syntax_uid, shift_dates)
+        result = clean(dataset, linkage, facts.transfer_syntax_uid, shift_dates)
         stream = io.BytesIO()
         dcmwrite(stream, result, enforce_file_format=True)
         content = stream.getvalue()
@@ -173,7 +175,7 @@ def cleaned(frame: Frame, who: Linkage, shift_dates: bool) -> tuple[Dataset, byt
     return result, content
 
 
-def tail(uid: str) -> str:
+def short_uid(uid: str) -> str:
     """Shorten a UID for file names; it is a hash, so its end tells as much as any part."""
     return uid[-16:]
 

@@ -161,8 +161,8 @@ def add_people(found: Identifiers, source: Dataset, shortest: int, common: set[s
 def add_pieces(found: Identifiers, text: str, keyword: str, shortest: int, common: set[str]) -> None:
     """Add the whole of a value and its pieces, but for ``common`` words."""
     person = keyword in (*PATIENT, *STAFF)
-    apart = r"[\W\d_]+" if person else r"[\\^=\s,;]+"
-    for piece in dict.fromkeys([*text.split("\\"), *re.split(apart, text)]):
+    separators = r"[\W\d_]+" if person else r"[\\^=\s,;]+"
+    for piece in dict.fromkeys([*text.split("\\"), *re.split(separators, text)]):
         plain = piece.strip(" \0.^=")
         length = len(re.sub(r"[\W_]+", "", plain))
         if length < shortest or (plain.isdigit() and length < SHORTEST_DIGITS):

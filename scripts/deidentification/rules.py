@@ -58,7 +58,7 @@ def clean(source: Dataset, linkage: Linkage, transfer_syntax_uid: str, shift_dat
     patient = patient_of(source)
     days = linkage.shift_days(patient) if shift_dates else None
     result = Dataset()
-    result.update({element.tag: element for element in kept(source, linkage, days)})
+    result.update({element.tag: element for element in kept_elements(source, linkage, days)})
     for keyword in EMPTY:
         setattr(result, keyword, "")
     for keyword in ("StudyDate", "StudyTime"):
@@ -92,7 +92,7 @@ def is_phantom(source: Dataset) -> bool:
     return quality == "YES" and str(source.get("ImageComments", "") or "").strip().startswith(PHANTOM_COMMENT)
 
 
-def kept(source: Dataset, linkage: Linkage, days: int | None) -> Iterator[DataElement]:
+def kept_elements(source: Dataset, linkage: Linkage, days: int | None) -> Iterator[DataElement]:
     """Yield what stays of a dataset, in sequences too."""
     for tag in source.keys():  # noqa: SIM118 - iterating a Dataset converts every value
         raw = source.get_item(tag)
@@ -113,7 +113,7 @@ def kept(source: Dataset, linkage: Linkage, days: int | None) -> Iterator[DataEl
             items = []
             for item in source[tag].value or []:
                 part = Dataset()
-                part.update({element.tag: element for element in kept(item, linkage, days)})
+                part.update({element.tag: element for element in kept_elements(item, linkage, days)})
                 items.append(part)
             yield DataElement(tag, "SQ", Sequence(items))
 

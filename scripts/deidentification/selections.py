@@ -87,9 +87,9 @@ def select(frames: Iterable[Frame]) -> Selection:
 
 def same_image(first: list[Frame], other: list[Frame]) -> bool:
     """Return whether two files hold one image: of one kind, at one place, with the same pixels."""
-    return claims(first) == claims(other) and same_pixels(first[0].path, other[0].path)
+    return frame_identity(first) == frame_identity(other) and same_pixels(first[0].path, other[0].path)
 
 
-def claims(frames: list[Frame]) -> list[tuple[object, ...]]:
+def frame_identity(frames: list[Frame]) -> list[tuple[object, ...]]:
     """Return what a file says of its frames that tells images apart."""
     return [(one.frame, kind_of(one.facts), one.origin_mm, one.orientation, one.slope, one.intercept) for one in frames]

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..errors import InputError
 from .elements import UnreadableError
 from .frames import Facts, Frame, read_frames
-from .stacks import Stack, assemble
+from .stacks import Stack, group_into_stacks
 
 CHUNK = 64
 # a process that starts up takes the time of reading about a thousand headers
@@ -149,7 +149,7 @@ def scan(
     for found, failed in watch(read_chunks(chunks, workers), len(chunks)):
         frames += [share(frame, known) for frame in found]
         unreadable += failed
-    return assemble(frames), sorted(unreadable)
+    return group_into_stacks(frames), sorted(unreadable)
 
 
 def read_chunks(chunks: Sequence[Sequence[str]], workers: int) -> Iterator[Read]:
@@ -181,7 +181,7 @@ def one_stack(paths: Paths) -> Stack:
         path, reason = unreadable[0]
         others = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
         raise InputError(f"{path} cannot be read: {reason}{others}")
-    stacks = assemble(frames)
+    stacks = group_into_stacks(frames)
     images = [stack for stack in stacks if stack.plane] or stacks
     if not images:
         raise InputError(f"{what} holds no DICOM image")

@@ -97,7 +97,7 @@ class Stack(Facts):
         return common
 
 
-def assemble(frames: Iterable[Frame]) -> list[Stack]:
+def group_into_stacks(frames: Iterable[Frame]) -> list[Stack]:
     """Group frames into stacks; neither grouping nor order depends on the order of ``frames``."""
     by_series: dict[tuple[str, ...], list[Frame]] = defaultdict(list)
     for frame in frames:
@@ -187,7 +187,7 @@ def stack_of(frames: list[Frame], planes_in_series: tuple[str, ...], defects: li
     defects += defects_of(frames, directions)
     if copies:
         warnings.append(f"{len(copies)} copies left out, first {copies[0]}")
-    warnings += varying(frames)
+    warnings += variation_warnings(frames)
     spacing_mm, shear_degrees = None, 0.0
     if usable and directions is not None and len(frames) > 1:
         spacing_mm = float(np.median(np.diff(along)))
@@ -260,7 +260,7 @@ def defects_of(frames: Sequence[Frame], directions: np.ndarray | None) -> list[s
     return found
 
 
-def varying(frames: Sequence[Frame]) -> list[str]:
+def variation_warnings(frames: Sequence[Frame]) -> list[str]:
     """Warn of facts that should be one per stack."""
     found = []
     names: dict[str, Callable[[Facts], object]] = {

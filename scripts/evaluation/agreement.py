@@ -173,9 +173,12 @@ def limits(samples: Floats) -> tuple[Floats, Floats]:
     """
     n, z = samples.shape[1], stats.norm.ppf(0.975)
     mean = samples.mean(axis=1)
-    apart = samples - mean[:, None]
-    squares = apart * apart
-    m2, m3, m4 = (np.einsum("bk,bk->b", a, b) / n for a, b in ((apart, apart), (apart, squares), (squares, squares)))
+    deviations = samples - mean[:, None]
+    squares = deviations * deviations
+    m2, m3, m4 = (
+        np.einsum("bk,bk->b", a, b) / n
+        for a, b in ((deviations, deviations), (deviations, squares), (squares, squares))
+    )
     sd = np.sqrt(m2 * n / (n - 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         own, shared = m2 + z**2 * (m4 - m2**2) / (4 * m2), z * m3 / np.sqrt(m2)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from .estimates import NAN, Estimate, Floats, check, logit_interval, sum_by
+from .estimates import NAN, Estimate, Floats, logit_interval, sum_by, validated_arrays
 from .per_patient import patient_aucs
 
 
@@ -78,7 +78,7 @@ def components(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> Com
 
     Source: Obuchowski, Biometrics 53:567-578 (1997), equations 1-3.
     """
-    label, score, code, k = check(labels, scores, patients)
+    label, score, code, k = validated_arrays(labels, scores, patients)
     low, high = np.sort(score[~label]), np.sort(score[label])
     m, n = sum_by(code[label], k), sum_by(code[~label], k)
     if not len(low) or not len(high):
@@ -122,7 +122,7 @@ def pooled_auc(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, confid
 
     Source: Tukey, Ann Math Stat 29:614 (1958); Efron & Tibshirani (1993), equation 11.5.
     """
-    label, score, code, k = check(labels, scores, patients)
+    label, score, code, k = validated_arrays(labels, scores, patients)
     parts = components(label, score, code)
     if np.isnan(parts.auc) or parts.auc in (0.0, 1.0):
         return interval_of(parts, len(label), confidence)

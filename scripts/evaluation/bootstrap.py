@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .estimates import Floats, check, sum_by
+from .estimates import Floats, sum_by, validated_arrays
 
 LARGEST_CHUNK = 500_000  # numbers held at once, so that thousands of patients fit in little memory
 
@@ -37,7 +37,7 @@ def win_matrix(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> Flo
         Shape (K, K): in row i and column j, the pairs of a compressed slice of i and another slice of j in which the
         first scores higher; ties count one half. Time O(N log N + positives x K).
     """
-    label, score, code, k = check(labels, scores, patients)
+    label, score, code, k = validated_arrays(labels, scores, patients)
     order = np.argsort(score, kind="stable")
     label, score, code = label[order], score[order], code[order]
     wins, below = np.zeros((k, k)), np.zeros(k)

@@ -11,7 +11,7 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 from ._statsmodels import GLM, Binomial, PerfectSeparationWarning
-from .estimates import NAN, Estimate, Floats, Ints, check, sum_by, t_interval, t_quantile
+from .estimates import NAN, Estimate, Floats, Ints, sum_by, t_interval, t_quantile, validated_arrays
 from .platt import Calibration
 from .proportions import ratio
 
@@ -28,7 +28,7 @@ def fit_calibration(labels: ArrayLike, logits: ArrayLike, patients: ArrayLike) -
 
     Source: Platt 1999, without his smoothing of the labels; Van Calster et al., BMC Med 17:230 (2019).
     """
-    label, x, code, k = check(labels, logits, patients)
+    label, x, code, k = validated_arrays(labels, logits, patients)
     fitted = logistic(np.column_stack([np.ones(len(x)), x]), label, code, k, x)
     if fitted.note:
         return Calibration(NAN, NAN, k, len(x), fitted.note)
@@ -132,7 +132,7 @@ def assess(labels: ArrayLike, logits: ArrayLike, patients: ArrayLike, confidence
 
     Source: Van Calster et al., BMC Med 17:230 (2019).
     """
-    label, x, code, k = check(labels, logits, patients)
+    label, x, code, k = validated_arrays(labels, logits, patients)
     n, p, ones = len(x), expit(x), np.ones((len(x), 1))
 
     def coefficient(fitted: Fit) -> Estimate:

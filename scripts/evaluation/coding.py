@@ -45,8 +45,8 @@ def runs(
     for members in np.split(order, np.flatnonzero(stack[order][1:] != stack[order][:-1]) + 1):
         gaps = np.diff(place[members])
         spacing = np.median(gaps[gaps > 0]) if millimetres and (gaps > 0).any() else 1.0
-        apart = (gaps > LARGEST_GAP * spacing) | (call[members][1:] != call[members][:-1])
-        for run in np.split(members, np.flatnonzero(apart) + 1):
+        breaks = (gaps > LARGEST_GAP * spacing) | (call[members][1:] != call[members][:-1])
+        for run in np.split(members, np.flatnonzero(breaks) + 1):
             if len(run) and call[run[0]]:
                 ends_mm = (thick[run[0]] + thick[run[-1]]) / 2
                 length = place[run[-1]] - place[run[0]] + ends_mm if millimetres else NAN

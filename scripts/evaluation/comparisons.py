@@ -125,14 +125,16 @@ def subgroup_pooled(
     # of thousands of patients a permutation needs no more than single precision, in half the time
     matrix: NDArray[Any] = wins.astype(np.float32) if len(positive) > LARGE else wins
 
-    def both(groups: Floats) -> tuple[Floats, Floats]:
+    def difference_and_variance(groups: Floats) -> tuple[Floats, Floats]:
         narrow = groups.astype(matrix.dtype)
         rows, columns = (narrow @ matrix.T).astype(float), (narrow @ matrix).astype(float)
         value, variance = group_auc(groups, rows, columns, positive, negative)
         other, spread = group_auc(1 - groups, of_positives - rows, of_negatives - columns, positive, negative)
         return value - other, variance + spread
 
-    return permute(both, np.asarray(inside, dtype=bool), int((positive + negative).sum()), seed, repetitions)
+    return permute(
+        difference_and_variance, np.asarray(inside, dtype=bool), int((positive + negative).sum()), seed, repetitions
+    )
 
 
 def group_auc(groups: Floats, rows: Floats, columns: Floats, m: Floats, n: Floats) -> tuple[Floats, Floats]:
@@ -150,16 +152,16 @@ def group_auc(groups: Floats, rows: Floats, columns: Floats, m: Floats, n: Float
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         total_m, total_n = (groups @ m)[:, None], (groups @ n)[:, None]
-        value = products(groups, rows)[:, None] / (total_m * total_n)
+        value = rowwise_dot(groups, rows)[:, None] / (total_m * total_n)
         d10 = groups * (rows / (total_m * total_n) - m * (value / total_m))
         d01 = groups * (columns / (total_m * total_n) - n * (value / total_n))
         with_m, with_n, k = groups @ (m > 0), groups @ (n > 0), groups.sum(axis=1)
-        variance = with_m / (with_m - 1) * products(d10, d10) + with_n / (with_n - 1) * products(d01, d01)
-        variance += 2 * k / (k - 1) * products(d10, d01)
+        variance = with_m / (with_m - 1) * rowwise_dot(d10, d10) + with_n / (with_n - 1) * rowwise_dot(d01, d01)
+        variance += 2 * k / (k - 1) * rowwise_dot(d10, d01)
     return value[:, 0], np.where(np.minimum(with_m, with_n) > 1, variance, NAN)
 
 
-def products(a: Floats, b: Floats) -> Floats:
+def rowwise_dot(a: Floats, b: Floats) -> Floats:
     """Sum of the products along each row, shape (B,)."""
     return np.asarray(np.einsum("bk,bk->b", a, b))
 
@@ -183,18 +185,18 @@ def subgroup_mean(
     v, member = value[known], np.asarray(inside, dtype=bool)[known]
     v = v - v.mean() if len(v) else v  # so that sums of squares lose no digits
 
-    def both(groups: Floats) -> tuple[Floats, Floats]:
+    def difference_and_variance(groups: Floats) -> tuple[Floats, Floats]:
         k, total, squares = groups.sum(axis=1), groups @ v, groups @ v**2
         q, rest, others = len(v) - k, v.sum() - total, (v**2).sum() - squares
         with np.errstate(divide="ignore", invalid="ignore"):
             spread = (squares - total**2 / k) / (k * (k - 1)) + (others - rest**2 / q) / (q * (q - 1))
             return total / k - rest / q, spread
 
-    return permute(both, member, n_slices, seed, repetitions)
+    return permute(difference_and_variance, member, n_slices, seed, repetitions)
 
 
 def permute(
-    both: Callable[[Floats], tuple[Floats, Floats]],
+    difference_and_variance: Callable[[Floats], tuple[Floats, Floats]],
     inside: NDArray[np.bool_],
     n_slices: int,
     seed: int,
@@ -204,7 +206,7 @@ def permute(
     """Compare the studentised difference with its distribution when patients swap groups.
 
     Args:
-        both: gives difference and variance, each of shape (B,), for memberships of shape (B, K).
+        difference_and_variance: gives difference and variance, each of shape (B,), for memberships of shape (B, K).
         inside: the true membership, shape (K,).
         n_slices: slices of the patients.
         seed: of the permutations.
@@ -214,7 +216,7 @@ def permute(
     k, members = len(inside), int(inside.sum())
     if k == 0 or members in (0, k):
         return Comparison(NAN, NAN, NAN, k, n_slices, "one side holds no patient")
-    differences, variances = both(inside[None].astype(float))
+    differences, variances = difference_and_variance(inside[None].astype(float))
     value, variance = float(differences[0]), float(variances[0])
     if min(members, k - members) < SMALLEST_CELL:
         return Comparison(value, NAN, NAN, k, n_slices, f"fewer than {SMALLEST_CELL} patients on one side: not tested")
@@ -230,7 +232,7 @@ def permute(
         rows = min(step, repetitions - start)
         groups = rng.permuted(np.broadcast_to(inside.astype(float), (rows, k)), axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            differences, variances = both(groups)
+            differences, variances = difference_and_variance(groups)
             found[start : start + rows] = np.abs(differences) / np.sqrt(variances)
     found[np.isnan(found)] = np.inf  # a permutation without a statistic must not help significance
     p_value = (1 + int((found >= abs(statistic) - 1e-9).sum())) / (1 + repetitions)

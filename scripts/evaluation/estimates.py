@@ -75,7 +75,7 @@ def sum_by(code: Ints, k: int, values: ArrayLike | None = None) -> Floats:
     return np.bincount(code, weights, minlength=k).astype(np.float64)
 
 
-def check(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> tuple[Bools, Floats, Ints, int]:
+def validated_arrays(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> tuple[Bools, Floats, Ints, int]:
     """Check and convert the three columns that most functions here take.
 
     Args:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from .estimates import NAN, Floats, check, wilson_interval
+from .estimates import NAN, Floats, validated_arrays, wilson_interval
 
 SENSITIVITY = 0.95
 
@@ -37,11 +37,11 @@ def choose(labels: ArrayLike, logits: ArrayLike, patients: ArrayLike) -> dict[st
     return {
         "paper_0.5": OperatingPoint(0.0),
         "youden": youden(labels, logits, patients),
-        "sensitivity_95": sensitive(labels, logits, patients),
+        "sensitivity_95": threshold_for_sensitivity(labels, logits, patients),
     }
 
 
-def cuts(score: Floats) -> tuple[Floats, Floats]:
+def candidate_thresholds(score: Floats) -> tuple[Floats, Floats]:
     """Distinct scores from high to low, and thresholds halfway to the next lower one.
 
     Halfway, so that a logit computed on another machine in the seventh digit stays on its side.
@@ -53,10 +53,10 @@ def cuts(score: Floats) -> tuple[Floats, Floats]:
 
 def youden(labels: ArrayLike, logits: ArrayLike, patients: ArrayLike) -> OperatingPoint:
     """Largest sensitivity + specificity; among equals the lowest threshold, because a missed cord costs more."""
-    label, score, _, _ = check(labels, logits, patients)
+    label, score, _, _ = validated_arrays(labels, logits, patients)
     if label.all() or not label.any():
         return OperatingPoint(NAN, "undefined: all slices have the same label")
-    values, thresholds = cuts(score)
+    values, thresholds = candidate_thresholds(score)
     m, n = np.sort(score[label]), np.sort(score[~label])
     sensitivity = 1 - np.searchsorted(m, values, "left") / len(m)
     specificity = np.searchsorted(n, values, "left") / len(n)
@@ -64,7 +64,7 @@ def youden(labels: ArrayLike, logits: ArrayLike, patients: ArrayLike) -> Operati
     return OperatingPoint(float(thresholds[np.flatnonzero(index >= index.max() - 1e-12)[-1]]))
 
 
-def sensitive(
+def threshold_for_sensitivity(
     labels: ArrayLike, logits: ArrayLike, patients: ArrayLike, target: float = SENSITIVITY, confidence: float = 0.95
 ) -> OperatingPoint:
     """Highest threshold from which downwards the lower bound of sensitivity stays at or above the target.
@@ -78,7 +78,7 @@ def sensitive(
         target: the sensitivity to be shown.
         confidence: one-sided confidence of the bound.
     """
-    label, score, code, _ = check(labels, logits, patients)
+    label, score, code, _ = validated_arrays(labels, logits, patients)
     order = np.argsort(-score[label], kind="stable")
     positive, owner = score[label][order], code[label][order]
     total = len(positive)
@@ -102,5 +102,5 @@ def sensitive(
         note = f"unattained: with {k} patients even calling every slice shows a sensitivity of {bound[-1]:.3f} only"
         return OperatingPoint(NAN, note)
     start = len(met) - int(np.argmin(met[::-1])) if not met.all() else 0
-    values, thresholds = cuts(score)
+    values, thresholds = candidate_thresholds(score)
     return OperatingPoint(float(thresholds[values == positive[whole][start]][0]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .estimates import Floats, Ints, check, sum_by
+from .estimates import Floats, Ints, sum_by, validated_arrays
 
 TOP_K = 3
 
@@ -26,7 +26,7 @@ def patient_scores(
         logit), ``top_3_mean`` (mean of the three largest logits, or of all if fewer) and ``expected_count`` (sum of
         the probabilities).
     """
-    label, score, code, k = check(labels, logits, patients)
+    label, score, code, k = validated_arrays(labels, logits, patients)
     order = np.lexsort((-score, code))
     ranked, owner = score[order], code[order]
     rank = np.arange(len(owner)) - np.searchsorted(owner, np.arange(k))[owner]
@@ -53,7 +53,7 @@ def level_scores(
     Returns:
         Label, score, patient and level of each of the L pairs of patient and level, each of shape (L,).
     """
-    label, score, code, _ = check(labels, logits, patients)
+    label, score, code, _ = validated_arrays(labels, logits, patients)
     names, level = np.unique(np.asarray(levels), return_inverse=True)
     pairs, pair = np.unique(code * len(names) + level, return_inverse=True)
     largest = np.full(len(pairs), -np.inf)

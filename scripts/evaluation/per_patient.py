@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from .bootstrap import resample_means
-from .estimates import NAN, Estimate, Floats, check, sum_by
+from .estimates import NAN, Estimate, Floats, sum_by, validated_arrays
 
 
 def patient_aucs(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> Floats:
@@ -20,7 +20,7 @@ def patient_aucs(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> F
         scores: shape (N,).
         patients: patient of each slice, shape (N,).
     """
-    label, score, code, k = check(labels, scores, patients)
+    label, score, code, k = validated_arrays(labels, scores, patients)
     order = np.lexsort((score, code))
     label, score, code = label[order], score[order], code[order]
     starts = np.r_[True, (code[1:] != code[:-1]) | (score[1:] != score[:-1])] if len(code) else np.zeros(0, bool)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .estimates import NAN, Estimate, Floats, check, sum_by, t_quantile, wilson_interval
+from .estimates import NAN, Estimate, Floats, sum_by, t_quantile, validated_arrays, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def confusion(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, thresho
         patients: patient of each slice, shape (N,).
         threshold: on the scale of ``scores``.
     """
-    label, score, code, k = check(labels, scores, patients)
+    label, score, code, k = validated_arrays(labels, scores, patients)
     called = score >= threshold
     cells = (label & called, ~label & called, label & ~called, ~label & ~called)
     return Confusion(*(sum_by(code[cell], k) for cell in cells))

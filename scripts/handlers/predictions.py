@@ -68,25 +68,25 @@ class WritePredictions:
         write_csv(written, PREDICTION_COLUMNS, table)
         labels, scores = [row["label"] for row in table], [row["logit"] for row in table]
         metrics = slice_metrics(labels, scores, self.threshold)
-        facts = self.dataset.facts()
+        counts = self.dataset.counts()
         write_json(
             section_path(self.output_dir, "metrics.json", self.section),
             {
                 **metrics,
-                "n_patients": facts["patients"],
-                "n_unreadable": facts["unreadable"],
+                "n_patients": counts["patients"],
+                "n_unreadable": counts["unreadable"],
                 "section": self.section,
-                "phantom": facts["phantom"],
+                "phantom": counts["phantom"],
                 **self.facts,
             },
         )
         write_csv(
             section_path(self.output_dir, "failures.csv", self.section), ("image", "reason"), self.dataset.failures
         )
-        kind = "phantom slices" if facts["phantom"] else "slices"
-        about = f"{metrics['n_slices']} {kind} of {facts['patients']} patients ({self.section})"
-        shown = {name: metrics[name] for name in ("auc", "sensitivity", "specificity", "f1")}
-        figures = ", ".join(f"{name} {'undefined' if v is None else f'{v:.3f}'}" for name, v in shown.items())
+        kind = "phantom slices" if counts["phantom"] else "slices"
+        about = f"{metrics['n_slices']} {kind} of {counts['patients']} patients ({self.section})"
+        main_metrics = {name: metrics[name] for name in ("auc", "sensitivity", "specificity", "f1")}
+        figures = ", ".join(f"{name} {'undefined' if v is None else f'{v:.3f}'}" for name, v in main_metrics.items())
         say(f"{about}: {figures} at threshold {self.threshold:g}")
         say(f"predictions: {written}")
         if metrics["auc"] is not None:

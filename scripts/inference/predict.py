@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..console import say
 from ..errors import InputError
 from ..records import Failure, SeriesRecord
-from ..report.operating_points import choose
+from ..report.operating_points_file import read_operating_point
 
 if TYPE_CHECKING:
-    from .series import Found
+    from .series import FoundSeries
 
 LISTED = 20
 """Series that the final table names one by one; more are only counted, and listed in series.csv."""
@@ -147,7 +147,7 @@ def operating_point_settings(operating_points: str, name: str, weights: Path) ->
     """Return the threshold and calibration of an operating point of these weights."""
     from .. import checkpoints
 
-    chosen = choose(operating_points, name, checkpoints.sha256(weights))
+    chosen = read_operating_point(operating_points, name, checkpoints.sha256(weights))
     return {
         "displayable_configs__threshold": chosen.threshold,
         "threshold_source": chosen.source,
@@ -211,7 +211,7 @@ def score_under_torchrun(inputs: Sequence[str], force: bool, overrides: dict[str
     return Outcome([row for one in gathered for row in one.records], [row for one in gathered for row in one.failures])
 
 
-def score_shard(found: Found, overrides: dict[str, Any], shard: int, shards: int) -> Outcome:
+def score_shard(found: FoundSeries, overrides: dict[str, Any], shard: int, shards: int) -> Outcome:
     """Score one share of the series."""
     import torch
 

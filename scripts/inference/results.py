@@ -59,7 +59,7 @@ def result_facts(
     }
 
 
-def caveats(facts: ResultFacts) -> str:
+def notice_line(facts: ResultFacts) -> str:
     """Return the line that every result must carry: what for, by which model and weights, at which threshold."""
     trained = "; weights trained on a synthetic phantom" if facts["trained_on_phantom"] else ""
     chosen = f" ({facts['threshold_source']})" if facts["threshold_source"] else ""
@@ -98,7 +98,7 @@ def slice_results(
     slope: float = 1.0,
     intercept: float = 0.0,
 ) -> list[SliceResult]:
-    """Make the result of every slice of a stack; who its patient is and what made it, `identified` adds.
+    """Make the result of every slice of a stack; who its patient is and what made it, `add_identity` adds.
 
     Args:
         image: the preprocessed stack ``(1, H, W, D)``.
@@ -158,7 +158,7 @@ def series_findings(stacks: Sequence[Sequence[SliceResult]]) -> SeriesFindings:
     }
 
 
-def identified(
+def add_identity(
     series: Series, facts: ResultFacts, rows: Sequence[SliceResult], findings: SeriesFindings
 ) -> tuple[list[SliceResult], SeriesSummary]:
     """Add to what the postprocessing found whose it is and what found it.
@@ -175,7 +175,7 @@ def identified(
         **findings,
         "warnings": series["warnings"],
     }
-    notice = caveats(summary)
+    notice = notice_line(summary)
     complete: list[SliceResult] = [
         {**row, "patient_id": series["patient_id"], "series_uid": series["series_uid"], "notice": notice}
         for row in rows

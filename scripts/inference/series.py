@@ -28,7 +28,7 @@ Inputs = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundSeries:
     """What lies below some paths: the series to score, and what was refused or cannot be read.
 
     MONAI's configs take it as one value and look at nothing inside, so that a path is never read as an expression.
@@ -53,7 +53,7 @@ def input_paths(inputs: Inputs) -> list[Path]:
     return paths
 
 
-def find_series(inputs: Inputs, force: bool = False) -> Found:
+def find_series(inputs: Inputs, force: bool = False) -> FoundSeries:
     """Find the image series below some paths that are axial T2, and those that are not with the reason.
 
     This reads the header of every DICOM file, once; loading and writing use the stacks found here.
@@ -91,7 +91,7 @@ def find_series(inputs: Inputs, force: bool = False) -> Found:
         uid = one["series_uid"]
         seen[uid] += 1
         one["name"] = uid if total[uid] == 1 else f"{uid}_{seen[uid]}"
-    return Found(tuple(series), tuple(refused))
+    return FoundSeries(tuple(series), tuple(refused))
 
 
 def series_of_file(file: Path) -> Series:
@@ -156,7 +156,7 @@ class SeriesDataset(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        found: Found,
+        found: FoundSeries,
         transform: Callable[[dict[str, Any]], dict[str, Any]],
         reader: SeriesReader | None = None,
         shard: int = 0,

@@ -32,7 +32,7 @@ from ..records import (
 from .dicom_results.captures import secondary_captures
 from .dicom_results.reports import structured_report
 from .dicom_results.sources import headers, require_highdicom, save
-from .results import Outputs, caveats, findings_in_words, identified
+from .results import Outputs, add_identity, findings_in_words, notice_line
 from .series import SeriesDataset
 
 SCALE = "Grad-CAM for compression"
@@ -83,8 +83,8 @@ class WriteSeries:
             output: what the postprocessing made of it.
         """
         folder = self.output_dir / series["name"]
-        rows, summary = identified(series, self.facts, output["slice_results"], output["series_findings"])
-        notice = caveats(summary)
+        rows, summary = add_identity(series, self.facts, output["slice_results"], output["series_findings"])
+        notice = notice_line(summary)
         write_csv(folder / "slices.csv", SLICE_COLUMNS, rows)
         self.write_heatmap(output["heatmap"], folder / "heatmap.nii.gz", notice)
         if self.outputs.raw_heatmap:
@@ -117,7 +117,7 @@ class WriteSeries:
         ]
         scores = [f"p {row['probability']:.2f}" if row["status"] == SCORED else "-" for row in rows]
         captions = [f"{row['slice_index']}   {score}" for row, score in zip(rows, scores, strict=True)]
-        title = f"{summary['series_uid']}: {findings_in_words(summary)}\n{caveats(summary)}"
+        title = f"{summary['series_uid']}: {findings_in_words(summary)}\n{notice_line(summary)}"
         called = [bool(row["compressed"]) for row in rows]
         save_png(sheet_picture(pictures, captions, called, title, f"{SCALE}, maximum = p"), path)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..console import say
-from ..datalists import facts
+from ..datalists import datalist_info
 from ..records import SECTIONS
 
 
@@ -58,7 +58,7 @@ def phantom(
         reuse=reuse,
         force=force,
     )
-    counts = facts(path)["counts"]
+    counts = datalist_info(path)["counts"]
     for section in SECTIONS:
         n = counts[section]
         say(f"{section}: {n['patients']} patients, {n['slices']} slices, {n['compressed_slices']} compressed")

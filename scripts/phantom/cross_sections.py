@@ -103,13 +103,13 @@ def free_cord(anatomy: Anatomy, canal: Canal, z_mm: float) -> Cord:
     ap = at_level(CORD_AP_MM, level) * anatomy.cord * (1 - anatomy.cord_flatness)
     rl = at_level(CORD_RL_MM, level) * anatomy.cord * (1 + anatomy.cord_flatness)
     y = anatomy.cord_y_mm
-    front, back = room(canal, ap, y)
+    front, back = csf_margins(canal, ap, y)
     if front < 0.35:
         y += min(0.35 - front, max(back, 0) * 0.6)
     return Cord(anatomy.cord_x_mm, y, ap, rl, anatomy.cord_turn_deg)
 
 
-def room(canal: Canal, cord_ap_mm: float, cord_y_mm: float) -> tuple[float, float]:
+def csf_margins(canal: Canal, cord_ap_mm: float, cord_y_mm: float) -> tuple[float, float]:
     """Free CSF (mm) in front of and behind a cord in the midline; negative where it does not fit."""
     middle = len(PROFILE_X_MM) // 2
     front = cord_y_mm - cord_ap_mm / 2 - (canal.front_mm[middle] + PIA_MM)
@@ -125,16 +125,16 @@ def cross_section(anatomy: Anatomy, lesions: tuple[Lesion, ...], z_mm: float) ->
     """
     canal = open_canal(anatomy, z_mm)
     free = free_cord(anatomy, canal, z_mm)
-    room_front, room_back = room(canal, free.ap_mm, free.y_mm)
+    room_front, room_back = csf_margins(canal, free.ap_mm, free.y_mm)
     pressed = encroach(lesions, anatomy, z_mm, max(room_front, 0.1), max(room_back, 0.1), free.ap_mm)
-    front, back = spare(pressed, canal, free)
+    front, back = limit_compression(pressed, canal, free)
     dura_front, dura_back = canal.front_mm + front, canal.back_mm - back
 
     free_front, free_back, free_inside = free.outline()
-    rest_front, rest_back = within(canal, free_front, free_back)
+    rest_front, rest_back = clip_to_canal(canal, free_front, free_back)
     turned = Cord(free.x_mm, free.y_mm, free.ap_mm, free.rl_mm, free.turn_deg + pressed.turn_deg)
     turned_front, turned_back, inside = turned.outline()
-    turned_front, turned_back = within(canal, turned_front, turned_back)
+    turned_front, turned_back = clip_to_canal(canal, turned_front, turned_back)
 
     push_front = float(np.max((dura_front + PIA_MM - turned_front)[inside]))
     push_back = float(np.max((turned_back - dura_back + PIA_MM)[inside]))
@@ -179,7 +179,7 @@ def cross_section(anatomy: Anatomy, lesions: tuple[Lesion, ...], z_mm: float) ->
     )
 
 
-def spare(pressed: Encroachment, canal: Canal, cord: Cord) -> tuple[Array, Array]:
+def limit_compression(pressed: Encroachment, canal: Canal, cord: Cord) -> tuple[Array, Array]:
     """Take encroachment back, in proportion from front and back, where it would crush the cord below `THINNEST`."""
     front, back = pressed.front_mm, pressed.back_mm
     width = np.sqrt(np.clip(1 - ((PROFILE_X_MM - cord.x_mm) / (0.55 * cord.rl_mm)) ** 2, 0, 1))
@@ -189,7 +189,7 @@ def spare(pressed: Encroachment, canal: Canal, cord: Cord) -> tuple[Array, Array
     return np.maximum(front - share * missing, 0), np.maximum(back - (1 - share) * missing, 0)
 
 
-def within(canal: Canal, front: Array, back: Array) -> tuple[Array, Array]:
+def clip_to_canal(canal: Canal, front: Array, back: Array) -> tuple[Array, Array]:
     """Keep a cord's outline within the open canal."""
     return np.maximum(front, canal.front_mm + PIA_MM), np.minimum(back, canal.back_mm - PIA_MM)
 

@@ -129,7 +129,7 @@ def patient_truth(patient: Patient) -> list[SliceTruth]:
     return [slice_truth(patient, slice_index) for slice_index in range(patient.scan.n_slices)]
 
 
-def read(patient: Patient, truth: Sequence[SliceTruth], reader: int) -> list[tuple[int, int]]:
+def simulate_reader(patient: Patient, truth: Sequence[SliceTruth], reader: int) -> list[tuple[int, int]]:
     """Let a reader judge every slice: the rule seen through noise, so readers differ where the cord is hardly dented.
 
     Args:

@@ -21,7 +21,7 @@ MAX_DRAWS = 500
 R2_STEPS = np.array([0.7548776662466927, 0.5698402909980532])
 
 
-def place(settings: Settings, index: int) -> tuple[bool, Site]:
+def draw_site(settings: Settings, index: int) -> tuple[bool, Site]:
     """Decide whether a patient is free of compression, and the site, in even shares for any number of patients."""
     start = named_stream(settings.seed, 0, "place").random(2)
     first, second = (start + index * R2_STEPS) % 1
@@ -35,7 +35,7 @@ def sample_patient(settings: Settings, index: int) -> tuple[Patient, list[SliceT
     Age makes discs darker and disease wider spread; the disability score (mJOA) follows the worst slice loosely, so
     that subgroup tables have something to find.
     """
-    free, site = place(settings, index)
+    free, site = draw_site(settings, index)
     rng = named_stream(settings.seed, index, "person")
     sex = "F" if rng.random() < 0.42 else "M"
     age = int(np.clip(round(rng.normal(51 if free else 56, 12.5)), 21, 88))

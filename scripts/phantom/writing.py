@@ -14,7 +14,7 @@ from .acquisition import zero_fill
 from .dicom import WrittenSlice, encoding_of, write_series
 from .distractors import distractors
 from .fields import Array
-from .labels import READERS, SliceTruth, read
+from .labels import READERS, SliceTruth, simulate_reader
 from .patients import Patient, Settings
 from .pictures import render, render_masks
 from .sampling import sample_patient
@@ -93,7 +93,7 @@ def record(
     folder: Path, patient: Patient, truth: list[SliceTruth], files: list[WrittenSlice], twin_files: list[WrittenSlice]
 ) -> Record:
     """Collect a patient's rows for the tables; images are named relative to the cohort's folder."""
-    readings = [read(patient, truth, reader) for reader in range(len(READERS))]
+    readings = [simulate_reader(patient, truth, reader) for reader in range(len(READERS))]
     entries, labels, slices, rows = [], [], [], []
     scan = patient.scan
     machine = {"manufacturer": scan.vendor.manufacturer, "model": scan.model, "field_t": scan.field_strength_t}

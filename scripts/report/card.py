@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..files import write_text
 from .facts import MEANING
 from .facts import PHANTOM as SYNTHETIC
-from .page import NAMES, interval, things
+from .page import NAMES, counted_noun, interval
 
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
 PHANTOM = (
@@ -81,5 +81,5 @@ def performance(content: Mapping[str, Any]) -> str:
 
 def size(cohort: Mapping[str, Any]) -> str:
     """Return how many patients and slices a cohort has."""
-    slices = things(cohort["n_slices"], "slice")
-    return f"{things(cohort['n_patients'], 'patient')}, {slices}, {cohort['n_compressed_slices']:,} compressed"
+    slices = counted_noun(cohort["n_slices"], "slice")
+    return f"{counted_noun(cohort['n_patients'], 'patient')}, {slices}, {cohort['n_compressed_slices']:,} compressed"

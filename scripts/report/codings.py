@@ -18,8 +18,8 @@ from ..evaluation.proportions import confusion, rates
 from .inputs.cohorts import Cohort, slice_column
 from .inputs.columns import numbers
 from .inputs.predictions import Predictions
-from .operating_points import Operating
-from .results import Scored, scored
+from .operating_points_file import OperatingPoints
+from .results import SliceArrays, slice_arrays
 
 MEASURES = {
     "n_compressed": "compressed slices",
@@ -54,23 +54,23 @@ def stacks(cohort: Cohort) -> Ints:
 
 
 def trial_coding(
-    cohort: Cohort, s: Scored, operating: Operating, threshold: float, seed: int
+    cohort: Cohort, slices: SliceArrays, operating: OperatingPoints, threshold: float, seed: int
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Code every patient by the model and by the reference; returns agreement and one row per patient.
 
     Args:
         cohort: for the geometry.
-        s: the slices.
+        slices: the slices.
         operating: for calibrated probabilities.
         threshold: raw logit from which a slice is called compressed.
         seed: of the resampling.
     """
     place, thick, millimetres = geometry(cohort)
     stack = stacks(cohort)
-    probability = operating.calibration.probabilities(s.logits)
-    called = s.logits >= threshold
-    order = np.argsort(s.patients, kind="stable")
-    groups = np.split(order, np.searchsorted(s.patients[order], np.arange(1, len(s.ids))))
+    probability = operating.calibration.probabilities(slices.logits)
+    called = slices.logits >= threshold
+    order = np.argsort(slices.patients, kind="stable")
+    groups = np.split(order, np.searchsorted(slices.patients[order], np.arange(1, len(slices.ids))))
     if not np.isfinite(place).all():
         reason = "neither millimetres nor slice_index are known for every slice, so runs cannot be found"
         return {"millimetres": False, "reason": reason, "agreement": {}}, pd.DataFrame()
@@ -78,10 +78,10 @@ def trial_coding(
     def code(calls: Any, chances: Any) -> list[Coding]:
         return [code_patient(calls[g], chances[g], place[g], thick[g], stack[g], millimetres) for g in groups]
 
-    model, reference = code(called, probability), code(s.labels == 1, s.labels)
+    model, reference = code(called, probability), code(slices.labels == 1, slices.labels)
     phantom = {None: "unknown", False: "no"}.get(cohort.facts.get("phantom"), "yes")
     rows = []
-    for name, by_model, by_reference in zip(s.ids, model, reference, strict=True):
+    for name, by_model, by_reference in zip(slices.ids, model, reference, strict=True):
         row: dict[str, Any] = {"patient_id": str(name), "phantom": phantom, "n_slices": by_model.n_slices}
         for measure in MEASURES:
             row[f"{measure}_model"] = defined(getattr(by_model, measure))
@@ -93,12 +93,12 @@ def trial_coding(
     for measure in MEASURES:
         if measure == "longest_run_mm" and not millimetres:
             continue
-        a = np.array([getattr(c, measure) for c in model], dtype=float)
+        a = np.array([getattr(coding, measure) for coding in model], dtype=float)
         counted = "n_compressed" if measure == "expected_count" else measure  # a reference expects what it counts
-        b = np.array([getattr(c, counted) for c in reference], dtype=float)
-        limits = bland_altman(a, b, len(s.labels), seed=seed)
+        b = np.array([getattr(coding, counted) for coding in reference], dtype=float)
+        limits = bland_altman(a, b, len(slices.labels), seed=seed)
         agreement[measure] = {
-            "icc_a1": icc_a1(np.column_stack([a, b]), len(s.labels)),
+            "icc_a1": icc_a1(np.column_stack([a, b]), len(slices.labels)),
             "bias": limits.bias,
             "lower_limit": limits.lower_limit,
             "upper_limit": limits.upper_limit,
@@ -109,23 +109,25 @@ def trial_coding(
     return {"millimetres": millimetres, "reason": reason, "agreement": agreement}, pd.DataFrame(rows)
 
 
-def patient_level(s: Scored, operating: Operating, validation: Predictions | None) -> dict[str, Any]:
+def patient_level(slices: SliceArrays, operating: OperatingPoints, validation: Predictions | None) -> dict[str, Any]:
     """One call per patient by three rules, each with its own ROC and its own threshold, chosen on validation patients.
 
     Args:
-        s: the slices.
+        slices: the slices.
         operating: for calibrated probabilities.
         validation: labelled slices of validation patients, if there are any.
     """
-    reference, scores = rules(s, operating)
+    reference, scores = rules(slices, operating)
     free = int((reference == 0).sum())
-    each, sizes = np.arange(len(reference)), np.bincount(s.patients, minlength=len(reference))
+    each, sizes = np.arange(len(reference)), np.bincount(slices.patients, minlength=len(reference))
     content: dict[str, Any] = {"n_patients": len(reference), "n_compression_free_patients": free, "rules": {}}
-    chosen = rules(scored(validation.slices), operating) if validation else None
+    chosen = rules(slice_arrays(validation.slices), operating) if validation else None
     for name, score in scores.items():
-        rule: dict[str, Any] = {"auc": replace(obuchowski_auc(reference, score, each), n_slices=len(s.labels))}
+        rule: dict[str, Any] = {"auc": replace(obuchowski_auc(reference, score, each), n_slices=len(slices.labels))}
         if free == 0:
-            rule["auc"] = Estimate(NAN, NAN, NAN, len(reference), len(s.labels), "no patient is free of compression")
+            rule["auc"] = Estimate(
+                NAN, NAN, NAN, len(reference), len(slices.labels), "no patient is free of compression"
+            )
         point = youden(chosen[0], chosen[1][name], np.arange(len(chosen[0]))) if chosen else None
         rule["threshold"] = defined(point.logit) if point else None
         rule["status"] = (point.note or "chosen on validation patients") if point else "no validation predictions"
@@ -151,12 +153,14 @@ def unit_rates(labels: Ints, scores: Floats, patients: Any, sizes: Any, threshol
     return {name: replace(found[name], n_slices=int(sizes[units].sum())) for name, units in entering.items()}
 
 
-def rules(s: Scored, operating: Operating) -> tuple[Ints, dict[str, Floats]]:
+def rules(slices: SliceArrays, operating: OperatingPoints) -> tuple[Ints, dict[str, Floats]]:
     """References and scores of the patients."""
-    return patient_scores(s.labels, s.logits, operating.calibration.probabilities(s.logits), s.patients)
+    return patient_scores(
+        slices.labels, slices.logits, operating.calibration.probabilities(slices.logits), slices.patients
+    )
 
 
-def disc_levels(cohort: Cohort, s: Scored, threshold: float) -> dict[str, Any] | None:
+def disc_levels(cohort: Cohort, slices: SliceArrays, threshold: float) -> dict[str, Any] | None:
     """Results per disc level; ``None`` without a ``level`` column in geometry.csv."""
     column = slice_column(cohort, "level")
     if column is None:
@@ -165,8 +169,10 @@ def disc_levels(cohort: Cohort, s: Scored, threshold: float) -> dict[str, Any] |
     known = names != ""
     if not known.any():
         return None
-    labels, scores, patients, levels = level_scores(s.labels[known], s.logits[known], s.patients[known], names[known])
-    counted = pd.DataFrame({"patient": s.patients[known], "level": names[known]}).value_counts()
+    labels, scores, patients, levels = level_scores(
+        slices.labels[known], slices.logits[known], slices.patients[known], names[known]
+    )
+    counted = pd.DataFrame({"patient": slices.patients[known], "level": names[known]}).value_counts()
     sizes = counted.reindex(pd.MultiIndex.from_arrays([patients, levels])).to_numpy()
     called = scores >= threshold
     people = np.unique(patients)

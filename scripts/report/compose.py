@@ -13,15 +13,15 @@ import numpy as np
 from ..console import say
 from ..errors import InputError
 from ..files import write_csv, write_json
-from . import codings, figures, operating_points, readers, subgroups
+from . import codings, figures, operating_points_file, readers, subgroups
 from .card import check_card, write_card
 from .facts import MARK, check_phantom, cohort_summary, warnings_for
 from .guards import check_external, check_origin, validation_of
 from .inputs.cohorts import Cohort, read_cohort
 from .inputs.predictions import Predictions
-from .operating_points import Operating
+from .operating_points_file import OperatingPoints
 from .page import write_page
-from .results import as_json, calibration, discrimination, mistakes, scored
+from .results import as_json, calibration, discrimination, mistakes, slice_arrays
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "statsmodels", "pandas")
 
@@ -46,34 +46,34 @@ def compose(
     """
     if card:
         check_card(card)
-    inside = read_cohort("internal", runs[0], cohort, patients)
-    validation = validation_of(inside)
-    outside = None
+    internal = read_cohort("internal", runs[0], cohort, patients)
+    validation = validation_of(internal)
+    external_run = None
     if external:
-        outside = read_cohort("external", external, external_cohort, external_patients)
-        check_external(inside, outside, validation)
+        external_run = read_cohort("external", external, external_cohort, external_patients)
+        check_external(internal, external_run, validation)
     others = [read_cohort("internal", run, cohort, patients) for run in runs[1:]]
-    phantom = check_phantom([c for c in (inside, *others, outside) if c])
-    path = inside.run / operating_points.FILE
-    chosen, anew = operating_of(inside, validation, path)
+    phantom = check_phantom([one for one in (internal, *others, external_run) if one])
+    path = internal.run / operating_points_file.FILE
+    chosen, anew = operating_of(internal, validation, path)
     check_point(point, chosen)
-    others_only = {c.name: check_origin(chosen, c, path) for c in (inside, outside) if c}
+    others_only = {one.name: check_origin(chosen, one, path) for one in (internal, external_run) if one}
     if anew:
         write_json(path, anew)
         say(f"wrote {path}")
-    mark = MARK if phantom else ""
+    phantom_mark = MARK if phantom else ""
     content: dict[str, Any] = {"title": "Spinal cord compression on axial T2-weighted cervical MRI", "phantom": phantom}
     content |= {"seed": seed, "operating_point": point, "threshold": chosen.points[point].logit}
-    content |= {"warnings": warnings_for(inside, outside, phantom)}
+    content |= {"warnings": warnings_for(internal, external_run, phantom)}
     notes: list[dict[str, str]] = []
-    for one in (inside, outside):
+    for one in (internal, external_run):
         if one is None:
             continue
         say(f"{one.name} cohort: {len(one.patients)} patients, {len(one.predictions.slices)} slices")
-        found = cohort_results(one, chosen, validation, point, columns, margin, seed, out, mark)
+        found = cohort_results(one, chosen, validation, point, columns, margin, seed, out, phantom_mark)
         found["calibration"]["applied"]["apart"] = others_only[one.name]
-        if one is inside:
-            found["models"] = compare(inside, others, margin)
+        if one is internal:
+            found["models"] = compare(internal, others, margin)
             content |= as_json(found, "", notes)
         else:
             content["external"] = as_json(found, "external", notes)
@@ -87,7 +87,9 @@ def compose(
     say(f"wrote {out / 'report.html'} and {out / 'report.json'}")
 
 
-def operating_of(inside: Cohort, validation: Predictions | None, path: Path) -> tuple[Operating, dict[str, Any] | None]:
+def operating_of(
+    internal: Cohort, validation: Predictions | None, path: Path
+) -> tuple[OperatingPoints, dict[str, Any] | None]:
     """Choose operating points on validation, or read those that the run has.
 
     Returns:
@@ -96,19 +98,19 @@ def operating_of(inside: Cohort, validation: Predictions | None, path: Path) -> 
     Raises:
         InputError: the run has validation predictions, and points that were chosen on something else.
     """
-    present = operating_points.read(path) if path.is_file() else None
+    present = operating_points_file.read(path) if path.is_file() else None
     if validation is None:
-        return present or operating_points.default(inside.facts), None
+        return present or operating_points_file.default(internal.facts), None
     if present and present.sha256 != validation.sha256:
         raise InputError(
             f"{path} was chosen on {present.source}, not on {validation.path} as it is now; to choose anew on that, "
             f"remove {path.name} or move it to another folder; to report with it, move {validation.path.name} away"
         )
-    content = operating_points.choose_anew(validation, inside.facts)
-    return operating_points.understand(content, path), content
+    content = operating_points_file.fit_operating_points(validation, internal.facts)
+    return operating_points_file.parse_operating_points(content, path), content
 
 
-def check_point(point: str, chosen: Operating) -> None:
+def check_point(point: str, chosen: OperatingPoints) -> None:
     """Make sure that there is a threshold of this name."""
     if point not in chosen.points or not np.isfinite(chosen.points[point].logit):
         known = [name for name, p in chosen.points.items() if np.isfinite(p.logit)]
@@ -116,49 +118,49 @@ def check_point(point: str, chosen: Operating) -> None:
 
 
 def cohort_results(
-    c: Cohort,
-    chosen: Operating,
+    cohort: Cohort,
+    chosen: OperatingPoints,
     validation: Predictions | None,
     point: str,
     family: Sequence[str],
     margin: float,
     seed: int,
     folder: Path,
-    mark: str,
+    phantom_mark: str,
 ) -> dict[str, Any]:
     """All results of one cohort, its figures and its coding.csv."""
-    s = scored(c.predictions.slices)
+    slices = slice_arrays(cohort.predictions.slices)
     threshold = chosen.points[point].logit
-    found: dict[str, Any] = {"cohort": cohort_summary(c)}
-    found |= discrimination(s, chosen, seed)
-    found["calibration"], judged = calibration(s, chosen)
-    found["subgroups"] = subgroups.subgroups(c, s, family, margin, seed)
-    found["trial_coding"], table = codings.trial_coding(c, s, chosen, threshold, seed)
-    found["patient_level"] = codings.patient_level(s, chosen, validation)
-    found["disc_levels"] = codings.disc_levels(c, s, threshold)
-    found["readers"] = readers.reader_study(c, threshold)
-    found["mistakes"] = mistakes(c, threshold)
-    prefix = "" if c.name == "internal" else f"{c.name}_"
+    found: dict[str, Any] = {"cohort": cohort_summary(cohort)}
+    found |= discrimination(slices, chosen, seed)
+    found["calibration"], judged = calibration(slices, chosen)
+    found["subgroups"] = subgroups.subgroups(cohort, slices, family, margin, seed)
+    found["trial_coding"], table = codings.trial_coding(cohort, slices, chosen, threshold, seed)
+    found["patient_level"] = codings.patient_level(slices, chosen, validation)
+    found["disc_levels"] = codings.disc_levels(cohort, slices, threshold)
+    found["readers"] = readers.reader_study(cohort, threshold)
+    found["mistakes"] = mistakes(cohort, threshold)
+    prefix = "" if cohort.name == "internal" else f"{cohort.name}_"
     if len(table):
         rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
         write_csv(folder / f"{prefix}coding.csv", list(rows[0]), rows)
     pictures: dict[str, Any] = {
-        "roc": figures.roc_per_patient(s, found["per_patient"]["mean_auc"]),
-        "precision_recall": figures.precision_recall(s),
-        "confusion": figures.confusion_matrix(s, threshold, point),
+        "roc": figures.roc_per_patient(slices, found["per_patient"]["mean_auc"]),
+        "precision_recall": figures.precision_recall(slices),
+        "confusion": figures.confusion_matrix(slices, threshold, point),
         "calibration": figures.calibration(judged),
     }
     if found["trial_coding"]["agreement"]:
         limits = found["trial_coding"]["agreement"]["n_compressed"]
         pictures["coding"] = figures.bland_altman(table, limits, "n_compressed", "slices")
-    reference, ranks = codings.rules(s, chosen)
+    reference, ranks = codings.rules(slices, chosen)
     if 0 < reference.sum() < len(reference):
         pictures["patients"] = figures.roc_of_rules(found["patient_level"], reference, ranks)
     for name, draw in pictures.items():
-        figures.save(folder / "figures" / f"{prefix}{name}.png", draw, mark=mark)
+        figures.save(folder / "figures" / f"{prefix}{name}.png", draw, phantom_mark=phantom_mark)
     whole = {"pooled_auc": found["pooled"]["auc"], "mean_auc": found["per_patient"]["mean_auc"]}
     draw, size = figures.forest(found["subgroups"]["rows"], whole)
-    figures.save(folder / "figures" / f"{prefix}forest.png", draw, size, mark)
+    figures.save(folder / "figures" / f"{prefix}forest.png", draw, size, phantom_mark)
     found["figures"] = [f"figures/{prefix}{name}.png" for name in (*pictures, "forest")]
     return found
 

@@ -23,7 +23,7 @@ def check_phantom(cohorts: Sequence[Cohort]) -> bool | None:
     Raises:
         InputError: synthetic and other patients would stand side by side.
     """
-    flags = {str(c.run): c.facts.get("phantom") for c in cohorts}
+    flags = {str(cohort.run): cohort.facts.get("phantom") for cohort in cohorts}
     if True in flags.values() and set(flags.values()) != {True}:
         stated = ", ".join(f"{run}: {'not stated' if flag is None else flag}" for run, flag in flags.items())
         raise InputError(
@@ -33,60 +33,60 @@ def check_phantom(cohorts: Sequence[Cohort]) -> bool | None:
     return next(iter(flags.values()))
 
 
-def warnings_for(inside: Cohort, outside: Cohort | None, phantom: bool | None) -> list[str]:
+def warnings_for(internal: Cohort, external: Cohort | None, phantom: bool | None) -> list[str]:
     """What the reader must know before any number."""
     found = [PHANTOM] if phantom else []
     if phantom is None:
         found.append("Neither run nor datalist says whether these patients are real or synthetic.")
-    if inside.facts.get("trained_on_phantom") and not phantom:
+    if internal.facts.get("trained_on_phantom") and not phantom:
         found.append("The network was trained on synthetic images only.")
-    for one in (inside, outside):
+    for one in (internal, external):
         if one is None:
             continue
-        k = len(one.patients)
-        size = f"The {one.name} cohort has {k} patients."
-        if k < VERY_FEW:
+        n_patients = len(one.patients)
+        size = f"The {one.name} cohort has {n_patients} patients."
+        if n_patients < VERY_FEW:
             found.append(
                 f"{size} With fewer than {VERY_FEW} patients several intervals are too narrow. Do not draw conclusions "
                 "from them."
             )
-        elif k < FEW:
+        elif n_patients < FEW:
             found.append(f"{size} With fewer than {FEW} patients several intervals are slightly too narrow.")
     return found
 
 
-def cohort_summary(c: Cohort) -> dict[str, Any]:
+def cohort_summary(cohort: Cohort) -> dict[str, Any]:
     """Return what a cohort is: who was scored, what was left out and where it came from."""
-    slices, excluded, table = c.predictions.slices, c.predictions.excluded, c.patients
+    slices, excluded, table = cohort.predictions.slices, cohort.predictions.excluded, cohort.patients
     lost = sorted(set(excluded["patient_id"]) - set(table.index))
-    facts = {name: value for name, value in c.facts.items() if name != "versions"}
+    facts = {name: value for name, value in cohort.facts.items() if name != "versions"}
     about: dict[str, Any] = {
-        "name": c.name,
-        "run": c.run.name,
+        "name": cohort.name,
+        "run": cohort.run.name,
         "n_patients": len(table),
         "n_series": int(slices["series_uid"].nunique()),
         "n_slices": len(slices),
         "n_compressed_slices": int(slices["label"].sum()),
         "n_patients_with_compression": int(slices.groupby("patient_id")["label"].max().sum()),
-        "slices_per_patient": spread(slices.groupby("patient_id").size()),
+        "slices_per_patient": describe_values(slices.groupby("patient_id").size()),
         "excluded_slices": {str(k): int(v) for k, v in excluded["reason"].value_counts().items()},
         "excluded_examples": excluded[["patient_id", "series_uid", "sop_uid", "reason"]].head(10).to_dict("records"),
         "patients_without_any_slice_left": lost,
-        "problems": c.problems,
-        "predictions_sha256": c.predictions.sha256,
+        "problems": cohort.problems,
+        "predictions_sha256": cohort.predictions.sha256,
         "facts": facts,
-        "training_versions": c.facts.get("versions"),
+        "training_versions": cohort.facts.get("versions"),
     }
     for name in ("age", "mjoa", "weight", "height"):
         if name in table:
-            about[name] = spread(numbers(table[name]))
+            about[name] = describe_values(numbers(table[name]))
     for name in ("sex", "site", "region"):
         if name in table:
             about[name] = {str(k) or "not recorded": int(v) for k, v in table[name].value_counts().items()}
     return about
 
 
-def spread(values: pd.Series[Any]) -> dict[str, Any]:
+def describe_values(values: pd.Series[Any]) -> dict[str, Any]:
     """Mean, standard deviation, median and range of what is known, and how many are not."""
     known = values.dropna().astype(float)
     if known.empty:

@@ -17,20 +17,22 @@ from ..evaluation.auc import roc_points
 from ..evaluation.calibration import Assessment
 from ..evaluation.estimates import Estimate, Floats, Ints
 from ..files import replacing
-from .results import Scored
+from .results import SliceArrays
 
 MOST_LINES = 300
 INK, ACCENT, LIGHT = "#1b2a3a", "#0b6e99", "#9fb6c3"
 
 
-def save(path: Path, draw: Callable[[Axes], None], size: tuple[float, float] = (5.2, 4.6), mark: str = "") -> None:
-    """Draw into one figure and write it; ``mark`` is written across its top, e.g. that it shows a phantom."""
+def save(
+    path: Path, draw: Callable[[Axes], None], size: tuple[float, float] = (5.2, 4.6), phantom_mark: str = ""
+) -> None:
+    """Draw into one figure and write it; ``phantom_mark`` is written across its top, e.g. that it shows a phantom."""
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     draw(axes)
-    if mark:
-        figure.suptitle(mark, color="#a33b00", fontsize=9, fontweight="bold")
+    if phantom_mark:
+        figure.suptitle(phantom_mark, color="#a33b00", fontsize=9, fontweight="bold")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)
 
@@ -41,36 +43,36 @@ def unit_square(axes: Axes, x: str, y: str) -> None:
     axes.set_aspect("equal")
 
 
-def patient_curves(s: Scored) -> tuple[Floats, Floats]:
+def patient_curves(slices: SliceArrays) -> tuple[Floats, Floats]:
     """Return a grid of false positive rates and each patient's sensitivity at it, for patients with both classes."""
     grid = np.linspace(0, 1, 101)
-    order = np.argsort(s.patients, kind="stable")
-    groups = np.split(order, np.searchsorted(s.patients[order], np.arange(1, len(s.ids))))
+    order = np.argsort(slices.patients, kind="stable")
+    groups = np.split(order, np.searchsorted(slices.patients[order], np.arange(1, len(slices.ids))))
     curves = []
-    for code in np.flatnonzero(np.isfinite(s.aucs)):
-        curve = np.interp(grid, *roc_points(s.labels[groups[code]], s.logits[groups[code]]))
+    for code in np.flatnonzero(np.isfinite(slices.aucs)):
+        curve = np.interp(grid, *roc_points(slices.labels[groups[code]], slices.logits[groups[code]]))
         curve[0] = 0.0
         curves.append(curve)
     return grid, np.array(curves).reshape(-1, len(grid))
 
 
-def roc_per_patient(s: Scored, mean: Estimate) -> Callable[[Axes], None]:
+def roc_per_patient(slices: SliceArrays, mean: Estimate) -> Callable[[Axes], None]:
     """ROC of every patient in light lines, their mean, and a band of one standard deviation (Merali 2021, Figure 4)."""
 
     def draw(axes: Axes) -> None:
-        grid, curves = patient_curves(s)
+        grid, curves = patient_curves(slices)
         unit_square(axes, "1 - specificity", "sensitivity")
         axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=0.8)
         if not len(curves):
             axes.text(0.5, 0.5, "no patient has slices of both classes", ha="center")
             return
-        shown = np.random.default_rng(0).permutation(len(curves))[:MOST_LINES]
-        lines = [np.column_stack([grid, curves[i]]) for i in shown]
+        drawn = np.random.default_rng(0).permutation(len(curves))[:MOST_LINES]
+        lines = [np.column_stack([grid, curves[i]]) for i in drawn]
         axes.add_collection(LineCollection(lines, colors=LIGHT, linewidths=0.5, alpha=0.45))
         centre, spread = curves.mean(axis=0), curves.std(axis=0)
         band = np.clip(centre - spread, 0, 1), np.clip(centre + spread, 0, 1)
         axes.fill_between(grid, *band, color=ACCENT, alpha=0.18, linewidth=0, label="mean ± 1 SD")
-        axes.plot(*roc_points(s.labels, s.logits), "--", color=INK, linewidth=1, label="all slices pooled")
+        axes.plot(*roc_points(slices.labels, slices.logits), "--", color=INK, linewidth=1, label="all slices pooled")
         axes.plot(
             grid, centre, color=ACCENT, linewidth=2.2, label=f"mean of {len(curves)} patients, AUC {mean.value:.3f}"
         )
@@ -104,27 +106,27 @@ def roc_of_rules(level: Mapping[str, Any], reference: Ints, scores: Mapping[str,
     return draw
 
 
-def precision_recall(s: Scored) -> Callable[[Axes], None]:
+def precision_recall(slices: SliceArrays) -> Callable[[Axes], None]:
     """Precision against recall of all slices."""
 
     def draw(axes: Axes) -> None:
         unit_square(axes, "sensitivity (recall)", "positive predictive value (precision)")
-        share = s.labels.mean()
+        share = slices.labels.mean()
         axes.axhline(share, color=INK, linestyle=":", linewidth=0.8, label=f"guessing ({share:.2f} compressed)")
-        if 0 < s.labels.sum() < len(s.labels):
-            precision, recall, _ = precision_recall_curve(s.labels, s.logits)
+        if 0 < slices.labels.sum() < len(slices.labels):
+            precision, recall, _ = precision_recall_curve(slices.labels, slices.logits)
             axes.plot(recall, precision, color=ACCENT, linewidth=1.8, label="all slices")
         axes.legend(loc="lower left", frameon=False, fontsize=8)
 
     return draw
 
 
-def confusion_matrix(s: Scored, threshold: float, name: str) -> Callable[[Axes], None]:
+def confusion_matrix(slices: SliceArrays, threshold: float, name: str) -> Callable[[Axes], None]:
     """Counts of slices by reference and call."""
 
     def draw(axes: Axes) -> None:
-        called = s.logits >= threshold
-        truth = s.labels == 1
+        called = slices.logits >= threshold
+        truth = slices.labels == 1
         cells = np.array([[(t & c).sum() for c in (called, ~called)] for t in (truth, ~truth)])
         shares = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -165,25 +167,25 @@ def forest(
     rows: list[dict[str, Any]], whole: Mapping[str, Estimate]
 ) -> tuple[Callable[[Axes], None], tuple[float, float]]:
     """Pooled and mean AUC of every subgroup with their intervals; returns the drawing and its size."""
-    shown = [row for row in rows if "pooled_auc" in row]
+    subgroup_rows = [row for row in rows if "pooled_auc" in row]
 
     def draw(axes: Axes) -> None:
         styles = (("pooled_auc", "pooled", "s", ACCENT, -0.14), ("mean_auc", "mean per patient", "o", "#b0703c", 0.14))
         for name, text, marker, colour, shift in styles:
-            values = [whole[name], *(row[name] for row in shown)]
+            values = [whole[name], *(row[name] for row in subgroup_rows)]
             at = np.arange(len(values)) + shift
             centre = np.array([e.value for e in values])
             ends = np.nan_to_num(np.array([[e.value - e.low, e.high - e.value] for e in values])).T
             size: dict[str, Any] = {"markersize": 4, "linewidth": 1}
             axes.errorbar(centre, at, xerr=np.maximum(ends, 0), fmt=marker, color=colour, label=text, **size)
             axes.axvline(centre[0], color=colour, linestyle=":", linewidth=0.8)
-        names = [f"{row['column']} {row['level']} ({row['n_patients']})" for row in shown]
-        axes.set_yticks(range(len(shown) + 1), [f"all patients ({whole['pooled_auc'].n_patients})", *names])
+        names = [f"{row['column']} {row['level']} ({row['n_patients']})" for row in subgroup_rows]
+        axes.set_yticks(range(len(subgroup_rows) + 1), [f"all patients ({whole['pooled_auc'].n_patients})", *names])
         axes.invert_yaxis()
         axes.set_xlabel("AUC, 95 % interval")
         axes.legend(loc="upper left", bbox_to_anchor=(0, -0.12), frameon=False, fontsize=8, ncol=2)
 
-    return draw, (7.2, 1.6 + 0.36 * (len(shown) + 1))
+    return draw, (7.2, 1.6 + 0.36 * (len(subgroup_rows) + 1))
 
 
 def bland_altman(

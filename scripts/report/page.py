@@ -38,17 +38,17 @@ def interval(leaf: Mapping[str, Any] | None, digits: int = 3) -> str:
     return f"{number(leaf['value'], digits)} ({number(leaf['low'], digits)} to {number(leaf['high'], digits)})"
 
 
-def things(count: int, name: str) -> str:
+def counted_noun(count: int, name: str) -> str:
     """Write a number of things: ``1 slice``, ``2,991 slices``."""
     return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
 def rests_on(leaf: Mapping[str, Any]) -> str:
     """Write what a leaf rests on."""
-    return f"{things(leaf['n_patients'], 'patient')}, {things(leaf['n_slices'], 'slice')}"
+    return f"{counted_noun(leaf['n_patients'], 'patient')}, {counted_noun(leaf['n_slices'], 'slice')}"
 
 
-def nice(column: str) -> str:
+def column_title(column: str) -> str:
     """Write the name of a column of patients.csv."""
     return {"mjoa": "mJOA"}.get(column, column)
 
@@ -73,7 +73,7 @@ def percent(value: float | None) -> str:
 def write_page(folder: Path, content: Mapping[str, Any]) -> None:
     """Write report.html from the content of report.json and the figures in ``folder``."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    for function in (interval, rests_on, things, nice, number, p_value, percent):
+    for function in (interval, rests_on, counted_noun, column_title, number, p_value, percent):
         environment.filters[function.__name__] = function
     pictures = {}
     for cohort in (content, content.get("external")):

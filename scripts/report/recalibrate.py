@@ -26,23 +26,23 @@ def recalibrate(predictions: str, out: str, labels: str = "", current: str = "")
         labels: labels.csv with the site's reference, for the output of predict.
         current: the operating_points.json in use, to show what the new one changes.
     """
-    from . import operating_points
+    from . import operating_points_file
     from .facts import VERY_FEW
     from .inputs.facts import read_facts
     from .inputs.predicted import facts_of_predict, join
     from .inputs.predictions import read_predictions
 
     source = Path(predictions)
-    path = check_output(Path(out) if out.endswith(".json") else Path(out) / operating_points.FILE, [predictions])
-    before = operating_points.read(Path(current)) if current else None
+    path = check_output(Path(out) if out.endswith(".json") else Path(out) / operating_points_file.FILE, [predictions])
+    before = operating_points_file.read(Path(current)) if current else None
     if not source.exists():
         raise InputError(f"{source} does not exist; expected a predictions.csv, or the output folder of `predict`")
     home = source if source.is_dir() else source.parent
     facts: RunFacts = {**read_facts(home, home), **(facts_of_predict(source) if source.is_dir() else RunFacts())}
     scored = join(source, Path(labels)) if source.is_dir() else read_predictions(source)
-    before = before or operating_points.default(facts)
-    content = operating_points.choose_anew(scored, facts)
-    after = operating_points.understand(content, path)
+    before = before or operating_points_file.default(facts)
+    content = operating_points_file.fit_operating_points(scored, facts)
+    after = operating_points_file.parse_operating_points(content, path)
     write_json(path, content)
     frame = scored.slices
     n_patients, n_compressed = frame["patient_id"].nunique(), int(frame["label"].sum())
@@ -53,7 +53,7 @@ def recalibrate(predictions: str, out: str, labels: str = "", current: str = "")
         say(f"warning: fewer than {VERY_FEW} patients; the new thresholds and calibration are rough")
     for name, line in (("before", before.calibration), ("after", after.calibration)):
         say(f"{name + ':':8}{fit_text(scored, line)}")
-    for text in operating_points.printed(after):
+    for text in operating_points_file.summary_lines(after):
         say(text)
     say(f"wrote {path}")
 

@@ -16,14 +16,14 @@ from ..evaluation.estimates import NAN, Comparison, Estimate, Floats, Ints, defi
 from ..evaluation.per_patient import mean_auc, median_auc, patient_aucs
 from ..evaluation.proportions import confusion, rates
 from .inputs.cohorts import Cohort
-from .operating_points import Operating
+from .operating_points_file import OperatingPoints
 
 MOST_PATIENTS = 5000  # for a matrix of patients by patients; 200 MB
 LISTED = 10
 
 
 @dataclass(frozen=True)
-class Scored:
+class SliceArrays:
     """The slices of a cohort as arrays, each of shape (N,).
 
     Attributes:
@@ -41,24 +41,24 @@ class Scored:
     aucs: Floats = field(repr=False)
 
 
-def scored(frame: pd.DataFrame) -> Scored:
+def slice_arrays(frame: pd.DataFrame) -> SliceArrays:
     """Turn rows of predictions into arrays."""
     codes, ids = pd.factorize(frame["patient_id"], sort=True)
     labels, logits = frame["label"].to_numpy(np.int64), frame["logit"].to_numpy(np.float64)
-    return Scored(labels, logits, codes.astype(np.int64), np.asarray(ids), patient_aucs(labels, logits, codes))
+    return SliceArrays(labels, logits, codes.astype(np.int64), np.asarray(ids), patient_aucs(labels, logits, codes))
 
 
-def discrimination(s: Scored, operating: Operating, seed: int) -> dict[str, Any]:
+def discrimination(slices: SliceArrays, operating: OperatingPoints, seed: int) -> dict[str, Any]:
     """Pooled and per-patient results and those of every operating point."""
-    y, x, p = s.labels, s.logits, s.patients
-    known = np.isfinite(s.aucs)
+    y, x, p = slices.labels, slices.logits, slices.patients
+    known = np.isfinite(slices.aucs)
     in_known = int(known[p].sum())
     both = 0 < y.sum() < len(y)
     precision = float(average_precision_score(y, x)) if both else NAN
     note = "biased upwards in few slices; no interval is offered" if both else "all slices have the same label"
     pooled: dict[str, Any] = {
         "auc": pooled_auc(y, x, p),
-        "average_precision": Estimate(precision, NAN, NAN, len(s.ids), len(y), note),
+        "average_precision": Estimate(precision, NAN, NAN, len(slices.ids), len(y), note),
         **rates(confusion(y, x, p, 0.0)),
         "threshold": {"name": "paper_0.5", "logit": 0.0},
     }
@@ -70,41 +70,41 @@ def discrimination(s: Scored, operating: Operating, seed: int) -> dict[str, Any]
     return {
         "pooled": pooled,
         "per_patient": {
-            "mean_auc": mean_auc(s.aucs, in_known, seed=seed),
-            "median_auc": median_auc(s.aucs, in_known),
-            "sd_auc": defined(float(np.std(s.aucs[known], ddof=1))) if known.sum() > 1 else None,
-            "undefined": undefined_patients(s),
+            "mean_auc": mean_auc(slices.aucs, in_known, seed=seed),
+            "median_auc": median_auc(slices.aucs, in_known),
+            "sd_auc": defined(float(np.std(slices.aucs[known], ddof=1))) if known.sum() > 1 else None,
+            "undefined": undefined_patients(slices),
         },
         "operating_points": points,
     }
 
 
-def too_many(s: Scored) -> Estimate:
+def too_many(slices: SliceArrays) -> Estimate:
     """Return the estimate without an interval, with the note that patients were not resampled."""
     note = f"more than {MOST_PATIENTS} patients are not resampled; the other intervals are exact enough there"
-    return Estimate(NAN, NAN, NAN, len(s.ids), len(s.labels), note)
+    return Estimate(NAN, NAN, NAN, len(slices.ids), len(slices.labels), note)
 
 
-def undefined_patients(s: Scored) -> list[dict[str, Any]]:
+def undefined_patients(slices: SliceArrays) -> list[dict[str, Any]]:
     """List the patients that have no AUC, with the reason."""
     found = []
-    total = np.bincount(s.patients, minlength=len(s.ids))
-    compressed = np.bincount(s.patients, s.labels, minlength=len(s.ids))
-    for code in np.flatnonzero(~np.isfinite(s.aucs)):
+    total = np.bincount(slices.patients, minlength=len(slices.ids))
+    compressed = np.bincount(slices.patients, slices.labels, minlength=len(slices.ids))
+    for code in np.flatnonzero(~np.isfinite(slices.aucs)):
         reason = "no slice is compressed" if compressed[code] == 0 else "every slice is compressed"
-        found.append({"patient_id": str(s.ids[code]), "n_slices": int(total[code]), "reason": reason})
+        found.append({"patient_id": str(slices.ids[code]), "n_slices": int(total[code]), "reason": reason})
     return found
 
 
-def calibration(s: Scored, operating: Operating) -> tuple[dict[str, Any], dict[str, Assessment]]:
+def calibration(slices: SliceArrays, operating: OperatingPoints) -> tuple[dict[str, Any], dict[str, Assessment]]:
     """Judge the raw probabilities, those of the baseline if it is known, and the calibrated ones if there are any."""
     line = operating.calibration
-    logits = {"uncalibrated": s.logits}
+    logits = {"uncalibrated": slices.logits}
     if operating.baseline:
-        logits["baseline"] = operating.baseline.logits(s.logits)
+        logits["baseline"] = operating.baseline.logits(slices.logits)
     if operating.fitted:
-        logits["calibrated"] = line.logits(s.logits)
-    judged = {name: assess(s.labels, x, s.patients) for name, x in logits.items()}
+        logits["calibrated"] = line.logits(slices.logits)
+    judged = {name: assess(slices.labels, x, slices.patients) for name, x in logits.items()}
     content: dict[str, Any] = {
         name: {"intercept_at_slope_1": a.intercept_at_slope_1, "slope": a.slope, "brier": a.brier, "ece": a.ece}
         for name, a in judged.items()

@@ -19,7 +19,7 @@ from ..evaluation.estimates import NAN, Bools, Comparison, Floats, sum_by
 from ..evaluation.per_patient import mean_auc
 from .inputs.cohorts import Cohort, slice_column
 from .inputs.columns import CATEGORIES, numbers
-from .results import MOST_PATIENTS, Scored, too_many
+from .results import MOST_PATIENTS, SliceArrays, too_many
 
 # Merali et al. 2021, Table 4: lower edge of each level; beyond the bounds a value is an error of the table
 EDGES = {
@@ -62,20 +62,20 @@ def patient_column(cohort: Cohort, column: str) -> pd.Series | None:
     return None
 
 
-def subgroups(cohort: Cohort, s: Scored, columns: Sequence[str], margin: float, seed: int) -> dict[str, Any]:
+def subgroups(cohort: Cohort, slices: SliceArrays, columns: Sequence[str], margin: float, seed: int) -> dict[str, Any]:
     """Compare every level of every declared column with all other patients of whom the column is known.
 
     Args:
         cohort: for the columns.
-        s: the slices.
+        slices: the slices.
         columns: the family of tests, declared before looking.
         margin: largest difference of AUC that does not matter; 0 for no claim of equivalence.
         seed: of the permutations.
     """
-    k = len(s.ids)
-    hit = s.labels == 1
-    m, n = sum_by(s.patients[hit], k), sum_by(s.patients[~hit], k)
-    wins = win_matrix(s.labels, s.logits, s.patients) if k <= MOST_PATIENTS else None
+    n_patients = len(slices.ids)
+    hit = slices.labels == 1
+    n_compressed, n_other = sum_by(slices.patients[hit], n_patients), sum_by(slices.patients[~hit], n_patients)
+    wins = win_matrix(slices.labels, slices.logits, slices.patients) if n_patients <= MOST_PATIENTS else None
     rows: list[dict[str, Any]] = []
     absent = []
     for column in columns:
@@ -87,16 +87,16 @@ def subgroups(cohort: Cohort, s: Scored, columns: Sequence[str], margin: float, 
         known = level != ""
         present = [name for name in order if (level == name).any()]
         if not known.all():
-            rows.append(missing(column, int((~known).sum()), int((~known)[s.patients].sum())))
+            rows.append(missing(column, int((~known).sum()), int((~known)[slices.patients].sum())))
         mirrored: list[Comparison] = []
         for name in present:
             inside = level == name
             if len(present) == 2 and mirrored:  # the other side of the same test
-                tests, counted = [flip(test) for test in mirrored], False
+                tests, counted = [swapped(test) for test in mirrored], False
             else:
-                tests, counted = compare(s, wins, m, n, inside, known, seed), len(present) > 1
+                tests, counted = compare(slices, wins, n_compressed, n_other, inside, known, seed), len(present) > 1
             mirrored = tests
-            rows.append(row(column, name, s, inside, tests, counted, margin, seed))
+            rows.append(row(column, name, slices, inside, tests, counted, margin, seed))
     adjust(rows)
     return {
         "family": [column for column in columns if column not in absent],
@@ -108,43 +108,58 @@ def subgroups(cohort: Cohort, s: Scored, columns: Sequence[str], margin: float, 
 
 
 def compare(
-    s: Scored, wins: Floats | None, m: Floats, n: Floats, inside: Bools, known: Bools, seed: int
+    slices: SliceArrays,
+    wins: Floats | None,
+    n_compressed: Floats,
+    n_other: Floats,
+    inside: Bools,
+    known: Bools,
+    seed: int,
 ) -> list[Comparison]:
     """Test pooled and mean AUC of the patients inside against the others of whom the column is known."""
-    slices = int(known[s.patients].sum())
+    n_slices = int(known[slices.patients].sum())
     if wins is None:
-        pooled = Comparison(NAN, NAN, NAN, int(known.sum()), slices, too_many(s).note)
+        pooled = Comparison(NAN, NAN, NAN, int(known.sum()), n_slices, too_many(slices).note)
     else:
         matrix = wins[np.ix_(known, known)] if not known.all() else wins
-        pooled = comparisons.subgroup_pooled(matrix, m[known], n[known], inside[known], seed)
-    entering = int((known & np.isfinite(s.aucs))[s.patients].sum())
-    return [pooled, comparisons.subgroup_mean(s.aucs[known], inside[known], entering, seed)]
+        pooled = comparisons.subgroup_pooled(matrix, n_compressed[known], n_other[known], inside[known], seed)
+    entering = int((known & np.isfinite(slices.aucs))[slices.patients].sum())
+    return [pooled, comparisons.subgroup_mean(slices.aucs[known], inside[known], entering, seed)]
 
 
-def flip(c: Comparison) -> Comparison:
+def swapped(comparison: Comparison) -> Comparison:
     """Swap the two sides of a comparison."""
-    return replace(c, value=-c.value, low=-c.high, high=-c.low, statistic=-c.statistic)
+    return replace(
+        comparison, value=-comparison.value, low=-comparison.high, high=-comparison.low, statistic=-comparison.statistic
+    )
 
 
-def missing(column: str, patients: int, slices: int) -> dict[str, Any]:
+def missing(column: str, n_patients: int, n_slices: int) -> dict[str, Any]:
     """Count the patients of whom the column is unknown; they enter no level."""
-    return {"column": column, "level": "not recorded", "n_patients": patients, "n_slices": slices, "counted": False}
+    return {"column": column, "level": "not recorded", "n_patients": n_patients, "n_slices": n_slices, "counted": False}
 
 
 def row(
-    column: str, name: str, s: Scored, inside: Bools, tests: list[Comparison], counted: bool, margin: float, seed: int
+    column: str,
+    name: str,
+    slices: SliceArrays,
+    inside: Bools,
+    tests: list[Comparison],
+    counted: bool,
+    margin: float,
+    seed: int,
 ) -> dict[str, Any]:
     """Results of one level."""
-    chosen = inside[s.patients]
-    defined_slices = int((inside & np.isfinite(s.aucs))[s.patients].sum())
+    chosen = inside[slices.patients]
+    defined_slices = int((inside & np.isfinite(slices.aucs))[slices.patients].sum())
     content: dict[str, Any] = {
         "column": column,
         "level": name,
         "n_patients": int(inside.sum()),
         "n_slices": int(chosen.sum()),
         "counted": counted,
-        "pooled_auc": pooled_auc(s.labels[chosen], s.logits[chosen], s.patients[chosen]),
-        "mean_auc": mean_auc(s.aucs[inside], defined_slices, seed=seed),
+        "pooled_auc": pooled_auc(slices.labels[chosen], slices.logits[chosen], slices.patients[chosen]),
+        "mean_auc": mean_auc(slices.aucs[inside], defined_slices, seed=seed),
         "pooled_difference": tests[0],
         "mean_difference": tests[1],
         "pooled_p_holm": NAN,

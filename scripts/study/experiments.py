@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 
 from .. import checkpoints, runner
 from ..console import say
-from ..datalists import facts
+from ..datalists import datalist_info
 from ..errors import InputError
 from ..files import ROOT, read_json, write_csv, write_json, write_text
 from ..records import section_path
@@ -170,7 +170,7 @@ def settings_of(experiment: Experiment) -> Settings:
     return {
         "configs": [Path(name).name for name in experiment.configs],
         "overrides": dict(experiment.overrides),
-        "datalist_sha256": facts(datalist_path(experiment.cohort))["datalist_sha256"],
+        "datalist_sha256": datalist_info(datalist_path(experiment.cohort))["datalist_sha256"],
     }
 
 
@@ -245,7 +245,7 @@ def datalist_path(cohort: str) -> Path:
 
 def is_phantom(cohort: str) -> bool:
     """Return whether a cohort is synthetic."""
-    return bool(facts(datalist_path(cohort)).get("phantom"))
+    return bool(datalist_info(datalist_path(cohort)).get("phantom"))
 
 
 def cohort_title(cohort: str) -> str:

@@ -62,9 +62,9 @@ def sweep(
         for number in numbers
     }
     check_experiments(list(experiments.values()))
-    journeys = [(cohort, "validation", "winner"), (cohort, "testing", "winner")]
-    journeys += [(external, "testing", "winner_external")] if external else []
-    for images, section, name in journeys if holdout else []:
+    evaluations = [(cohort, "validation", "winner"), (cohort, "testing", "winner")]
+    evaluations += [(external, "testing", "winner_external")] if external else []
+    for images, section, name in evaluations if holdout else []:
         require_both_classes(datalist_path(images), [section])
         check_folder(folder / name)
     results: dict[str, Result] = {}
@@ -83,7 +83,7 @@ def sweep(
     winner = min(losses, key=losses.__getitem__)
     say(f"lowest validation loss: head {winner} ({names[winner]}), {losses[winner]:.4f}")
     best = experiments[winner]
-    for images, section, name in journeys if holdout else []:
+    for images, section, name in evaluations if holdout else []:
         run_config(
             [*best.configs, "evaluate.json"],
             dataset_dir=images,

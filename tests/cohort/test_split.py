@@ -385,9 +385,9 @@ def test_help_shows_every_word_of_the_docstring(command, capsys):
     module, name = COMMANDS[command][0], command.replace("-", "_")
     documented = inspect.getdoc(getattr(importlib.import_module(f"scripts.{module}"), name))
     assert main([command, "--help"]) == 0
-    shown = set(capsys.readouterr().out.split())
+    words = set(capsys.readouterr().out.split())
     names = set(inspect.signature(getattr(importlib.import_module(f"scripts.{module}"), name)).parameters)
-    assert [word for word in documented.split() if word not in shown and word.rstrip(":") not in {*names, "Args"}] == []
+    assert [word for word in documented.split() if word not in words and word.rstrip(":") not in {*names, "Args"}] == []
 
 
 def test_the_page_keeps_the_index_of_the_originals_private_and_its_commands_exist():
@@ -437,13 +437,13 @@ def copy_into_another_patient(cohort: Path, source: str, target: str, **changes)
         mine.save_as(own)
 
 
-def apart(content: dict) -> tuple[str, str]:
+def training_and_testing_patient(content: dict) -> tuple[str, str]:
     """Name a patient in training and one in testing."""
     return content["training"][0]["patient_id"], content["testing"][0]["patient_id"]
 
 
 def test_one_picture_on_both_sides_is_refused_even_under_other_uids(cohort):
-    train, test = apart(run(cohort))
+    train, test = training_and_testing_patient(run(cohort))
     (cohort / "datalist.json").unlink()
     copy_into_another_patient(cohort, train, test)
     with pytest.raises(
@@ -454,7 +454,7 @@ def test_one_picture_on_both_sides_is_refused_even_under_other_uids(cohort):
 
 
 def test_one_study_on_both_sides_is_refused(cohort):
-    train, test = apart(run(cohort))
+    train, test = training_and_testing_patient(run(cohort))
     for path in (cohort / "dicom" / test).iterdir():
         ds = dcmread(path)
         ds.StudyInstanceUID = uid(train)

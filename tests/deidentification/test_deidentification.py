@@ -24,7 +24,7 @@ from scripts.cohort.split import split
 from scripts.deidentification.command import deidentify
 from scripts.deidentification.identifiers import date_forms
 from scripts.deidentification.linkage import Linkage
-from scripts.deidentification.rules import DATED, EMPTY, clean, kept
+from scripts.deidentification.rules import DATED, EMPTY, clean, kept_elements
 from scripts.dicom.frames import PHANTOM_COMMENT
 from scripts.dicom.judgements import judge
 from scripts.dicom.sources import scan
@@ -545,7 +545,7 @@ def test_the_rules_keep_nothing_that_table_e_1_1_removes():
         vr = dictionary_VR(tag) if dictionary_has_tag(tag) else "LO"
         ds = Dataset()
         ds.add_new(tag, vr.split(" or ")[0], [Dataset()] if vr == "SQ" else None)
-        survivors += [tag for _ in kept(ds, Linkage("00" * 32), 500)]
+        survivors += [tag for _ in kept_elements(ds, Linkage("00" * 32), 500)]
     assert {tag for tag in survivors if tag not in UID_TAGS and tag not in DATED} == set()
 
 

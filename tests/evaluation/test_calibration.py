@@ -81,9 +81,9 @@ def test_the_spline_is_linear_beyond_its_outer_knots():
 
 
 def test_separated_classes_and_a_reversed_model_are_not_calibrated():
-    apart = calibration.fit_calibration([0, 0, 1, 1], [-2.0, -1, 1, 2], [0, 1, 2, 3])
-    assert np.isnan(apart.slope)
-    assert "parts the two classes" in apart.note
+    separated = calibration.fit_calibration([0, 0, 1, 1], [-2.0, -1, 1, 2], [0, 1, 2, 3])
+    assert np.isnan(separated.slope)
+    assert "parts the two classes" in separated.note
     reversed_model = calibration.fit_calibration(1 - Y, S, P)
     assert np.isnan(reversed_model.slope)
     assert "higher logits go with fewer" in reversed_model.note
@@ -111,7 +111,7 @@ def bound(threshold):
 
 
 def test_sensitivity_95_is_shown_at_its_threshold_and_not_one_score_higher():
-    point = operating_points.sensitive(Y, S, P, target=0.85)
+    point = operating_points.threshold_for_sensitivity(Y, S, P, target=0.85)
     assert bound(point.logit) >= 0.85
     positives = np.sort(S[Y == 1])
     above = positives[positives > point.logit]

@@ -234,7 +234,7 @@ def test_the_command_counts_what_it_made_and_draws_it(tmp_path, capsys):
     arguments = f"phantom --out {out} --patients 4 --seed 1 --slices 4 --matrix 64 --workers 1 --distractors false"
     assert main([*arguments.split(), "--contact_sheet", "true"]) == 0
     said = capsys.readouterr().out
-    counts = datalists.facts(out / "datalist.json")["counts"]
+    counts = datalists.datalist_info(out / "datalist.json")["counts"]
     assert f"training: {counts['training']['patients']} patients, {counts['training']['slices']} slices" in said
     assert (out / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
     assert not list(out.rglob("S0000"))
@@ -265,7 +265,7 @@ class TestFolder:
     def test_force_replaces_a_cohort(self, tmp_path):
         make_cohort(tmp_path / "cohort", **self.ONE)
         path = make_cohort(tmp_path / "cohort", force=True, **{**self.ONE, "seed": 1})
-        assert datalists.facts(path)["seed"] == 1
+        assert datalists.datalist_info(path)["seed"] == 1
 
     def test_an_interrupted_run_leaves_nothing(self, tmp_path, monkeypatch):
         def stop(*_args):
@@ -286,7 +286,9 @@ class TestFolder:
         write_tables = cohorts.write_tables
         monkeypatch.setattr(cohorts, "write_tables", be_overtaken)
         path = make_cohort(tmp_path / "cohort", reuse=True, **self.ONE)
-        assert datalists.load(path, "testing" if datalists.facts(path)["counts"]["testing"]["slices"] else "training")
+        assert datalists.load(
+            path, "testing" if datalists.datalist_info(path)["counts"]["testing"]["slices"] else "training"
+        )
         assert [folder.name for folder in tmp_path.iterdir()] == ["cohort"]
 
     @pytest.mark.parametrize(
@@ -300,7 +302,7 @@ class TestFolder:
     @pytest.mark.parametrize("seed", [20240101, 2**63 - 1])
     def test_any_seed_of_63_bits_makes_a_cohort(self, tmp_path, seed):
         path = make_cohort(tmp_path / "cohort", **{**self.ONE, "seed": seed})
-        assert datalists.facts(path)["seed"] == seed
+        assert datalists.datalist_info(path)["seed"] == seed
         assert pydicom.dcmread(next(path.parent.rglob("IM*"))).PatientID == f"TSE{seed}-0001"
 
     @pytest.mark.parametrize("replaced", [False, True])
@@ -319,7 +321,7 @@ class TestFolder:
             make_cohort(out, **self.ONE)
         monkeypatch.setattr(Path, "rename", rename)
         path = make_cohort(out, force=replaced, **{**self.ONE, "seed": 5})
-        assert datalists.facts(path)["seed"] == 5
+        assert datalists.datalist_info(path)["seed"] == 5
         (tmp_path / "plain").mkdir()
         assert out.stat().st_mode == (tmp_path / "plain").stat().st_mode
 

@@ -10,7 +10,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from scripts.phantom.cross_sections import Cord, cross_section
 from scripts.phantom.fields import PROFILE_STEP_MM, PROFILE_X_MM, ellipse
-from scripts.phantom.labels import patient_truth, read
+from scripts.phantom.labels import patient_truth, simulate_reader
 from scripts.phantom.lesions import KINDS
 from scripts.phantom.patients import Settings
 from scripts.phantom.sampling import sample_patient
@@ -100,14 +100,16 @@ def test_compression_free_patients_are_there_at_any_size(patients):
 
 
 def test_readers_agree_with_each_other_as_radiologists_do(cohort):
-    first, second = ([label for patient, truth in cohort for label, _ in read(patient, truth, i)] for i in (0, 1))
+    first, second = (
+        [label for patient, truth in cohort for label, _ in simulate_reader(patient, truth, i)] for i in (0, 1)
+    )
     assert 0.78 <= cohen_kappa_score(first, second) <= 0.87
 
 
 def test_readers_differ_most_where_the_truth_is_borderline(cohort):
     differs, borderline = [], []
     for patient, truth in cohort:
-        readings = [read(patient, truth, i) for i in (0, 1)]
+        readings = [simulate_reader(patient, truth, i) for i in (0, 1)]
         differs += [a[0] != b[0] for a, b in zip(*readings, strict=True)]
         borderline += [bool(row.borderline) for row in truth]
     differs, borderline = np.array(differs), np.array(borderline)

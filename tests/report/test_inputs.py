@@ -289,9 +289,9 @@ def test_what_cannot_be_an_age_or_score_is_reported_and_unknown_everywhere(run, 
     bad = pd.to_numeric(pd.Series(cells), errors="coerce")
     bounds = {"age": (0, 120), "mjoa": (0, 18), "weight": (1, 500)}[column]
     values = [*bad[bad.between(*bounds)], *map(float, rest)]
-    shown = cohort_summary(cohort)[column]
-    assert (shown["n"], shown["n_missing"]) == (known, PATIENTS - known)
-    assert shown["mean"] == pytest.approx(np.mean(values))
+    summary = cohort_summary(cohort)[column]
+    assert (summary["n"], summary["n_missing"]) == (known, PATIENTS - known)
+    assert summary["mean"] == pytest.approx(np.mean(values))
     if column != "weight":
         assert int((levels(cohort, column)[0] != "").sum()) == known
 

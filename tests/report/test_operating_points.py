@@ -22,7 +22,7 @@ from scripts.files import write_json
 from scripts.inference.predict import predict
 from scripts.records import probability
 from scripts.report.command import report
-from scripts.report.operating_points import choose
+from scripts.report.operating_points_file import read_operating_point
 from scripts.report.recalibrate import recalibrate
 
 
@@ -106,13 +106,13 @@ def test_what_recalibrate_wrote_for_predicted_slices_is_what_predict_then_applie
 
 def test_without_a_fitted_calibration_the_baseline_is_applied_and_said(tmp_path, weights):
     write_json(tmp_path / "points.json", points(weights, slope=None, intercept=None))
-    found = choose(str(tmp_path / "points.json"), "youden", checkpoints.sha256(weights))
+    found = read_operating_point(str(tmp_path / "points.json"), "youden", checkpoints.sha256(weights))
     assert (found.slope, found.intercept) == (1.0, -1.335)
     assert found.threshold == pytest.approx(expit(-0.3 - 1.335))
     assert found.source.endswith("not calibrated, the weight of the training loss undone")
     unknown = {"slope": 1.0, "intercept": 0.0, "pos_weight": None}
     write_json(tmp_path / "points.json", points(weights, slope=None, intercept=None) | {"baseline": unknown})
-    assert choose(str(tmp_path / "points.json"), "youden").source.endswith("not calibrated")
+    assert read_operating_point(str(tmp_path / "points.json"), "youden").source.endswith("not calibrated")
 
 
 def test_points_of_other_weights_and_two_thresholds_are_refused(tmp_path, weights):

@@ -24,7 +24,7 @@ from bundle import populations
 from scripts.__main__ import main
 from scripts.errors import InputError
 from scripts.evaluation import calibration, operating_points
-from scripts.report import operating_points as points_file
+from scripts.report import operating_points_file as points_file
 from scripts.report.card import check_card, write_card
 from scripts.report.command import report
 from scripts.report.recalibrate import recalibrate
@@ -225,8 +225,8 @@ def test_the_model_card_takes_its_numbers_from_the_report(study, content):
     assert text.endswith("<!-- performance: end -->\n\nafter\n")
     assert "of the last run" not in text
     rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("|")}
-    shown = content["pooled"]["auc"], content["external"]["pooled"]["auc"]
-    for leaf, cell in zip(shown, rows["AUC, all slices pooled"].strip("| ").split(" | ")[1:], strict=True):
+    leaves = content["pooled"]["auc"], content["external"]["pooled"]["auc"]
+    for leaf, cell in zip(leaves, rows["AUC, all slices pooled"].strip("| ").split(" | ")[1:], strict=True):
         assert cell == f"{leaf['value']:.3f} ({leaf['low']:.3f} to {leaf['high']:.3f})"
     assert "fewer than 100 patients" in text
     assert "weights abababababab" in text
@@ -266,8 +266,8 @@ def test_pooled_and_patient_level_auc_equal_those_of_r(content, counted, tmp_pat
         cat(format(c(auc(area(d)), auc(area(p)), var(area(p))), digits = 15))"""
     (tmp_path / "areas.R").write_text(script)
     command = ["Rscript", tmp_path / "areas.R", tmp_path / "counted.csv"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    pooled, patients, variance = (float(number) for number in shown.split())
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    pooled, patients, variance = (float(number) for number in printed.split())
     assert content["pooled"]["auc"]["value"] == pytest.approx(pooled, abs=1e-9)
     rule = content["patient_level"]["rules"]["max"]["auc"]
     assert rule["value"] == pytest.approx(patients, abs=1e-9)
@@ -285,9 +285,9 @@ def test_chromium_shows_every_figure_of_the_page(study, tmp_path):
     (tmp_path / "probe.html").write_text(page.replace("</body>", probe))
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
     command = ["chromium", *options, "--virtual-time-budget=5000", "--dump-dom", (tmp_path / "probe.html").as_uri()]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
-    assert 'data-shown="14 of 14"' in shown
-    headings = re.findall(r"<h2[^>]*>([^<]+)</h2>", shown)
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+    assert 'data-shown="14 of 14"' in dom
+    headings = re.findall(r"<h2[^>]*>([^<]+)</h2>", dom)
     assert headings[:4] == ["What was asked", "The answer in short", "Data", "Results, internal cohort"]
     assert headings[-3:] == ["Failures", "Limits", "Where the numbers come from"]
 

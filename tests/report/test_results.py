@@ -17,14 +17,14 @@ from sklearn.metrics import roc_auc_score
 from scripts.__main__ import main
 from scripts.errors import InputError
 from scripts.evaluation import agreement, calibration
-from scripts.report import operating_points as points_file
+from scripts.report import operating_points_file as points_file
 from scripts.report.command import report
 from scripts.report.recalibrate import recalibrate
 
 VALIDATION, POINTS = "predictions_validation.csv", "operating_points.json"
 
 
-def shown(folder):
+def page_text(folder):
     """The text of the page, without its pictures."""
     return re.sub(r"\s+", " ", re.sub(r'src="data:[^"]*"', "", (folder / "report.html").read_text()))
 
@@ -110,22 +110,22 @@ def test_points_chosen_on_some_of_the_reported_patients_are_refused(loaded, tmp_
 def test_the_page_says_never_on_these_patients_only_where_that_was_checked(run, tmp_path):
     claim, doubt = "never on the patients reported here", "some of them may be reported here"
     report(str(run), out=str(tmp_path / "chosen"))
-    assert claim in shown(tmp_path / "chosen")
+    assert claim in page_text(tmp_path / "chosen")
     (run / VALIDATION).unlink()
     report(str(run), out=str(tmp_path / "checked"))
-    assert claim in shown(tmp_path / "checked")
+    assert claim in page_text(tmp_path / "checked")
 
     def forget(points):
         del points["chosen_on"]["patients_sha256"]
 
     edit_points(run, forget)
     report(str(run), out=str(tmp_path / "unknown"))
-    assert claim not in shown(tmp_path / "unknown")
-    assert doubt in shown(tmp_path / "unknown")
+    assert claim not in page_text(tmp_path / "unknown")
+    assert doubt in page_text(tmp_path / "unknown")
     (run / POINTS).unlink()
     report(str(run), out=str(tmp_path / "nothing"))
-    assert claim not in shown(tmp_path / "nothing")
-    assert "No threshold was chosen" in shown(tmp_path / "nothing")
+    assert claim not in page_text(tmp_path / "nothing")
+    assert "No threshold was chosen" in page_text(tmp_path / "nothing")
 
 
 def test_identifiers_are_not_readable_in_the_file_of_points(study):
@@ -297,7 +297,7 @@ def test_only_tests_that_were_made_are_counted(study, content):
     counted = [row for row in found["rows"] if row["counted"]]
     made = [row[name]["p_value"] for row in counted for name in ("pooled_difference", "mean_difference")]
     assert found["n_tests"] == sum(p is not None for p in made) < len(made)
-    assert f"{found['n_tests']} tests" in shown(study / "report")
+    assert f"{found['n_tests']} tests" in page_text(study / "report")
 
 
 def test_the_limits_of_agreement_follow_the_seed(study, content):
@@ -337,12 +337,12 @@ def test_patient_level_rules_have_a_roc_curve_where_patients_are_free_of_compres
     area = content["patient_level"]["rules"]["max"]["auc"]["value"]
     assert area == pytest.approx(roc_auc_score(own["label"], own["logit"]))
     assert "figures/patients.png" in content["figures"]
-    assert "ROC of the patients by each rule" in shown(study / "report")
+    assert "ROC of the patients by each rule" in page_text(study / "report")
     run = simulated_runs.write(tmp_path / "run", 4, 26, everything=False)
     edit(run / "predictions.csv", lambda f: f.assign(label=np.where(f["slice_index"] == "0", "1", f["label"])))
     report(str(run), out=str(tmp_path / "out"))
     assert not (tmp_path / "out" / "figures" / "patients.png").exists()
-    assert "ROC of the patients" not in shown(tmp_path / "out")
+    assert "ROC of the patients" not in page_text(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_the_baseline_is_shown_where_the_weight_of_the_loss_is_known(tmp_path, f
     found = json.loads((tmp_path / "out" / "report.json").read_text())["calibration"]
     assert [name for name in found if name != "applied"] == rows
     assert found["applied"]["fitted"] is fitted
-    assert ("There is no baseline" in shown(tmp_path / "out")) is not weight
+    assert ("There is no baseline" in page_text(tmp_path / "out")) is not weight
     if weight:
         frame = pd.read_csv(run / "predictions.csv")
         judged = calibration.assess(frame["label"], frame["logit"] - np.log(3.8), frame["patient_id"])
@@ -375,7 +375,7 @@ def test_the_baseline_is_shown_where_the_weight_of_the_loss_is_known(tmp_path, f
 
 
 def test_every_section_names_the_operating_point_it_rests_on(study, content):
-    page = shown(study / "report")
+    page = page_text(study / "report")
     point = f"the operating point youden (raw logit {content['operating_points']['youden']['logit']:.3f} or more)"
     for heading in ("Trial coding and patients", "Disc levels", "Readers", "Failures"):
         section = re.search(rf"<h[23][^>]*>{heading}</h[23]>(.*?)<h[23]", page).group(1)
@@ -384,9 +384,9 @@ def test_every_section_names_the_operating_point_it_rests_on(study, content):
 
 def test_a_column_nobody_has_is_named(study, run, tmp_path):
     sentence = "Asked for, but not recorded of any patient: agee."
-    assert shown(study / "report").count(sentence) == 2
+    assert page_text(study / "report").count(sentence) == 2
     report(str(run), out=str(tmp_path / "out"), columns="agee")
-    assert sentence in shown(tmp_path / "out")
+    assert sentence in page_text(tmp_path / "out")
 
 
 def test_what_is_left_out_of_the_list_of_the_undefined_is_counted(tmp_path):
@@ -397,11 +397,11 @@ def test_what_is_left_out_of_the_list_of_the_undefined_is_counted(tmp_path):
     report(str(run), out=str(tmp_path / "out"), columns=",".join(columns))
     undefined = json.loads((tmp_path / "out" / "report.json").read_text())["undefined"]
     assert len(undefined) > 100
-    assert f"And {len(undefined) - 100} more, all of them in report.json" in shown(tmp_path / "out")
+    assert f"And {len(undefined) - 100} more, all of them in report.json" in page_text(tmp_path / "out")
 
 
 def test_the_origin_of_the_external_cohort_is_on_the_page(study):
-    page = shown(study / "report")
+    page = page_text(study / "report")
     assert f"<th>external datalist_sha256</th><td><code>{'ef' * 32}</code>" in page
     assert f"<th>external weights_sha256</th><td><code>{'ab' * 32}</code>" in page
 

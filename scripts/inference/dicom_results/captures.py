@@ -12,7 +12,7 @@ from pydicom.sr.codedict import codes
 
 from ...errors import InputError
 from ...records import SeriesSummary, SliceResult
-from ..results import caveats
+from ..results import notice_line
 from .sources import evidence, highdicom, quietly, require_highdicom, software, source_of
 
 LETTERS = (("R", "L"), ("A", "P"), ("F", "H"))
@@ -103,7 +103,7 @@ def secondary_captures(
         result.DerivationDescription = "Grad-CAM heat map of a neural network over the source image"
         call = "compressed" if row["compressed"] else "not compressed"
         found = row["status"] if row["probability"] is None else f"probability {row['probability']:.3f}: {call}"
-        result.ImageComments = f"{found}. {caveats(summary)}"
+        result.ImageComments = f"{found}. {notice_line(summary)}"
         reference = Dataset()
         reference.ReferencedSOPClassUID = source.SOPClassUID
         reference.ReferencedSOPInstanceUID = source.SOPInstanceUID

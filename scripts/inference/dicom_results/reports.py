@@ -12,7 +12,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
 from ...records import SeriesSummary, SliceResult
-from ..results import caveats
+from ..results import notice_line
 from .sources import evidence, highdicom, quietly, require_highdicom, software, source_of
 
 SCHEME = "99CORD"
@@ -129,7 +129,7 @@ def structured_report(images: Sequence[Dataset], rows: Sequence[SliceResult], su
     )
     unscored = [f"slice {row['slice_index']}: {row['status']}" for row in rows if row["probability"] is None]
     warnings = [summary["warnings"]] if summary["warnings"] else []
-    for text in (caveats(summary), *unscored, *warnings):
+    for text in (notice_line(summary), *unscored, *warnings):
         report[0].ContentSequence.append(comment(text))
     first = images[0]
     result = highdicom.sr.Comprehensive3DSR(

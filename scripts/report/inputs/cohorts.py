@@ -69,7 +69,7 @@ def patient_table(path: Path, ids: pd.Index) -> tuple[pd.DataFrame, list[str]]:
 
 def geometry_table(folder: Path) -> tuple[pd.DataFrame | None, list[str]]:
     """Read geometry.csv of a cohort, or the slices.csv that ``split`` wrote in its place up to version 0.2.0."""
-    path = geometry.present(folder)
+    path = geometry.existing_table(folder)
     if path is None:
         return None, []
     new = path.name == geometry.FILE

@@ -88,7 +88,7 @@ def cohort_of(run: Path) -> tuple[Path, list[str]]:
     advice = "its tables are not used; name its folder with --cohort or --external_cohort"
     if not path.is_file():
         return run, [f"the cohort of the run is no longer where it was: {advice}"]
-    if datalists.facts(path)["datalist_sha256"] != record.get("datalist_sha256"):
+    if datalists.datalist_info(path)["datalist_sha256"] != record.get("datalist_sha256"):
         return run, [f"the cohort's {path.name} has changed since the run was made: {advice}"]
     return path.parent, []
 
@@ -103,7 +103,7 @@ def read_facts(run: Path, cohort: Path) -> RunFacts:
     sources = [read_object(path) for path in (run / "metrics.json", run / "run.json") if path.is_file()]
     datalist = cohort / "datalist.json"
     if datalist.is_file():
-        sources.insert(0, check_kinds(datalists.facts(datalist), datalist))
+        sources.insert(0, check_kinds(datalists.datalist_info(datalist), datalist))
     for source in sources:
         found |= {name: value for name, value in source.items() if name in FACTS}  # type: ignore[typeddict-item]
     flags = [source["phantom"] for source in sources if "phantom" in source]

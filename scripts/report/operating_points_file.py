@@ -30,7 +30,7 @@ LARGEST = 1e9  # beyond any threshold, slope or intercept; keeps what is compute
 
 
 @dataclass(frozen=True)
-class Operating:
+class OperatingPoints:
     """Thresholds on the raw logit, and the calibration.
 
     Attributes:
@@ -74,7 +74,7 @@ class Chosen(NamedTuple):
     source: str
 
 
-def choose(path: str, name: str, weights_sha256: str = "") -> Chosen:
+def read_operating_point(path: str, name: str, weights_sha256: str = "") -> Chosen:
     """Read one operating point with the calibration of its file; without a fitted one, with the file's baseline.
 
     Args:
@@ -106,7 +106,7 @@ def choose(path: str, name: str, weights_sha256: str = "") -> Chosen:
     return Chosen(probability(point.logit, line.slope, line.intercept), line.slope, line.intercept, source)
 
 
-def choose_anew(validation: Predictions, facts: RunFacts) -> dict[str, Any]:
+def fit_operating_points(validation: Predictions, facts: RunFacts) -> dict[str, Any]:
     """Choose thresholds and fit the calibration on validation slices; returns the content of the file.
 
     Args:
@@ -149,20 +149,20 @@ def choose_anew(validation: Predictions, facts: RunFacts) -> dict[str, Any]:
     }
 
 
-def read(path: Path) -> Operating:
+def read(path: Path) -> OperatingPoints:
     """Read and check an operating_points.json.
 
     Raises:
         InputError: it is missing or malformed.
     """
-    return understand(read_json(path), path)
+    return parse_operating_points(read_json(path), path)
 
 
-def understand(content: Any, path: Path) -> Operating:
+def parse_operating_points(content: Any, path: Path) -> OperatingPoints:
     """Check the content of an operating_points.json.
 
     Args:
-        content: as `choose_anew` returns it; older files may lack fingerprints.
+        content: as `fit_operating_points` returns it; older files may lack fingerprints.
         path: where it stands or will stand, for messages.
 
     Raises:
@@ -176,12 +176,12 @@ def understand(content: Any, path: Path) -> Operating:
             name: OperatingPoint(_number(point["logit"]), _reason(point)) for name, point in content["points"].items()
         }
         line, start, origin = content["calibration"], content["baseline"], content["chosen_on"]
-        n, m = int(origin["n_patients"]), int(origin["n_slices"])
+        n_patients, n_slices = int(origin["n_patients"]), int(origin["n_slices"])
         fitted = line["slope"] is not None or line["intercept"] is not None
-        first = Calibration(_number(start["slope"]), _number(start["intercept"]), n, m)
+        first = Calibration(_number(start["slope"]), _number(start["intercept"]), n_patients, n_slices)
         calibration = replace(first, note=str(line.get("status", "not fitted")))
         if fitted:
-            calibration = Calibration(_number(line["slope"]), _number(line["intercept"]), n, m)
+            calibration = Calibration(_number(line["slope"]), _number(line["intercept"]), n_patients, n_slices)
         patients, series = (_fingerprints(origin.get(f"{name}_sha256")) for name in ("patients", "series"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
@@ -199,13 +199,13 @@ def understand(content: Any, path: Path) -> Operating:
             f"{path}: paper_0.5 is the paper's threshold, a raw logit of 0, got {points['paper_0.5'].logit}; give "
             "another threshold another name"
         )
-    return Operating(
+    return OperatingPoints(
         points,
         calibration,
         first if start.get("pos_weight") is not None else None,
-        f"{n} patients and {m} slices ({origin.get('predictions', 'unknown file')})",
+        f"{n_patients} patients and {n_slices} slices ({origin.get('predictions', 'unknown file')})",
         fitted,
-        n,
+        n_patients,
         str(origin.get("predictions_sha256", "unknown")),
         patients,
         series,
@@ -213,15 +213,15 @@ def understand(content: Any, path: Path) -> Operating:
     )
 
 
-def default(facts: RunFacts) -> Operating:
+def default(facts: RunFacts) -> OperatingPoints:
     """Return what remains without validation predictions: the paper's threshold, and the baseline if it is known."""
     start = baseline(float(facts["pos_weight"])) if "pos_weight" in facts else None
     note = "" if start else "none: nothing was fitted, and the weight of the training loss is not known"
     line = start or Calibration(1.0, 0.0, 0, 0, note)
-    return Operating({"paper_0.5": PAPER}, line, start, "nothing: no validation predictions", False)
+    return OperatingPoints({"paper_0.5": PAPER}, line, start, "nothing: no validation predictions", False)
 
 
-def printed(found: Operating) -> Sequence[str]:
+def summary_lines(found: OperatingPoints) -> Sequence[str]:
     """Return one line for each operating point, and one where no calibration could be fitted."""
     missing = [] if found.fitted else [f"no calibration could be fitted: {found.calibration.note}"]
     return missing + [f"{name}: {point.note or format(point.logit, '.3f')}" for name, point in found.points.items()]
