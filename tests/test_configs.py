@@ -214,8 +214,8 @@ def test_the_runner_answers_a_mistake_with_a_sentence(tmp_path, flags, message):
     assert "Traceback" not in ended.stderr
 
 
-def test_an_unknown_run_id_is_named(tmp_path):
-    flags = small_flags(dataset_dir=str(tmp_path), output_dir=str(tmp_path), ckpt_dir=str(tmp_path))
+def test_an_unknown_run_id_is_named(cohort, tmp_path):
+    flags = small_flags(dataset_dir=str(cohort), output_dir=str(tmp_path), ckpt_dir=str(tmp_path))
     ended = run_bundle("trainin", "--config_file", "configs/train.json", *flags, cwd=ROOT)
     assert "error: run ID 'trainin' doesn't exist" in ended.stderr
     assert "`training`" in ended.stderr
