@@ -141,3 +141,8 @@ def test_the_dependencies_of_every_promised_python_resolve(python, tmp_path):
     assert ended.returncode == 0, ended.stderr
     resolved = (tmp_path / "resolved.txt").read_text(encoding="utf-8")
     assert {"torch", "monai", "statsmodels", "highdicom"} <= set(re.findall(r"^([\w.-]+)==", resolved, re.M))
+
+
+def test_tables_are_read_by_one_helper_in_tests():
+    readers = [path for path in (ROOT / "tests").rglob("*.py") if "csv.Dict" + "Reader" in path.read_text()]
+    assert [path.name for path in readers] == ["csv_rows.py"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, SMALL
+from csv_rows import read_rows
 from ignite.engine import Events
 from torch import nn
 
@@ -118,8 +118,7 @@ def test_the_whole_training_step_runs_without_tf32(bf16_run):
 def test_results_name_the_precision_that_ran(bf16_run):
     out, _ = bf16_run
     assert checkpoints.read(out / "models" / "model.pt")["precision"] == "bf16"
-    with (out / "history.csv").open(newline="") as stream:
-        assert [row["precision"] for row in csv.DictReader(stream)] == ["bf16"]
+    assert [row["precision"] for row in read_rows(out / "history.csv")] == ["bf16"]
     metrics = json.loads((out / "metrics.json").read_text())
     assert (metrics["precision"], metrics["training_precision"]) == ("fp32", "bf16")
 
@@ -129,8 +128,7 @@ def test_validation_is_as_exact_as_evaluation(bf16_run, cohort):
     out, _ = bf16_run
     common = {**SMALL, "dataset_dir": str(cohort), "output_dir": str(out), "ckpt_dir": str(out / "models")}
     run_config(["train.json", "evaluate.json"], **common, validate__section="validation")
-    with (out / "predictions_validation.csv").open(newline="") as stream:
-        table = list(csv.DictReader(stream))
+    table = read_rows(out / "predictions_validation.csv")
     logits, labels = (torch.tensor([[float(row[name])] for row in table]) for name in ("logit", "label"))
     loss = nn.BCEWithLogitsLoss(pos_weight=torch.tensor([3.8]))(logits, labels)
     assert checkpoints.read(out / "models" / "model.pt")["validation"]["val_loss"] == pytest.approx(float(loss), 1e-6)
@@ -146,8 +144,7 @@ def test_inference_names_its_precision(axial_series, small_weights, tmp_path):
         content = json.loads(summary.read_text())
         assert content["precision"] == precision
         assert content["training_precision"] is None
-        with (summary.parent / "slices.csv").open(newline="", encoding="utf-8") as stream:
-            logits[precision] = np.array([float(row["logit"]) for row in csv.DictReader(stream)])
+        logits[precision] = np.array([float(row["logit"]) for row in read_rows(summary.parent / "slices.csv")])
     assert 0 < np.abs(logits["fp32"] - logits["bf16"]).max() < 0.1
 
 

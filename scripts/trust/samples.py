@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..errors import InputError
 from ..files import ROOT
 from ..phantom.cohort import make_cohort, recipe_of
 from ..records import slice_key
+from ..tables import read_table
 
 Floats = NDArray[np.float32]
 
@@ -103,8 +103,7 @@ def read_sample(
         difference: how much a pixel in [0, 1] must differ from its twin to belong to the truth.
     """
     chain = preprocessing(settings)
-    with (cohort / "truth.csv").open(newline="", encoding="utf-8") as stream:
-        known = {slice_key(row): row for row in csv.DictReader(stream)}
+    known = {row.key(): row for row in read_table(cohort / "truth.csv", ("series_uid", "sop_uid"))}
     entries = load(cohort / "datalist.json", section)
     rng = np.random.default_rng(seed)
     chosen: list[dict[str, Any]] = []

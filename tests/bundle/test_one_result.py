@@ -5,7 +5,6 @@ Deploy's classifier runs as it is; the few names it takes from the SDK are stood
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 import types
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT, SMALL
+from csv_rows import read_rows
 from monai.bundle import ConfigParser
 from monai.transforms import Compose
 from tiny_models import write_t2
@@ -80,8 +80,7 @@ def sdk(monkeypatch):
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
-    with next(folder.glob("*/slices.csv")).open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    return read_rows(next(folder.glob("*/slices.csv")))
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import csv
 import json
 import math
 import re
@@ -17,6 +16,7 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT, SMALL
+from csv_rows import read_rows
 from monai.bundle import ConfigParser
 from tiny_models import write_t2
 
@@ -122,8 +122,7 @@ def test_whoever_follows_the_metadata_alone_gets_the_probabilities_of_predict(pr
     assert gives["logits"] == ["compressed"]
     assert gives["activation"] == "sigmoid"
     probabilities = torch.sigmoid(gives["intercept"] + gives["slope"] * logits.double())[:, 0]
-    with next((tmp_path / "out").glob("*/slices.csv")).open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_rows(next((tmp_path / "out").glob("*/slices.csv")))
     assert probabilities.tolist() == pytest.approx([float(row["probability"]) for row in rows], abs=1e-5)
     assert len({row["probability"] for row in rows}) > 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, SMALL
+from csv_rows import read_rows
 
 from scripts import checkpoints
 from scripts.runner import run_config
@@ -20,11 +20,6 @@ from scripts.runner import run_config
 pytestmark = pytest.mark.slow
 TRAIN = {**SMALL, "max_epochs": 1, "min_epochs": 1, "learning_rate": 0.001}
 EVALUATE = ["evaluate.json", "multi_gpu_evaluate.json"]
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def datalist(cohort: Path, name: str, **counts: int) -> Path:
@@ -59,7 +54,7 @@ def test_an_evaluation_equals_that_of_one_process(cohort, small_weights, tmp_pat
     ended = torchrun(processes, EVALUATE, **flags, output_dir=str(tmp_path / "together"))
     assert ended.returncode == 0, ended.stderr[-4000:]
     run_config(["train.json", "evaluate.json"], **{**TRAIN, **flags, "output_dir": str(tmp_path / "alone")})
-    together, alone = (rows(tmp_path / name / "predictions.csv") for name in ("together", "alone"))
+    together, alone = (read_rows(tmp_path / name / "predictions.csv") for name in ("together", "alone"))
     names = ("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "label")
     assert [[row[name] for name in names] for row in together] == [[row[name] for name in names] for row in alone]
     logits = [[float(row["logit"]) for row in table] for table in (together, alone)]
@@ -95,7 +90,7 @@ def test_processes_with_unequal_numbers_of_validation_batches_train_together(coh
     }
     ended = torchrun(2, ["multi_gpu_train.json"], **flags)
     assert ended.returncode == 0, ended.stderr[-4000:]
-    history = rows(tmp_path / "history.csv")
+    history = read_rows(tmp_path / "history.csv")
     assert len(history) == 2
     assert ended.stdout.count("epoch 1/2") == 1
     assert len(list((tmp_path / "tensorboard").glob("events*"))) == 2  # of trainer and validator
@@ -103,7 +98,7 @@ def test_processes_with_unequal_numbers_of_validation_batches_train_together(coh
     common = {name: flags[name] for name in ("dataset_dir", "ckpt_dir", "batch_size")}
     sections = {"validate__section": "validation", "output_dir": str(tmp_path / "alone")}
     run_config(["train.json", "evaluate.json"], **{**TRAIN, **common, **sections})
-    table = rows(tmp_path / "alone" / "predictions_validation.csv")
+    table = read_rows(tmp_path / "alone" / "predictions_validation.csv")
     logits, labels = (torch.tensor([[float(row[name])] for row in table]) for name in ("logit", "label"))
     loss = torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor([3.8]))(logits, labels)
     best = checkpoints.read(tmp_path / "models" / "model.pt")

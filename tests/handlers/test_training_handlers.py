@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import SMALL
+from csv_rows import read_rows
 from monai.data import DataLoader
 
 from scripts import checkpoints
@@ -19,11 +18,6 @@ from scripts.handlers import History, SeedIterations
 from scripts.runner import run_config
 
 LARGE = [2**24, 20240101, 2**31, 2**32 - 1, 2**53 + 1, 2**63 - 1]
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def torch_seed(seed: int, iteration: int) -> int:
@@ -75,7 +69,7 @@ def test_validation_of_one_class_has_no_auc_and_says_nothing_every_epoch(cohort,
     (cohort / "one_class.json").write_text(json.dumps(content))
     folders = {"output_dir": str(tmp_path), "ckpt_dir": str(tmp_path / "models")}
     run_config(["train.json"], **{**SMALL, **folders, "dataset_dir": str(cohort / "one_class.json"), "max_epochs": 2})
-    table = rows(tmp_path / "history.csv")
+    table = read_rows(tmp_path / "history.csv")
     assert [row["val_auc"] for row in table] == ["nan", "nan"]
     assert all(np.isfinite(float(row["val_loss"])) for row in table)
     assert "all 0" not in capfd.readouterr().err
@@ -87,4 +81,4 @@ def test_an_epoch_without_a_finite_loss_has_no_other_metrics(tmp_path, loss, auc
     history = History(SimpleNamespace(state=validated), str(tmp_path), "fp32", "cpu")
     optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
     history(SimpleNamespace(state=SimpleNamespace(epoch=1, max_epochs=1, history=[]), optimizer=optimizer))
-    assert [(row["val_loss"], row["val_auc"]) for row in rows(tmp_path / "history.csv")] == [(str(loss), auc)]
+    assert [(row["val_loss"], row["val_auc"]) for row in read_rows(tmp_path / "history.csv")] == [(str(loss), auc)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from csv_rows import read_rows
 from ignite.engine import Engine, Events
 from tiny_models import SETTINGS, Brightness, checkpoint, write_t2
 from torch import nn
@@ -32,11 +32,6 @@ from scripts.runner import run_config
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> str:
     return str(checkpoint(tmp_path_factory.mktemp("weights") / "model.pt"))
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def write_patients(folder: Path, n: int) -> None:
@@ -164,9 +159,9 @@ def test_a_series_that_breaks_anything_is_recorded_and_the_rest_go_on_in_any_num
     for num_workers in (0, 2):
         out = tmp_path / f"out{num_workers}"
         assert run_with_broken_series(tmp_path / "in", out, num_workers, monkeypatch).n == 1
-        scored = [row["patient_id"] for row in table(out / "series.csv") if row["status"] == "scored"]
+        scored = [row["patient_id"] for row in read_rows(out / "series.csv") if row["status"] == "scored"]
         assert scored == ["P0", "P5"]
-        failures = {Path(row["input"]).name: row["reason"] for row in table(out / "failures.csv")}
+        failures = {Path(row["input"]).name: row["reason"] for row in read_rows(out / "failures.csv")}
         assert set(failures) == {"1", "2", "3", "4"}
         assert failures["2"] == "the network broke"
         assert failures["3"] == "no space left"
@@ -188,7 +183,7 @@ def test_a_run_with_nothing_to_score_ends_once_and_writes_its_tables(tmp_path):
         **{**SETTINGS, "profile": "paper"},
     )
     assert parser.get_parsed_content("handlers")[1].n == 1
-    assert [row["status"] for row in table(tmp_path / "out" / "failures.csv")] == ["unreadable"]
+    assert [row["status"] for row in read_rows(tmp_path / "out" / "failures.csv")] == ["unreadable"]
 
 
 def test_resume_reads_no_pixels_of_what_is_finished(tmp_path, weights, monkeypatch):
@@ -207,7 +202,7 @@ def test_an_input_whose_name_looks_like_an_expression_is_a_name(tmp_path, weight
         write_t2(tmp_path / name, patient=name, series=name)
     monkeypatch.chdir(tmp_path)
     assert predict("$1 + 1", "@bundle_root", out=str(tmp_path / "out"), weights=weights) == 0
-    assert {row["patient_id"] for row in table(tmp_path / "out" / "series.csv")} == {"$1 + 1", "@bundle_root"}
+    assert {row["patient_id"] for row in read_rows(tmp_path / "out" / "series.csv")} == {"$1 + 1", "@bundle_root"}
 
 
 @pytest.mark.parametrize(
