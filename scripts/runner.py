@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import gc
 import logging
@@ -74,27 +75,50 @@ def refuse_renamed(names: Iterable[str]) -> None:
 def check_overrides(arguments: Sequence[str], files: Sequence[str]) -> None:
     """Refuse an override of a key that no config has, which MONAI would add without effect, and keys that are gone.
 
+    A key that is true or false in the config must be overridden by ``True`` or ``False``, and a number by a number:
+    MONAI reads values as Python does and takes everything else for text, in which ``false`` counts as true.
+
     Args:
         arguments: the command line after the program's name.
         files: config files whose keys are known.
 
     Raises:
-        InputError: an unknown key, with the nearest known one.
+        InputError: an unknown key, with the nearest known one, or a value of the wrong kind.
     """
     parser = ConfigParser()
     parser.read_config(list(files))
     refuse_renamed(map(str, parser.config))
-    for argument in arguments:
-        name = argument.partition("=")[0].removeprefix("--")
+    for position, argument in enumerate(arguments):
+        name, equals, value = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or name in RUNNER_ARGUMENTS:
             continue
         refuse_renamed([name])
         try:
-            parser[name.replace("::", "#")]
+            default = parser[name.replace("::", "#")]
         except (KeyError, IndexError, TypeError, ValueError) as error:
             near = difflib.get_close_matches(name.split("#")[0], [str(key) for key in parser.config], n=1)
             hint = f"; did you mean --{near[0]}?" if near else ""
             raise InputError(f"unknown config key --{name}: none of {', '.join(files)} has it{hint}") from error
+        check_kind(name, default, value if equals else next(iter(arguments[position + 1 : position + 2]), ""))
+
+
+def check_kind(name: str, default: Any, text: str) -> None:
+    """Refuse text where a config has a truth value or a number; an expression (``$…``) or a reference may be either.
+
+    Raises:
+        InputError: the text is of another kind.
+    """
+    if text.startswith(("$", "@", "%")) or not isinstance(default, bool | int | float):
+        return
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise InputError(f"--{name} must be True or False, with a capital letter, got {text!r}")
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"--{name} must be a number, got {text!r}")
 
 
 def require_writable(folder: str) -> None:

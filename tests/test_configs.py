@@ -20,7 +20,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from scripts import checkpoints, datalists
 from scripts.errors import InputError
-from scripts.runner import run_config
+from scripts.runner import check_overrides, run_config
 
 TRAIN = {**SMALL, "max_epochs": 4, "min_epochs": 1, "learning_rate": 0.001}
 OVERLAYS = sorted(str(path.relative_to(ROOT / "configs")) for path in (ROOT / "configs" / "heads").glob("*.json"))
@@ -298,3 +298,30 @@ def test_two_processes_train_stop_and_evaluate_together(cohort, tmp_path):
     assert together.keys() == alone.keys()
     assert np.allclose([together[uid] for uid in alone], list(alone.values()), atol=1e-5)
     assert metrics["auc"] == pytest.approx(json.loads((tmp_path / "metrics.json").read_text())["auc"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--resume", "false"], "--resume must be True or False, with a capital letter, got 'false'"),
+        (["--resume=true"], "--resume must be True or False, with a capital letter, got 'true'"),
+        (["--resume", "1"], "--resume must be True or False"),
+        (["--max_epochs", "ten"], "--max_epochs must be a number, got 'ten'"),
+        (["--learning_rate", "True"], "--learning_rate must be a number, got 'True'"),
+        (["--batch_size"], "--batch_size must be a number, got ''"),
+    ],
+)
+def test_a_value_that_monai_would_take_for_text_is_refused(words, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        check_overrides(words, [str(ROOT / "configs" / "train.json")])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--resume", "False", "--max_epochs=3", "--learning_rate", "1e-4"],
+        ["--weights", "null", "--dataset_dir", "true", "--batch_size", "$8 * 2", "--resume=@x", "--seed", "20240101"],
+    ],
+)
+def test_values_of_the_kind_of_the_config_are_taken(words):
+    check_overrides(words, [str(ROOT / "configs" / "train.json")])
