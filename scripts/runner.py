@@ -6,18 +6,16 @@ import ast
 import difflib
 import gc
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from .errors import InputError
-from .files import ROOT
+from .files import ROOT, check_folder
 
 # arguments of `python -m monai.bundle run` itself
 RUNNER_ARGUMENTS = (
@@ -40,12 +38,13 @@ def under_monai_bundle() -> bool:
 
 
 def show_input_errors(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print the message alone where an `InputError` began it; anything else keeps its traceback."""
+    """Print the message alone and exit with status 2 where an `InputError` began it; else keep the traceback."""
     first = first_error(error)
     unknown_run = isinstance(first, ValueError) and str(first).startswith("run ID")
     if isinstance(first, InputError) or unknown_run:
         hint = " The configs of this bundle have `run`, and train.json also `training`." if unknown_run else ""
         sys.stderr.write(f"error: {first}{hint}\n")
+        raise SystemExit(2)
     else:
         sys.__excepthook__(kind, error, trace)
 
@@ -121,22 +120,10 @@ def check_kind(name: str, default: Any, text: str) -> None:
         raise InputError(f"--{name} must be a number, got {text!r}")
 
 
-def require_writable(folder: str) -> None:
-    """Make a folder, or say why it cannot be written.
-
-    Raises:
-        InputError: it cannot be made or written.
-    """
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be made ({error.strerror}); give another --output_dir") from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"{folder} cannot be written; give another --output_dir")
-
-
 def prepare(folders: Sequence[str]) -> None:
     """Check the command line and the folders a run writes to; the first thing a config's ``initialize`` does.
+
+    It makes nothing, so that a run that is refused later leaves nothing behind.
 
     Raises:
         InputError: an unknown config key, or a folder that cannot be written.
@@ -152,7 +139,7 @@ def prepare(folders: Sequence[str]) -> None:
         if files and "--args_file" not in " ".join(sys.argv):
             check_overrides(sys.argv[2:], files)
     for folder in folders:
-        require_writable(folder)
+        check_folder(folder, "--output_dir")
 
 
 def run_config(files: Sequence[str], run_id: str = "run", **overrides: Any) -> ConfigParser:

@@ -202,14 +202,15 @@ def test_the_runner_trains_from_any_directory_with_absolute_paths(cohort, tmp_pa
     [
         ({"max_epoch": 3}, "unknown config key --max_epoch: .* did you mean --max_epochs"),
         ({"dataset_dir": "/nowhere"}, "dataset_dir /nowhere is no folder"),
-        ({"output_dir": "/proc/run"}, "/proc/run cannot be made"),
+        ({"output_dir": "/proc/run"}, "/proc/run cannot be written .*--output_dir"),
     ],
     ids=lambda value: "",
 )
 def test_the_runner_answers_a_mistake_with_a_sentence(tmp_path, flags, message):
     flags = {"dataset_dir": str(tmp_path), "output_dir": str(tmp_path / "run"), **flags}
     ended = run_bundle("training", "--config_file", "configs/train.json", *small_flags(**flags), cwd=ROOT)
-    assert ended.returncode == 1
+    assert ended.returncode == 2
+    assert not (tmp_path / "run").exists()
     assert re.search(f"^error: .*{message}", ended.stderr, re.M), ended.stderr
     assert "Traceback" not in ended.stderr
 

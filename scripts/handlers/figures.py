@@ -45,7 +45,7 @@ def training_curve(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
     area.plot(
         epochs, [row.get("val_auc", np.nan) for row in rows], color="tab:green", alpha=0.6, label="val AUC (right)"
     )
-    area.set(ylabel="AUC", ylim=(0.4, 1.0))
+    area.set(ylabel="AUC", ylim=(0.0, 1.0))
     handles = [*loss.get_legend_handles_labels()[0], *area.get_legend_handles_labels()[0]]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize="small")
     return save(figure, path)

@@ -84,8 +84,7 @@ def predict(
     for name, value in (("batch_size", batch_size), ("workers", workers)):
         if value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
-    from ..files import ROOT
-    from ..runner import require_writable
+    from ..files import ROOT, check_folder
     from .dicom_results.sources import require_highdicom
     from .series import input_paths
 
@@ -111,7 +110,7 @@ def predict(
         overrides |= {"displayable_configs__threshold": threshold, "threshold_source": "given with --threshold"}
     if operating_points:
         overrides |= operating_point_settings(operating_points, operating_point, path)
-    require_writable(out)
+    check_folder(out)
     if test_time_average or hotspots:
         say("18 views of each slice: expect 18 times the cost of one")
     outcome = score(inputs, force, overrides, workers)

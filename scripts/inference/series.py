@@ -63,7 +63,7 @@ def find_series(inputs: Inputs, force: bool = False) -> FoundSeries:
         force: also take series whose sequence or orientation is refused, as long as they are volumes.
 
     Raises:
-        InputError: a path does not exist.
+        InputError: a path does not exist, or there is no file below any.
     """
     series: list[Series] = []
     refused: list[Failure] = []
@@ -85,6 +85,10 @@ def find_series(inputs: Inputs, force: bool = False) -> FoundSeries:
             series.append(series_of_stack(stack, f"forced: {judgement.reason}"))
         else:
             refused.append(failure_of(series_of_stack(stack), "refused", judgement.reason))
+    if not series and not refused:
+        raise InputError(
+            f"{', '.join(map(str, input_paths(inputs)))}: no files; name a folder with DICOM or NIfTI below it"
+        )
     total = Counter(one["series_uid"] for one in series)
     seen: Counter[str] = Counter()
     for one in series:

@@ -44,6 +44,13 @@ def test_nothing_to_score_is_status_2(small_weights, tmp_path):
     assert "not DICOM" in read_rows(tmp_path / "out" / "failures.csv")[0]["reason"]
 
 
+def test_a_folder_without_files_is_refused_and_nothing_is_written(small_weights, tmp_path):
+    (tmp_path / "in").mkdir()
+    with pytest.raises(InputError, match="in: no files; name a folder with DICOM or NIfTI below it"):
+        predict(str(tmp_path / "in"), out=str(tmp_path / "out"), weights=str(small_weights))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_zip_of_a_series_scores_as_the_series(axial_series, small_weights, tmp_path):
     with zipfile.ZipFile(tmp_path / "series.zip", "w") as archive:
         for path in axial_series.iterdir():
@@ -64,7 +71,7 @@ def test_a_zip_of_a_series_scores_as_the_series(axial_series, small_weights, tmp
         ({"threshold": 1.5}, "between 0 and 1, got 1.5"),
         ({"batch_size": 0}, "at least 1, got 0"),
         ({"weights": str(ROOT / "LICENSE")}, "LICENSE is no checkpoint that can be loaded safely"),
-        ({"out": "/proc/results"}, "/proc/results cannot be made"),
+        ({"out": "/proc/results"}, "/proc/results cannot be written .*--out"),
     ],
 )
 def test_a_mistake_is_answered_with_a_sentence(axial_series, small_weights, tmp_path, arguments, message):

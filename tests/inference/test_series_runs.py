@@ -212,7 +212,7 @@ def test_an_input_whose_name_looks_like_an_expression_is_a_name(tmp_path, weight
         ({"weights": "nothing.pt"}, r"no checkpoint at nothing\.pt"),
         ({"operating_points": "nothing.json"}, r"nothing\.json cannot be read"),
         ({"heatmap_layer": "layer9"}, r"layer must be one of .*layer4, got 'layer9'"),
-        ({"out": "/proc/results"}, "/proc/results cannot be made"),
+        ({"out": "/proc/results"}, "/proc/results cannot be written .*--out"),
         ({"dicom": True}, "need highdicom"),
     ],
     ids=lambda value: "",
