@@ -1,8 +1,8 @@
 """What flows between the programs of the bundle: typed records, the columns of its tables, and the one sigmoid.
 
 A record is a plain dict at run time, so that JSON, CSV and MONAI's transforms take it as it is; its type is for readers
-and mypy. The columns of a table are the keys of its record, in their order. `SERIES_COLUMNS` alone leaves keys out:
-summary.json says more than a line of series.csv can.
+and mypy. A table's columns are the keys of its record. `SERIES_COLUMNS` keeps an order of its own, and
+`scripts.cohort.labels` holds the rows of the tables that people hand in.
 """
 
 from __future__ import annotations
@@ -154,46 +154,6 @@ class SeriesFindings(TypedDict):
     max_probability: float | None
 
 
-class LabelRow(TypedDict):
-    """One row of labels.csv: what one rater said of one slice in one reading.
-
-    Attributes:
-        slice_index: for slices of volumes that have no sop_uid; empty otherwise.
-        reading: ``1``, or ``2`` for a second look at the same slice.
-        role: ``reference`` (makes the reference standard) or ``reader`` (is judged against it).
-        status: ``evaluable``, or why the slice is not.
-        label: 1 compressed, 0 not; empty where the slice is not evaluable.
-        grade: Kang-style, 0 to 3.
-        kind: of the compression, in words.
-    """
-
-    patient_id: str
-    series_uid: str
-    sop_uid: str
-    frame: str
-    slice_index: int | None
-    rater: str
-    reading: str
-    role: str
-    status: str
-    label: int | None
-    grade: int | None
-    kind: str
-
-
-class PatientRow(TypedDict):
-    """One row of patients.csv; age in years, weight in kg, height in m."""
-
-    patient_id: str
-    site: str
-    region: str
-    age: float | None
-    sex: str
-    weight: float | None
-    height: float | None
-    mjoa: float | None
-
-
 class RunFacts(TypedDict, total=False):
     """What a run records about itself, and its datalist of the cohort; what is not known is absent.
 
@@ -293,8 +253,13 @@ DATALIST_FIELDS = tuple(DatalistEntry.__annotations__)
 PREDICTION_COLUMNS = tuple(Prediction.__annotations__)
 GEOMETRY_COLUMNS = tuple(SliceGeometry.__annotations__)
 SLICE_COLUMNS = tuple(SliceResult.__annotations__)
-LABEL_COLUMNS = tuple(LabelRow.__annotations__)
-PATIENT_COLUMNS = tuple(PatientRow.__annotations__)
+LABEL_COLUMNS = (
+    *("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "rater", "reading", "role", "status"),
+    *("label", "grade", "kind"),
+)
+"""Columns of labels.csv; `scripts.cohort.labels.Label` is one row."""
+PATIENT_COLUMNS = ("patient_id", "site", "region", "age", "sex", "weight", "height", "mjoa")
+"""Columns of patients.csv; `scripts.cohort.labels.Patient` is one row."""
 FAILURE_COLUMNS = tuple(Failure.__annotations__)
 SERIES_COLUMNS = (
     *("patient_id", "study_uid", "series_uid", "status", "n_slices", "n_evaluated", "n_compressed"),
