@@ -28,6 +28,35 @@ def at_level(table: tuple[float, ...], level: float) -> float:
 
 
 @dataclass(frozen=True)
+class Bones:
+    """One person's vertebrae, each table by `LEVELS`; scales are about 1. Right and left differ, as in people.
+
+    Args:
+        turn_deg: how far each vertebra is turned about the spine's axis.
+        pillars: size of the articular pillars, right and left.
+        joints_deg: extra slope of the facet joints in the axial plane, right and left.
+        fluid: fluid in the facet joints, 0...1, right and left.
+        transverse: length of the transverse processes, right and left.
+        spinous: length of the spinous processes.
+        spinous_x_mm: how far each tip lies off the midline.
+        forked: how far the tips are split, 0 not at all.
+        lamina_mm: thickness of the laminae.
+        arteries_mm: radii of the vertebral arteries, right and left.
+    """
+
+    turn_deg: tuple[float, ...]
+    pillars: tuple[tuple[float, ...], ...]
+    joints_deg: tuple[tuple[float, ...], ...]
+    fluid: tuple[tuple[float, ...], ...]
+    transverse: tuple[tuple[float, ...], ...]
+    spinous: tuple[float, ...]
+    spinous_x_mm: tuple[float, ...]
+    forked: tuple[float, ...]
+    lamina_mm: float
+    arteries_mm: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Anatomy:
     """One person's spine and neck; lengths in mm, scales against the tables above."""
 
@@ -50,6 +79,8 @@ class Anatomy:
     lordosis_per_mm: float
     scoliosis_per_mm: float
     drift: float
+    bones: Bones
+    cord_skew: float  # share by which the left half of the cord is wider and the right half narrower
 
     def level(self, z_mm: float) -> float:
         """Level at height ``z_mm`` above the C2/C3 disc: 0 mid C2, 1 mid C3, ..."""
@@ -74,6 +105,7 @@ def sample_anatomy(rng: np.random.Generator, age: float, female: bool, body_mass
     """Draw a person; age darkens the discs, body mass thickens the fat."""
     size = rng.normal(-0.3 if female else 0.3, 0.95)
     obesity = (body_mass_index - 26) / 5
+    (apart,) = rng.spawn(1)
     return Anatomy(
         pitch_mm=rng.normal(16.6, 1.0) + 0.3 * size,
         cord=1 + 0.055 * size + 0.03 * rng.normal(),
@@ -94,4 +126,32 @@ def sample_anatomy(rng: np.random.Generator, age: float, female: bool, body_mass
         lordosis_per_mm=rng.normal(0, 0.0016),
         scoliosis_per_mm=rng.normal(0, 0.0008),
         drift=rng.normal(0, 0.06),
+        bones=sample_bones(apart, age),
+        cord_skew=float(np.clip(apart.normal(0, 0.035), -0.09, 0.09)),
+    )
+
+
+def sample_bones(rng: np.random.Generator, age: float) -> Bones:
+    """Draw a person's vertebrae; facet joints grow and dry with age."""
+    n = len(LEVELS)
+
+    def table(mean: float, sd: float, low: float, high: float) -> tuple[float, ...]:
+        return tuple(np.clip(rng.normal(mean, sd, n), low, high).tolist())
+
+    def sides(mean: float, sd: float, low: float, high: float) -> tuple[tuple[float, ...], ...]:
+        return table(mean, sd, low, high), table(mean, sd, low, high)
+
+    worn = 0.003 * (age - 55)
+    dominant = rng.normal(0, 0.35)
+    return Bones(
+        turn_deg=tuple(np.cumsum(rng.normal(0, 1.1, n)).clip(-4.5, 4.5).tolist()),
+        pillars=sides(1 + worn, 0.09, 0.82, 1.3),
+        joints_deg=sides(0, 7, -16, 16),
+        fluid=sides(0.35 - 4 * worn, 0.35, 0, 1),
+        transverse=sides(1, 0.08, 0.8, 1.2),
+        spinous=table(1, 0.11, 0.7, 1.3),
+        spinous_x_mm=table(0, 1.2, -3, 3),
+        forked=table(0.8, 0.35, 0, 1.3),
+        lamina_mm=float(np.clip(rng.normal(4.0, 0.5), 3, 5.2)),
+        arteries_mm=(float(np.clip(2.1 - dominant, 1.2, 3)), float(np.clip(2.1 + dominant, 1.2, 3))),
     )

@@ -6,7 +6,7 @@ of the front and of the back at each x of `PROFILE_X_MM`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from .fields import PROFILE_STEP_MM, PROFILE_X_MM, Array, ellipse, smooth_max
 from .lesions import Encroachment, Lesion, encroach
 
 PIA_MM = 0.25  # the cord keeps this far from the dura
+FILM_MM = 0.5  # of CSF in front of and behind a cord that nothing presses
+NARROWEST_MM = 2.9  # the bony canal exceeds the cord by this, so that a free cord has CSF around it
 THINNEST = 0.34  # no cord is squeezed below this share of its diameter
 
 
@@ -33,13 +35,19 @@ class Canal:
 
 @dataclass(frozen=True)
 class Cord:
-    """An ellipse turned by ``turn_deg`` about (x, y), in free canal."""
+    """An ellipse turned by ``turn_deg`` about (x, y), in free canal; ``skew`` widens its left half."""
 
     x_mm: float
     y_mm: float
     ap_mm: float
     rl_mm: float
     turn_deg: float
+    skew: float = 0.0
+
+    def centred(self, x: Array) -> Array:
+        """Lateral distance from the centre, stretched so that the cord becomes the same on both sides."""
+        aside = x - np.float32(self.x_mm)
+        return aside / np.where(aside > 0, np.float32(1 + self.skew), np.float32(1 - self.skew))
 
     def outline(self) -> tuple[Array, Array, Array]:
         """Front and back profile and which x lie within the cord."""
@@ -48,9 +56,10 @@ class Cord:
         half_width = np.hypot(a * cosine, b * sine)
         # a turned ellipse is an upright one, sheared
         shear = (a * a - b * b) * sine * cosine / half_width**2
-        u = (PROFILE_X_MM - self.x_mm) / half_width
+        aside = self.centred(PROFILE_X_MM)
+        u = aside / half_width
         half = a * b / half_width * np.sqrt(np.clip(1 - u * u, 0, 1))
-        middle = self.y_mm + shear * np.clip(PROFILE_X_MM - self.x_mm, -half_width, half_width)
+        middle = self.y_mm + shear * np.clip(aside, -half_width, half_width)
         return middle - half, middle + half, np.abs(u) < 1
 
 
@@ -86,9 +95,13 @@ def open_canal(anatomy: Anatomy, z_mm: float) -> Canal:
     """Canal and sac at height ``z_mm``, without lesions."""
     level, disc = anatomy.level(z_mm), anatomy.disc_share(z_mm)
     ap = at_level(CANAL_AP_MM, level) * anatomy.canal * (1 - 0.05 * disc)
-    rl = at_level(CANAL_RL_MM, level) * anatomy.canal_width
-    along = np.array([rl / 2, -0.08 * ap])
-    to = np.array([0.14 * rl, ap / 2])
+    ap = max(ap, cord_ap_mm(anatomy, level) + NARROWEST_MM)
+    rl = max(
+        at_level(CANAL_RL_MM, level) * anatomy.canal_width,
+        cord_rl_mm(anatomy, level) + 2 * abs(anatomy.cord_x_mm) + NARROWEST_MM + 3.0,
+    )
+    along = np.array([rl / 2, 0.0])
+    to = np.array([0.24 * rl, ap / 2])
     normal = np.array([to[1] - along[1], along[0] - to[0]])
     normal /= np.hypot(*normal)
     wall = float(normal @ along)
@@ -97,16 +110,26 @@ def open_canal(anatomy: Anatomy, z_mm: float) -> Canal:
     return Canal(ap, rl, (float(normal[0]), float(normal[1])), wall, front, back)
 
 
+def cord_ap_mm(anatomy: Anatomy, level: float) -> float:
+    """Diameter of the cord without lesions, front to back."""
+    return at_level(CORD_AP_MM, level) * anatomy.cord * (1 - anatomy.cord_flatness)
+
+
+def cord_rl_mm(anatomy: Anatomy, level: float) -> float:
+    """Diameter of the cord without lesions, right to left."""
+    return at_level(CORD_RL_MM, level) * anatomy.cord * (1 + anatomy.cord_flatness)
+
+
 def free_cord(anatomy: Anatomy, canal: Canal, z_mm: float) -> Cord:
-    """The cord without lesions; a narrow canal moves it back so that a film of CSF stays in front."""
+    """The cord without lesions, with CSF all around it: the sac keeps it `FILM_MM` or more from front and back."""
     level = anatomy.level(z_mm)
-    ap = at_level(CORD_AP_MM, level) * anatomy.cord * (1 - anatomy.cord_flatness)
-    rl = at_level(CORD_RL_MM, level) * anatomy.cord * (1 + anatomy.cord_flatness)
+    ap = cord_ap_mm(anatomy, level)
     y = anatomy.cord_y_mm
     front, back = csf_margins(canal, ap, y)
-    if front < 0.35:
-        y += min(0.35 - front, max(back, 0) * 0.6)
-    return Cord(anatomy.cord_x_mm, y, ap, rl, anatomy.cord_turn_deg)
+    film = min(FILM_MM, (front + back) / 2)
+    y += max(film - front, 0) - max(film - back, 0)
+    rl = cord_rl_mm(anatomy, level)
+    return Cord(anatomy.cord_x_mm, y, ap, rl, anatomy.cord_turn_deg, anatomy.cord_skew)
 
 
 def csf_margins(canal: Canal, cord_ap_mm: float, cord_y_mm: float) -> tuple[float, float]:
@@ -132,7 +155,7 @@ def cross_section(anatomy: Anatomy, lesions: tuple[Lesion, ...], z_mm: float) ->
 
     free_front, free_back, free_inside = free.outline()
     rest_front, rest_back = clip_to_canal(canal, free_front, free_back)
-    turned = Cord(free.x_mm, free.y_mm, free.ap_mm, free.rl_mm, free.turn_deg + pressed.turn_deg)
+    turned = replace(free, turn_deg=free.turn_deg + pressed.turn_deg)
     turned_front, turned_back, inside = turned.outline()
     turned_front, turned_back = clip_to_canal(canal, turned_front, turned_back)
 
@@ -160,7 +183,7 @@ def cross_section(anatomy: Anatomy, lesions: tuple[Lesion, ...], z_mm: float) ->
     csf_now = csf_gaps(dura_front, cord_front, cord_back, dura_back, core)
     return CrossSection(
         canal=canal,
-        cord=Cord(free.x_mm, free.y_mm + shift, free.ap_mm, free.rl_mm * widening, turned.turn_deg),
+        cord=replace(turned, y_mm=free.y_mm + shift, rl_mm=free.rl_mm * widening),
         lesions=pressed,
         dura_front_mm=dura_front,
         dura_back_mm=dura_back,
@@ -223,8 +246,6 @@ def sac_distance(canal: Canal, x: Array, y: Array, dura_front_on_x: Array, dura_
 
 def cord_distance(cord: Cord, x: Array, y: Array, dura_front_on_x: Array, dura_back_on_x: Array) -> Array:
     """Distance to the cord as lesions leave it."""
-    distance = ellipse(
-        x - np.float32(cord.x_mm), y - np.float32(cord.y_mm), cord.rl_mm / 2, cord.ap_mm / 2, cord.turn_deg
-    )
+    distance = ellipse(cord.centred(x), y - np.float32(cord.y_mm), cord.rl_mm / 2, cord.ap_mm / 2, cord.turn_deg)
     distance = smooth_max(distance, dura_front_on_x + np.float32(PIA_MM) - y, 1.1)
     return smooth_max(distance, y - dura_back_on_x + np.float32(PIA_MM), 1.1)

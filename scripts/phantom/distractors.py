@@ -13,7 +13,7 @@ from .neck import MUSCLES, paint_neck
 from .patients import Patient, stream
 from .pictures import canal_centre_mm, render
 from .series import ISOCENTRE_MM, Geometry, Protocol, axial_geometry, neck_axes
-from .spine import paint_spine
+from .spine import paint_spine, spine_window
 from .tissues import sample_tissues
 
 MATRIX = 192
@@ -118,7 +118,7 @@ def sagittal_t2(patient: Patient) -> Series:
         x, y = canal_centre_mm(patient, z_mm)
         canvas = Canvas(depths - y + scan.canal_y_mm, planes - x, 0.0)
         paint_neck(canvas, anatomy, anatomy.level(z_mm), tissues, 1 + 0.16 * noise[3], noise[3], fascia)
-        window = canvas.window(0, -3, 30)
+        window = spine_window(canvas)
         spine_noise = [field[window] for field in noise[:3]]
         section = cross_section(anatomy, patient.lesions, z_mm)
         canvas.image[window] = paint_spine(canvas, window, anatomy, section, z_mm, tissues, spine_noise, scan.flow_loss)

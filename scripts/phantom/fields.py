@@ -92,6 +92,23 @@ def bar(x: Array, y: Array, half_x: float, half_y: float, degrees: float = 0.0) 
     return distance
 
 
+def rod(
+    x: Array,
+    y: Array,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    radius: float,
+    end_radius: float | None = None,
+) -> Array:
+    """Distance to a rod with round ends, which may taper to ``end_radius``."""
+    dx, dy = end[0] - start[0], end[1] - start[1]
+    px, py = x - np.float32(start[0]), y - np.float32(start[1])
+    along = np.clip(px * np.float32(dx / (dx * dx + dy * dy)) + py * np.float32(dy / (dx * dx + dy * dy)), 0, 1)
+    thin = np.float32(radius if end_radius is None else end_radius) - np.float32(radius)
+    distance: Array = np.hypot(px - along * np.float32(dx), py - along * np.float32(dy)) - (radius + along * thin)
+    return distance
+
+
 def bump(t: ArrayLike) -> Any:
     """A Gaussian of height 1 and unit width."""
     return np.exp(-0.5 * np.square(t))

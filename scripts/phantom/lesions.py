@@ -72,7 +72,7 @@ def sample_lesion(rng: np.random.Generator, disc: int, severity: float, compress
         severity=severity,
         x_mm=off_midline + rng.uniform(-0.8, 0.8) if off_midline else rng.normal(0, 1.2),
         z_offset_mm=rng.normal(0, 0.8),
-        half_height_mm=rng.uniform(6, 12) if kind == "opll" else rng.uniform(2.8, 5.8),
+        half_height_mm=rng.uniform(6, 12) if kind == "opll" else rng.uniform(3.4, 6.8),
         width_mm=rng.uniform(*WIDTHS_MM[kind]),
         mobility=rng.uniform(0.25, 0.65) if compressive else rng.uniform(0.6, 0.95),
         dark=rng.random(),

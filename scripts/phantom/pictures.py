@@ -9,11 +9,11 @@ import numpy as np
 from .acquisition import acquire, add_ghosts, band_filter, sample_noise, shading, slow_bias
 from .canvas import Canvas
 from .cross_sections import cord_distance, cross_section, sac_distance
-from .fields import Array, Window, between, on_pixels, spread
+from .fields import Array, between, on_pixels, spread
 from .labels import SUB_SLICES, sub_slice_heights
 from .neck import MUSCLES, paint_neck
 from .patients import Patient, stream
-from .spine import REACH_MM, paint_spine
+from .spine import paint_spine, spine_window
 from .tissues import Tissues, sample_tissues
 
 NODE_STACKS = 4  # noise fields along the series, blended in between
@@ -125,7 +125,7 @@ def paint_surroundings(
 def paint_core(
     canvas: Canvas, patient: Patient, index: int, position: float, fields: Noise, tissues: Tissues, sub_slices: int
 ) -> None:
-    """Paint the spine over the neck, averaged through the slice's thickness, with a blended border."""
+    """Paint the spine over the neck, averaged through the slice's thickness."""
     window = spine_window(canvas)
     shape = canvas.image.shape
     nodes = between(fields.spine, position)
@@ -134,14 +134,7 @@ def paint_core(
     for z_mm in sub_slice_heights(patient, index, sub_slices):
         section = cross_section(patient.anatomy, patient.lesions, z_mm)
         total += paint_spine(canvas, window, patient.anatomy, section, z_mm, tissues, noise, patient.scan.flow_loss)
-    x, y = canvas.x_true[window], canvas.y_true[window]
-    inside = np.clip(np.minimum(24 - np.abs(x), np.minimum(y + 30, 27 - y)) / 3, 0, 1)
-    canvas.image[window] += inside * (total / sub_slices - canvas.image[window])
-
-
-def spine_window(canvas: Canvas) -> Window:
-    """The part of a canvas that the spine is painted on."""
-    return canvas.window(0, -3, REACH_MM)
+    canvas.image[window] = total / sub_slices
 
 
 def render_masks(patient: Patient, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
