@@ -100,8 +100,8 @@ def open_canal(anatomy: Anatomy, z_mm: float) -> Canal:
         at_level(CANAL_RL_MM, level) * anatomy.canal_width,
         cord_rl_mm(anatomy, level) + 2 * abs(anatomy.cord_x_mm) + NARROWEST_MM + 3.0,
     )
-    along = np.array([rl / 2, 0.0])
-    to = np.array([0.24 * rl, ap / 2])
+    along = np.array([rl / 2, 0.08 * ap])
+    to = np.array([0.26 * rl, ap / 2])
     normal = np.array([to[1] - along[1], along[0] - to[0]])
     normal /= np.hypot(*normal)
     wall = float(normal @ along)
@@ -241,7 +241,7 @@ def sac_distance(canal: Canal, x: Array, y: Array, dura_front_on_x: Array, dura_
     beside = np.abs(x)
     distance = smooth_max(dura_front_on_x - y, y - dura_back_on_x, 1.6)
     wall = beside * np.float32(canal.normal[0]) + y * np.float32(canal.normal[1]) - np.float32(canal.wall_mm - 0.9)
-    return smooth_max(smooth_max(distance, wall, 1.6), beside - np.float32(canal.rl_mm / 2 - 1.3), 2.4)
+    return smooth_max(smooth_max(distance, wall, 1.6), beside - np.float32(canal.rl_mm / 2 - 1.0), 1.8)
 
 
 def cord_distance(cord: Cord, x: Array, y: Array, dura_front_on_x: Array, dura_back_on_x: Array) -> Array:
