@@ -43,6 +43,7 @@ def phantom(
     """
     from .cohort import make_cohort
     from .contact_sheets import draw_contact_sheet
+    from .rule_sensitivity import sensitivity_of_rule
 
     path = make_cohort(
         out,
@@ -62,6 +63,7 @@ def phantom(
     for section in SECTIONS:
         n = counts[section]
         say(f"{section}: {n['patients']} patients, {n['slices']} slices, {n['compressed_slices']} compressed")
+    say(sensitivity_of_rule(path.parent))
     say(f"wrote {path}")
     if contact_sheet:
         say(f"wrote {draw_contact_sheet(path.parent)}")

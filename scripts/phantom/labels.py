@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .cross_sections import CrossSection, cross_section
 from .patients import Patient, stream
@@ -18,8 +19,10 @@ from .patients import Patient, stream
 INDENTATION_MM = 0.8
 AREA_RATIO = 0.90
 BORDERLINE_MM = (0.4, 1.2)
+LABEL_RULES_MM = (BORDERLINE_MM[0], INDENTATION_MM, BORDERLINE_MM[1])  # thresholds that results are compared under
 BORDERLINE_AREA_RATIO = 0.85
 HYPERINTENSE = 0.4
+DECIMALS = 4  # more than a slice can hold
 SUB_SLICES = 3  # a slice's truth is the mean over its thickness, as its picture is
 READER_SD_MM = 0.28
 READERS = ("reader_1", "reader_2")
@@ -55,6 +58,13 @@ class SliceTruth:
         return max(self.indentation_mm, INDENTATION_MM * (1 - self.area_ratio) / (1 - AREA_RATIO))
 
 
+def compressed(
+    indentation_mm: ArrayLike, area_ratio: ArrayLike, threshold_mm: float = INDENTATION_MM
+) -> NDArray[np.bool_]:
+    """Return which slices are compressed by the label rule; another threshold leaves the part on the area as it is."""
+    return (np.asarray(indentation_mm) >= threshold_mm) | (np.asarray(area_ratio) < AREA_RATIO)
+
+
 def sub_slice_heights(patient: Patient, slice_index: int, count: int = SUB_SLICES) -> list[float]:
     """Heights (mm) at which a slice is sampled through its thickness."""
     offsets = (np.arange(count) + 0.5) / count - 0.5
@@ -86,11 +96,13 @@ def slice_truth(patient: Patient, slice_index: int) -> SliceTruth:
     def mean(name: str) -> float:
         return float(np.mean([getattr(section, name) for section in sections]))
 
-    indentation = float(np.mean([max(section.dent_front_mm, section.dent_back_mm) for section in sections]))
-    area_ratio = mean("area_mm2") / mean("free_area_mm2")
+    # rounded as truth.csv holds them, so that the rule gives the same label there
+    dents = [max(section.dent_front_mm, section.dent_back_mm) for section in sections]
+    indentation = round(float(np.mean(dents)), DECIMALS)
+    area_ratio = round(mean("area_mm2") / mean("free_area_mm2"), DECIMALS)
     hyperintensity = float(np.mean([section.lesions.hyperintensity for section in sections]))
     csf_lost = mean("csf_lost")
-    compressed = indentation >= INDENTATION_MM or area_ratio < AREA_RATIO
+    label = bool(compressed(indentation, area_ratio))
     main = sections[len(sections) // 2].main
     width = float(np.mean([section.cord.rl_mm for section in sections]))
     z_mm = patient.scan.z_mm(slice_index)
@@ -98,10 +110,10 @@ def slice_truth(patient: Patient, slice_index: int) -> SliceTruth:
         slice_index=slice_index,
         z_mm=z_mm,
         level=patient.anatomy.level_name(z_mm),
-        label=int(compressed),
-        grade=grade_of(compressed, hyperintensity, csf_lost),
+        label=int(label),
+        grade=grade_of(label, hyperintensity, csf_lost),
         borderline=int(BORDERLINE_MM[0] <= indentation < BORDERLINE_MM[1] and area_ratio > BORDERLINE_AREA_RATIO),
-        kind=kind_of(sections) if compressed else "",
+        kind=kind_of(sections) if label else "",
         lesion=main.kind if main else "",
         side=main.side if main else "",
         indentation_mm=indentation,

@@ -14,7 +14,7 @@ from .acquisition import zero_fill
 from .dicom import WrittenSlice, encoding_of, write_series
 from .distractors import distractors
 from .fields import Array
-from .labels import READERS, SliceTruth, simulate_reader
+from .labels import DECIMALS, READERS, SliceTruth, simulate_reader
 from .patients import Patient, Settings
 from .pictures import render, render_masks
 from .sampling import sample_patient
@@ -133,5 +133,5 @@ def record(
 
 
 def rounded(value: Any) -> Any:
-    """Four decimals are more than a slice can hold."""
-    return round(value, 4) + 0.0 if isinstance(value, float) else value
+    """Round a number as the tables hold it."""
+    return round(value, DECIMALS) + 0.0 if isinstance(value, float) else value

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import write_text
+from ..phantom.labels import LABEL_RULES_MM
 from .facts import MEANING
 from .facts import PHANTOM as SYNTHETIC
 from .page import NAMES, counted_noun, interval
@@ -62,6 +63,9 @@ def performance(content: Mapping[str, Any]) -> str:
         rows.append([NAMES[name], *(interval(one["per_patient"][name]) for one in cohorts.values())])
     for name in POOLED:
         rows.append([NAMES[name], *(interval(one["pooled"][name]) for one in cohorts.values())])
+    if any(rules_of(one) for one in cohorts.values()):
+        thresholds = " / ".join(map(str, LABEL_RULES_MM))
+        rows.append([f"AUC if compressed from {thresholds} mm of indentation", *map(aucs_by_rule, cohorts.values())])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     facts = content["cohort"]["facts"]
     sources = [
@@ -77,6 +81,21 @@ def performance(content: Mapping[str, Any]) -> str:
         f"({', '.join(sources)})."
     )
     return "\n\n".join(filter(None, [preface, table, beware, note]))
+
+
+def rules_of(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the results of a cohort under each label rule; none where it is no phantom, or its truth is not known."""
+    return (results["label_rules"] or {}).get("rules", [])
+
+
+def aucs_by_rule(results: Mapping[str, Any]) -> str:
+    """Return the AUCs of a cohort under each label rule, and how many slices they do not rest on."""
+    rows = rules_of(results)
+    if not rows:
+        return "not known"
+    lost = results["label_rules"]["n_slices_without_truth"]
+    beware = f"; {counted_noun(lost, 'slice')} without truth left out" if lost else ""
+    return " / ".join(interval(row["auc"]) for row in rows) + beware
 
 
 def size(cohort: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from .facts import MARK, check_phantom, cohort_summary, warnings_for
 from .guards import check_external, check_origin, validation_of
 from .inputs.cohorts import Cohort, read_cohort
 from .inputs.predictions import Predictions
+from .label_rules import label_rules
 from .operating_points_file import OperatingPoints
 from .page import write_page
 from .results import as_json, calibration, discrimination, mistakes, slice_arrays
@@ -139,6 +140,7 @@ def cohort_results(
     found["patient_level"] = codings.patient_level(slices, chosen, validation)
     found["disc_levels"] = codings.disc_levels(cohort, slices, threshold)
     found["readers"] = readers.reader_study(cohort, threshold)
+    found["label_rules"] = label_rules(cohort, slices)
     found["mistakes"] = mistakes(cohort, threshold)
     prefix = "" if cohort.name == "internal" else f"{cohort.name}_"
     if len(table):

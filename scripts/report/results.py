@@ -152,6 +152,6 @@ def as_json(content: Any, path: str, notes: list[dict[str, str]]) -> Any:
 
 def name_of(item: Any, number: int) -> str:
     """Name an item of a list by what it is about, or by its number."""
-    keys = ("column", "level", "reader", "first", "second", "run")
+    keys = ("column", "level", "reader", "first", "second", "run", "threshold_mm")
     words = [str(item[key]) for key in keys if key in item] if isinstance(item, Mapping) else []
     return " ".join(words) or str(number)

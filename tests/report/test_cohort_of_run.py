@@ -49,6 +49,14 @@ def test_a_run_is_reported_with_the_cohort_of_its_own_record_and_no_path_is_publ
     assert "hospital" not in published
 
 
+def test_a_real_run_is_set_against_the_truth_of_its_phantom(evaluated, tmp_path):
+    content = reported(evaluated, tmp_path / "out")
+    found = content["label_rules"]
+    assert (found["reason"], found["n_slices_without_truth"], found["n_labelled_otherwise"]) == ("", 0, 0)
+    by_rule = {row["threshold_mm"]: row for row in found["rules"]}
+    assert by_rule[0.8]["auc"] == content["pooled"]["auc"]
+
+
 def test_a_datalist_that_is_not_the_one_that_was_scored_is_named_and_not_used(evaluated, tmp_path):
     path = evaluated / "hospital" / "datalist.json"
     before = path.read_text()

@@ -12,10 +12,12 @@ from ...cohort.cells import Problems, line, sentences
 from ...cohort.labels import read_labels, read_patients
 from ...errors import InputError
 from ...records import RunFacts
-from .columns import KEY, clean, look_up, read_table
+from .columns import KEY, clean, look_up, numbers, read_table
 from .facts import cohort_of, evaluation_problems, read_facts
 from .labels import label_problems, label_table
 from .predictions import Predictions, read_predictions
+
+TRUTH_COLUMNS = ("indentation_mm", "area_ratio")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Cohort:
         patients: one row per patient that has predictions, indexed by patient_id; unknown cells are NaN or empty.
         slices: ``geometry.csv`` or ``None``.
         labels: ``labels.csv`` or ``None``.
+        truth: ``truth.csv`` of a phantom, its numbers NaN where there is none, or ``None``.
         facts: what run and datalist record about themselves.
         problems: what was missing or did not fit, for the reader.
     """
@@ -39,6 +42,7 @@ class Cohort:
     patients: pd.DataFrame
     slices: pd.DataFrame | None
     labels: pd.DataFrame | None
+    truth: pd.DataFrame | None
     facts: RunFacts
     problems: list[str] = field(default_factory=list)
 
@@ -78,6 +82,16 @@ def geometry_table(folder: Path) -> tuple[pd.DataFrame | None, list[str]]:
     return table.assign(frame=table.get("frame", "")), [*notes, *wrong]
 
 
+def truth_table(folder: Path) -> pd.DataFrame | None:
+    """Read indentation and area ratio of each slice of a phantom, where its cohort has truth.csv."""
+    path = folder / "truth.csv"
+    if not path.is_file():
+        return None
+    table = read_table(path, (*KEY[:2], *TRUTH_COLUMNS))
+    exact = {name: numbers(table[name]) for name in TRUTH_COLUMNS}
+    return table.assign(frame=table.get("frame", ""), **exact)
+
+
 def read_cohort(name: str, run: Path, cohort: Path | None, patients: Path | None) -> Cohort:
     """Read a run and the cohort it scored.
 
@@ -107,7 +121,8 @@ def read_cohort(name: str, run: Path, cohort: Path | None, patients: Path | None
         problems += [*sentences(unusable, len(rows)), *label_problems(labels, predictions.slices)]
     counted, wrong = evaluation_problems(run, len(predictions.slices) + len(predictions.excluded))
     facts: RunFacts = {**read_facts(run, folder), **counted}
-    return Cohort(name, run, predictions, table, slices, labels, facts, [*problems, *wrong])
+    truth = truth_table(folder) if facts.get("phantom") else None
+    return Cohort(name, run, predictions, table, slices, labels, truth, facts, [*problems, *wrong])
 
 
 def slice_column(cohort: Cohort, column: str) -> pd.Series | None:
