@@ -176,7 +176,8 @@ def fold_patients(
     first = first_visits(sites, persons)
     n_persons = len(set(first.values()))
     if not 2 <= folds <= n_persons:
-        raise InputError(f"expected 2 to {n_persons} folds for {n_persons} persons, got {folds}")
+        unit = "patients" if n_persons == len(sites) else "persons"
+        raise InputError(f"expected 2 to {n_persons} folds for {n_persons} {unit}, got {folds}")
     by_site = patients_by_site({name: sites[name] for name in first.values()})
     fold_of = {}
     start = 0
