@@ -34,7 +34,7 @@ def write(path: Path, sections: Mapping[str, Sequence[Mapping[str, Any]]], seed:
 
     Args:
         path: the file; images are named relative to its folder.
-        sections: slices of ``training``, ``validation`` and ``testing``; each holds `scripts.records.DATALIST_FIELDS`.
+        sections: slices of ``training``, ``validation`` and ``testing``; see `scripts.records.DatalistEntry`.
         seed: what the split was drawn with.
         facts: anything else worth keeping, e.g. ``phantom=True``.
     """
@@ -42,8 +42,14 @@ def write(path: Path, sections: Mapping[str, Sequence[Mapping[str, Any]]], seed:
     content: dict[str, Any] = {"name": "cervical_cord_compression", "seed": seed, "versions": versions, **facts}
     content["counts"] = {name: count(sections.get(name, [])) for name in SECTIONS}
     for name in SECTIONS:
-        content[name] = [{field: entry.get(field, "") for field in DATALIST_FIELDS} for entry in sections.get(name, [])]
+        content[name] = [entry_of(entry) for entry in sections.get(name, [])]
     write_json(path, content)
+
+
+def entry_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a datalist holds of a slice; ``person`` only where it is known."""
+    fields = (*DATALIST_FIELDS, "person") if "person" in entry else DATALIST_FIELDS
+    return {field: entry.get(field, "") for field in fields}
 
 
 def load(path: str | Path, section: str) -> list[dict[str, Any]]:

@@ -26,8 +26,8 @@ SCORED = "scored"
 """Status of a slice, or a series, that has a score; any other status says why there is none."""
 
 
-class DatalistEntry(TypedDict):
-    """One labelled slice of a datalist.json.
+class DatalistFields(TypedDict):
+    """What every labelled slice of a datalist.json has.
 
     Attributes:
         image: path of the file, relative to the datalist; absolute once loaded.
@@ -43,6 +43,16 @@ class DatalistEntry(TypedDict):
     sop_uid: str
     frame: str
     slice_index: int
+
+
+class DatalistEntry(DatalistFields, total=False):
+    """One labelled slice of a datalist.json.
+
+    Attributes:
+        person: who the patient is, where the cohort knows it: the same for all visits of one person.
+    """
+
+    person: str
 
 
 class Prediction(TypedDict):
@@ -249,7 +259,7 @@ class SeriesRecord(SeriesFindings):
     reason: str
 
 
-DATALIST_FIELDS = tuple(DatalistEntry.__annotations__)
+DATALIST_FIELDS = tuple(DatalistFields.__annotations__)
 PREDICTION_COLUMNS = tuple(Prediction.__annotations__)
 GEOMETRY_COLUMNS = tuple(SliceGeometry.__annotations__)
 SLICE_COLUMNS = tuple(SliceResult.__annotations__)
@@ -258,7 +268,9 @@ LABEL_COLUMNS = (
     *("label", "grade", "kind"),
 )
 """Columns of labels.csv; `scripts.cohort.labels.Label` is one row."""
-PATIENT_COLUMNS = ("patient_id", "site", "region", "age", "sex", "weight", "height", "mjoa")
+PATIENT_COLUMNS = (
+    *("patient_id", "person", "site", "region", "age", "sex", "weight", "height", "mjoa", "pathology", "implants"),
+)
 """Columns of patients.csv; `scripts.cohort.labels.Patient` is one row."""
 FAILURE_COLUMNS = tuple(Failure.__annotations__)
 SERIES_COLUMNS = (

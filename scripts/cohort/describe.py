@@ -47,13 +47,15 @@ def describe(
 ) -> int:
     """Describe two cohorts side by side: age, sex, mJOA, region, scanner, voxels, thickness, each with a test.
 
+    Pathology and implants are described too where the patients' table has them.
+
     Writes OUT (CSV) and the same as Markdown beside it. The patient is the unit: means with standard deviation are
     compared by Welch's t-test, shares by χ² or Fisher's exact test. Missing values are counted, never filled in. The
     p values are not corrected for their number. Slices and their labels are counted without a test.
 
     Args:
         datalist: what `python -m scripts split` wrote.
-        patients: CSV with patient_id, site, region, age, sex, weight (kg), height (m), mjoa.
+        patients: CSV with patient_id, site, region, age, sex, weight (kg), height (m), mjoa, pathology, implants.
         out: the table to write, as CSV; the Markdown beside it has the same name with .md.
         first: sections that make the first cohort.
         second: sections that make the second.
@@ -170,7 +172,10 @@ NAMES: Mapping[str, Callable[[Member], str]] = {
     "site": lambda member: member.patient.site,
     "maker": name_of(lambda facts: facts.manufacturer.upper()),
     "field strength": name_of(lambda facts: "" if facts.field_t is None else f"{facts.field_t:.1f} T"),
+    "pathology": lambda member: member.patient.pathology,
+    "implants": lambda member: member.patient.implants,
 }
+OPTIONAL = ("pathology", "implants")  # left out where nothing is known of anybody
 
 
 def table_rows(first: Sequence[Member], second: Sequence[Member], equal_variances: bool) -> list[dict[str, Any]]:
@@ -189,6 +194,8 @@ def table_rows(first: Sequence[Member], second: Sequence[Member], equal_variance
         )
     for variable, name in NAMES.items():
         named = [[text for text in map(name, group) if text] for group in (first, second)]
+        if variable in OPTIONAL and not any(named):
+            continue
         result = compare_shares(named[0], named[1])
         table.append({"variable": variable} | test_cells(result, named, first, second))
         for level in sorted({*named[0], *named[1]}):

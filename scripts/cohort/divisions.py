@@ -1,4 +1,8 @@
-"""Dividing patients into training, validation and testing; slices of one patient never part."""
+"""Dividing patients into training, validation and testing; slices and visits of one person never part.
+
+A person who was examined twice, perhaps at two hospitals, has two patient_ids. Where ``persons`` names them, the person
+is divided: all visits go where the first of them by name goes, and the person counts once, at that visit's site.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +19,29 @@ SCHEMES = ("holdout", "folds", "leave-site-out", "external")
 
 
 def divide(
-    sites: Mapping[str, str], scheme: str, seed: int, holdout: float, validation: float, folds: int
+    sites: Mapping[str, str],
+    scheme: str,
+    seed: int,
+    holdout: float,
+    validation: float,
+    folds: int,
+    persons: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, str]]:
     """Return the divisions of the patients by the ending of their file's name.
+
+    With leave-site-out, a patient whose other visit is tested is in no section, see `with_testing`.
 
     Raises:
         InputError: the scheme does not fit the patients or the names of their sites.
     """
     if scheme == "folds":
-        return {f"_fold{i + 1}": one for i, one in enumerate(fold_patients(sites, seed, folds, validation))}
+        return {f"_fold{i + 1}": one for i, one in enumerate(fold_patients(sites, seed, folds, validation, persons))}
     if scheme == "leave-site-out":
-        return dict(
-            zip(file_suffixes(set(sites.values())), leave_site_out(sites, seed, validation).values(), strict=True)
-        )
+        suffixes = file_suffixes(set(sites.values()))
+        return dict(zip(suffixes, leave_site_out(sites, seed, validation, persons).values(), strict=True))
     if scheme == "external":
         return {"": dict.fromkeys(sites, "testing")}
-    return {"": split_patients(sites, seed, holdout, validation)}
+    return {"": split_patients(sites, seed, holdout, validation, persons)}
 
 
 def file_suffixes(sites: Iterable[str]) -> list[str]:
@@ -83,7 +94,11 @@ def check_sections(
 
 
 def split_patients(
-    sites: Mapping[str, str], seed: int, holdout: float = 0.25, validation: float = 0.25
+    sites: Mapping[str, str],
+    seed: int,
+    holdout: float = 0.25,
+    validation: float = 0.25,
+    persons: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Assign every patient to a section, at the same shares within each site.
 
@@ -94,6 +109,7 @@ def split_patients(
         seed: seed of the draw; the result does not depend on the order of ``sites``.
         holdout: share of each site's patients that goes to ``testing``.
         validation: share of each site's remaining patients that goes to ``validation``.
+        persons: who a patient_id is; one that is absent is a person of its own.
 
     Returns:
         ``training``, ``validation`` or ``testing`` for each patient_id.
@@ -101,7 +117,8 @@ def split_patients(
     Source: Merali et al. 2021, Methods (75 % / 25 % of the patients of each site, then 75 % / 25 %).
     """
     sections = {}
-    by_site = patients_by_site(sites)
+    first = first_visits(sites, persons)
+    by_site = patients_by_site({name: sites[name] for name in first.values()})
     testing = allocate({site: len(patients) for site, patients in by_site.items()}, holdout, seed)
     rest = {site: len(patients) - testing[site] for site, patients in by_site.items()}
     validating = allocate(rest, validation, seed)
@@ -110,7 +127,7 @@ def split_patients(
         for rank, position in enumerate(shuffled(len(patients), seed, site)):
             section = "testing" if rank < n_testing else "validation" if rank < n_testing + n_validation else "training"
             sections[patients[position]] = section
-    return sections
+    return {name: sections[own] for name, own in first.items()}
 
 
 def allocate(sizes: Mapping[str, int], share: float, seed: int) -> dict[str, int]:
@@ -138,7 +155,9 @@ def allocate(sizes: Mapping[str, int], share: float, seed: int) -> dict[str, int
     return floors | {site: floors[site] + 1 for site in nearest[: max(lacking, 0)]}
 
 
-def fold_patients(sites: Mapping[str, str], seed: int, folds: int, validation: float = 0.25) -> list[dict[str, str]]:
+def fold_patients(
+    sites: Mapping[str, str], seed: int, folds: int, validation: float = 0.25, persons: Mapping[str, str] | None = None
+) -> list[dict[str, str]]:
     """Make grouped cross-validation: every patient is in ``testing`` once, each fold with the same mix of sites.
 
     Args:
@@ -146,16 +165,20 @@ def fold_patients(sites: Mapping[str, str], seed: int, folds: int, validation: f
         seed: seed of the draw; the result does not depend on the order of ``sites``.
         folds: how many.
         validation: share of each site's remaining patients that goes to ``validation``.
+        persons: who a patient_id is; one that is absent is a person of its own.
 
     Returns:
         One assignment of patients to sections per fold.
 
     Raises:
-        InputError: more folds than patients, or fewer than two.
+        InputError: more folds than persons, or fewer than two.
     """
-    if not 2 <= folds <= len(sites):
-        raise InputError(f"expected 2 to {len(sites)} folds for {len(sites)} patients, got {folds}")
-    by_site = patients_by_site(sites)
+    first = first_visits(sites, persons)
+    n_persons = len(set(first.values()))
+    if not 2 <= folds <= n_persons:
+        unit = "patients" if n_persons == len(sites) else "persons"
+        raise InputError(f"expected 2 to {n_persons} folds for {n_persons} {unit}, got {folds}")
+    by_site = patients_by_site({name: sites[name] for name in first.values()})
     fold_of = {}
     start = 0
     for site, patients in by_site.items():
@@ -163,18 +186,21 @@ def fold_patients(sites: Mapping[str, str], seed: int, folds: int, validation: f
             fold_of[patients[position]] = (start + rank) % folds
         start += len(patients)  # the next site goes on where this one ended, so that folds stay of one size
     return [
-        with_testing(sites, {name for name, own in fold_of.items() if own == fold}, seed, validation)
+        with_testing(sites, {name for name, own in first.items() if fold_of[own] == fold}, seed, validation, persons)
         for fold in range(folds)
     ]
 
 
-def leave_site_out(sites: Mapping[str, str], seed: int, validation: float = 0.25) -> dict[str, dict[str, str]]:
+def leave_site_out(
+    sites: Mapping[str, str], seed: int, validation: float = 0.25, persons: Mapping[str, str] | None = None
+) -> dict[str, dict[str, str]]:
     """Make one division per site, in which that site alone is ``testing``.
 
     Args:
         sites: site of each patient_id.
         seed: seed of the draw of ``validation``.
         validation: share of each other site's patients that goes to ``validation``.
+        persons: who a patient_id is; one that is absent is a person of its own.
 
     Raises:
         InputError: there are fewer than two sites.
@@ -182,13 +208,26 @@ def leave_site_out(sites: Mapping[str, str], seed: int, validation: float = 0.25
     by_site = patients_by_site(sites)
     if len(by_site) < 2:
         raise InputError(f"leaving one site out needs two sites, got only {', '.join(by_site) or 'none'}")
-    return {site: with_testing(sites, set(patients), seed, validation) for site, patients in by_site.items()}
+    return {site: with_testing(sites, set(patients), seed, validation, persons) for site, patients in by_site.items()}
 
 
-def with_testing(sites: Mapping[str, str], testing: set[str], seed: int, validation: float) -> dict[str, str]:
-    """Assign given patients to ``testing`` and draw ``validation`` from the rest."""
-    rest = {name: site for name, site in sites.items() if name not in testing}
-    return split_patients(rest, seed, holdout=0.0, validation=validation) | dict.fromkeys(testing, "testing")
+def with_testing(
+    sites: Mapping[str, str], testing: set[str], seed: int, validation: float, persons: Mapping[str, str] | None
+) -> dict[str, str]:
+    """Assign given patients to ``testing`` and draw ``validation`` from the others.
+
+    Other visits of the tested persons are in no section: a network must not train on whom it is tested on.
+    """
+    first = first_visits(sites, persons)
+    tested = {first[name] for name in testing}
+    rest = {name: site for name, site in sites.items() if first[name] not in tested}
+    return split_patients(rest, seed, 0.0, validation, persons) | dict.fromkeys(testing, "testing")
+
+
+def first_visits(sites: Mapping[str, str], persons: Mapping[str, str] | None) -> dict[str, str]:
+    """Return for each patient_id the first, by name, of the same person; in the order of the names."""
+    first: dict[str, str] = {}
+    return {name: first.setdefault((persons or {}).get(name, name), name) for name in sorted(sites)}
 
 
 def patients_by_site(sites: Mapping[str, str]) -> dict[str, list[str]]:
@@ -208,7 +247,7 @@ def rounding(sites: Mapping[str, str], sections: Mapping[str, str]) -> dict[str,
     """Count each site's patients per section, and the shares that whole patients made of what was asked."""
     found = {}
     for site, patients in patients_by_site(sites).items():
-        counts = {name: sum(sections[one] == name for one in patients) for name in SECTIONS}
+        counts = {name: sum(sections.get(one) == name for one in patients) for name in SECTIONS}
         development = counts["training"] + counts["validation"]
         found[site] = {
             **counts,

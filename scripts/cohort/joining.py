@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -143,8 +144,11 @@ def check_unlabelled(final: Sequence[Label], stacks: Iterable[Stack], force: boo
 
 
 def check_sites(sites: Mapping[str, str], people: Mapping[str, Patient], scheme: str, force: bool) -> list[str]:
-    """Refuse sites whose only patient cannot be on both sides."""
-    alone = [name for name, site in sites.items() if list(sites.values()).count(site) == 1]
+    """Refuse sites whose only patient cannot be on both sides; several visits of one person are one patient."""
+    visitors = defaultdict(set)
+    for name, site in sites.items():
+        visitors[site].add(people[name].person)
+    alone = [name for name, site in sites.items() if len(visitors[site]) == 1]
     if not alone or scheme in ("leave-site-out", "external"):
         return []
     where = f"{people[alone[0]].where}: site {sites[alone[0]]!r} has one patient ({alone[0]})"
@@ -167,7 +171,7 @@ def datalist_entry(label: Label, image: Image, patient: Patient, folder: Path) -
     if not path.is_relative_to(folder):
         raise outside(path, folder)
     series_uid, sop_uid, frame = label.key
-    return {
+    entry: DatalistEntry = {
         "image": path.relative_to(folder).as_posix(),
         "label": int(label.label or 0),
         "patient_id": label.patient_id,
@@ -177,3 +181,4 @@ def datalist_entry(label: Label, image: Image, patient: Patient, folder: Path) -
         "frame": frame,
         "slice_index": image.slice_index,
     }
+    return {**entry, "person": patient.person} if "person" in patient.cells else entry

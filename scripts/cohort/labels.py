@@ -65,14 +65,21 @@ class Patient:
     """One row of patients.csv; ages in years, weights in kg, heights in m; None or empty where missing.
 
     Attributes:
+        patient_id: of one visit, as in its images.
+        person: who the patient is: the same for all visits of one person; their patient_id where nothing is known.
+        pathology: diagnosis, e.g. spine-generic's HC, MildCompression, DCM.
+        implants: what metal is in the neck, e.g. ``plate C5/C6``, or ``none``.
         cells: all columns of the row as text, without the numbers that cannot be used.
     """
 
     where: str
     patient_id: str
+    person: str
     site: str
     region: str
     sex: str
+    pathology: str
+    implants: str
     age: float | None
     weight: float | None
     height: float | None
@@ -213,7 +220,16 @@ def read_patients(path: str | Path, problems: Problems | None = None) -> dict[st
             problems += [Problem(one.rule, f"patient {name}", one.value, one.hint) for one in own]
         unusable = {column: "" for column, value in found.items() if value is None and column in row.cells}
         patients[name] = Patient(
-            row.where, name, row["site"], row["region"], row["sex"], **found, cells=row.cells | unusable
+            where=row.where,
+            patient_id=name,
+            person=name if row["person"].lower() in UNKNOWN else row["person"],
+            site=row["site"],
+            region=row["region"],
+            sex=row["sex"],
+            pathology=row["pathology"],
+            implants=row["implants"],
+            **found,
+            cells=row.cells | unusable,
         )
     return patients
 

@@ -1,10 +1,11 @@
-"""Whether two sections of a datalist share anything: a patient, a study, a series, or the very same picture."""
+"""Whether two sections of a datalist share anything: a patient, a person, a study, a series, or the same picture."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,18 @@ from ..files import read_json
 from ..records import SECTIONS
 
 SHOWN = 5
-PLURALS = {"patient": "patients", "study": "studies", "series": "series", "picture": "pictures"}
+PLURALS = {"patient": "patients", "person": "persons", "study": "studies", "series": "series", "picture": "pictures"}
+KEYS = {"patient": "patient_id", "person": "person", "series": "series_uid"}  # of an item
 Entries = Sequence[Mapping[str, Any]]
 Leaks = dict[str, dict[str, dict[str, str]]]
 
 
 def check_split(datalist: str, images: str = "") -> int:
-    """Check that no patient, study, series or picture is in two sections of a datalist.
+    """Check that no patient, person, study, series or picture is in two sections of a datalist.
 
     Any JSON with lists under training, validation and testing (or other names) of items with an "image" will do, also
-    those of other projects: DICOM, NIfTI, PNG. Pictures are compared by their pixels, so that copies under other names
+    those of other projects: DICOM, NIfTI, PNG. An item's "person" says who the patient is, where one person has several
+    patient_ids. Pictures are compared by their pixels, so that copies under other names
     or other UIDs, or encoded otherwise, are found; constant pictures are not compared. An external cohort, of which all
     is for testing, has nothing to compare. Exit status 2 means a leak.
 
@@ -52,7 +55,8 @@ def check_split(datalist: str, images: str = "") -> int:
         raise InputError(f"{path} leaks:\n{leak_lines(found)}")
     for name, entries in lists.items():
         say(f"  {name:10} {len(entries):6} items")
-    say(f"{path}: no patient, study, series or picture is in two sections")
+    person = "person, " if any("person" in one for entries in lists.values() for one in entries) else ""
+    say(f"{path}: no patient, {person}study, series or picture is in two sections")
     return 0
 
 
@@ -63,7 +67,7 @@ def leaks(sections: Mapping[str, Entries]) -> Leaks:
         sections: items of each section; ``image`` is a path that can be opened.
 
     Returns:
-        For each kind (patient, study, series, picture) what is shared, and in each section one item that holds it.
+        For each kind of ``PLURALS`` what is shared, and in each section one item that holds it.
 
     Raises:
         InputError: an image cannot be read.
@@ -86,16 +90,15 @@ def leaks(sections: Mapping[str, Entries]) -> Leaks:
 
 
 def identity(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Return what an item and its DICOM header say of patient, study and series."""
+    """Return what an item and its DICOM header say of patient, person, study and series."""
     from ..dicom.elements import UnreadableError
     from ..dicom.frames import read_frames
 
-    names = {"patient": entry.get("patient_id"), "series": entry.get("series_uid")}
-    try:
+    names = {name: entry.get(key) for name, key in KEYS.items()}
+    with suppress(UnreadableError):  # no DICOM: what the item says is all that is known
         facts = read_frames(first_file(str(entry["image"])))[0].facts
-    except UnreadableError:
-        return {kind: str(name) for kind, name in names.items() if name not in (None, "")}
-    names = {"patient": names["patient"] or facts.patient_id, "study": facts.study_uid, "series": facts.series_uid}
+        patient = names["patient"] or facts.patient_id
+        names |= {"patient": patient, "study": facts.study_uid, "series": facts.series_uid}
     return {kind: str(name) for kind, name in names.items() if name not in (None, "")}
 
 

@@ -47,14 +47,17 @@ def split(
 
     Patients are divided, never slices, and each site gives the same shares: by default 25 % of its patients to the
     holdout (testing), and of the rest 25 % to validation. Before anything is written, both sides of every division are
-    compared by patient, study, series and the pixels themselves, and any overlap is refused.
+    compared by patient, person, study, series and the pixels themselves, and any overlap is refused.
+
+    Where the patients' table has a column person, all visits of a person stay together, whatever their patient_ids and
+    sites. With leave-site-out, visits of a tested person to other sites are in no section, and are named.
 
     Labels come from raters who make the reference (role "reference") and must agree: settle differences with
     `python -m scripts agree` and `consensus` first. Slices that are not evaluable are left out and counted.
 
     Args:
         labels: CSV with patient_id, series_uid, sop_uid, rater, reading, role, status, label.
-        patients: CSV with patient_id, site and what else is known of the patients.
+        patients: CSV with patient_id, site and what else is known of the patients, such as person.
         dicom: folder with the images, at any depth.
         out: datalist to write. Put it into the images' folder or a folder above it; image paths are relative to it.
             With folds or leave-site-out, the fold or site is added to the name.
@@ -87,8 +90,9 @@ def split(
     sites = {name: people[name].site for name in sorted({one.patient_id for one in final if one.label is not None})}
     if not sites:
         raise InputError(f"{labels} holds no evaluable slice")
+    persons = {name: people[name].person for name in sites}
     of_sites = check_sites(sites, people, scheme, force)
-    divisions = divide(sites, scheme, seed, holdout, validation, folds)
+    divisions = divide(sites, scheme, seed, holdout, validation, folds, persons)
     paths = {
         name: check_output(target.with_name(f"{target.stem}{name}{target.suffix}"), [labels, patients, table])
         for name in divisions
@@ -123,16 +127,29 @@ def split(
     return 0
 
 
+def outside_notes(sites: Mapping[str, str], sections: Mapping[str, str]) -> list[str]:
+    """Name the patients who are in no section."""
+    absent = sorted(set(sites) - set(sections))
+    reason = "patients are in no section, because a visit of theirs at another site is tested"
+    return [f"{len(absent)} {reason}: {', '.join(absent)}"] if absent else []
+
+
 def check_leaks(entries: Sequence[DatalistEntry], divisions: Mapping[str, Mapping[str, str]], folder: Path) -> None:
-    """Refuse any division whose sections share a patient, study, series or picture."""
+    """Refuse any division whose sections share a patient, person, study, series or picture."""
+    absolute: list[DatalistEntry] = [{**one, "image": str(folder / one["image"])} for one in entries]
     for name, sections in divisions.items():
-        by_section: dict[str, list[DatalistEntry]] = {section: [] for section in records.SECTIONS}
-        for one in entries:
-            absolute: DatalistEntry = {**one, "image": str(folder / one["image"])}
-            by_section[sections[one["patient_id"]]].append(absolute)
-        found = leaks(by_section)
+        found = leaks(by_section(absolute, sections))
         if found:
             raise InputError(f"division{name} would leak, nothing is written:\n{leak_lines(found)}")
+
+
+def by_section(entries: Sequence[DatalistEntry], sections: Mapping[str, str]) -> dict[str, list[DatalistEntry]]:
+    """Gather the slices of each section; patients who are in none are left out."""
+    parts: dict[str, list[DatalistEntry]] = {section: [] for section in records.SECTIONS}
+    for one in entries:
+        if one["patient_id"] in sections:
+            parts[sections[one["patient_id"]]].append(one)
+    return parts
 
 
 def write(
@@ -144,15 +161,17 @@ def write(
     facts: Mapping[str, Any],
 ) -> None:
     """Write one datalist and say what is in it."""
-    parts: dict[str, list[DatalistEntry]] = {section: [] for section in records.SECTIONS}
-    for one in entries:
-        parts[sections[one["patient_id"]]].append(one)
+    parts = by_section(entries, sections)
     counts = {section: datalists.count(rows) for section, rows in parts.items()}
     prevalence = {
         section: round(n["compressed_slices"] / n["slices"], 4) if n["slices"] else None
         for section, n in counts.items()
     }
-    datalists.write(path, parts, seed, **facts, prevalence=prevalence, sites=rounding(sites, sections))
+    outside = outside_notes(sites, sections)
+    own = {**facts, "left_out": [*facts["left_out"], *outside], "prevalence": prevalence}
+    datalists.write(path, parts, seed, **own, sites=rounding(sites, sections))
+    for note in outside:
+        say(f"note: {path.name}: {note}")
     say(str(path))
     for section, n in counts.items():
         share = (

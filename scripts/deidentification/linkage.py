@@ -29,7 +29,7 @@ class Linkage:
 
     Attributes:
         key: the secret, in hexadecimal.
-        known: replacement of each (kind, original); kinds are ``patient`` and ``uid``.
+        known: replacement of each (kind, original); kinds are ``patient``, ``person`` and ``uid``.
     """
 
     key: str
@@ -67,8 +67,15 @@ class Linkage:
 
     def patient(self, original: str) -> str:
         """Return a patient's pseudonym, e.g. ``P-4QWT6ZKD2A``."""
-        letters = base64.b32encode(self.digest("patient", original))[:10].decode()
-        return self.known.setdefault(("patient", original), f"P-{letters}")
+        return self.known.setdefault(("patient", original), self.pseudonym(original))
+
+    def person(self, original: str) -> str:
+        """Return a person's pseudonym: that of the patient so called, for a person may be named after one visit."""
+        return self.known.setdefault(("person", original), self.pseudonym(original))
+
+    def pseudonym(self, original: str) -> str:
+        """Return what stands for a patient."""
+        return f"P-{base64.b32encode(self.digest('patient', original))[:10].decode()}"
 
     def uid(self, original: str) -> str:
         """Return the UID that stands for another one everywhere; UIDs of the standard itself stay.

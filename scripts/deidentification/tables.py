@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..cohort.cells import UNKNOWN
 from ..errors import InputError
 from ..files import write_csv
 from ..records import LABEL_COLUMNS, PATIENT_COLUMNS
@@ -16,6 +17,7 @@ from .linkage import Linkage
 
 COLUMNS = {*LABEL_COLUMNS, *PATIENT_COLUMNS, "source"}  # the last is of what `consensus` writes
 UIDS = ("series_uid", "sop_uid")
+RENAMED = ("patient_id", "person")
 DATE = re.compile(
     r"(?<!\d)(\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{4}|\d{1,2}[./]\d{1,2}[./]\d{2}"
     r"|(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01]))(?!\d)"
@@ -75,8 +77,8 @@ def check_against(tables: Mapping[str, list[Row]], images: Images) -> None:
     Raises:
         InputError: all that is wrong with the tables, with file, line and column. No cell is quoted.
     """
-    for patient in {row["patient_id"] for rows in tables.values() for row in rows}:
-        add_pieces(images.originals, patient, "PatientID", SHORTEST_PIECE, set())
+    for name in {row[column] for rows in tables.values() for row in rows for column in RENAMED}:
+        add_pieces(images.originals, name, "PatientID", SHORTEST_PIECE, set())
     refuse([problem for rows in tables.values() for problem in problems_of(rows, images)])
 
 
@@ -102,7 +104,7 @@ def problems_of(rows: list[Row], known: Images) -> list[str]:
             text = f"patient_id {ABSENT}{spreadsheet_hint(patient)}"
             found.setdefault(text, []).append(line)
         for column, cell in row.cells.items():
-            if not cell or column == "patient_id" or column not in COLUMNS:
+            if not cell or column in RENAMED or column not in COLUMNS:
                 continue
             if (column, cell) not in checked:
                 checked[column, cell] = uid_problem(cell, known) if column in UIDS else cell_problem(cell, known)
@@ -151,6 +153,8 @@ def write_renamed(rows: list[Row], path: Path, linkage: Linkage, patients: set[s
         if row["patient_id"] not in patients or refused & {row[column] for column in UIDS}:
             continue
         cells = row.cells | {"patient_id": linkage.patient(row["patient_id"])}
+        if row["person"].lower() not in UNKNOWN:
+            cells["person"] = linkage.person(row["person"])
         cells |= {column: linkage.uid(row[column]) for column in UIDS if row[column]}
         renamed.append(cells)
     write_csv(path, list(rows[0].cells), renamed)

@@ -153,14 +153,15 @@ def render_patients(
 
 
 def split(records: list[Record], seed: int) -> dict[str, str]:
-    """Divide the patients within each site, as in a real cohort; a small one so that every section has both labels."""
+    """Divide the persons within each site, as in a real cohort; a small one so that every section has both labels."""
     sites = {r.patient["patient_id"]: r.patient["site"] for r in records}
+    persons = {r.patient["patient_id"]: r.patient["person"] for r in records}
     labels = {r.patient["patient_id"]: {entry["label"] for entry in r.entries} for r in records}
     together = dict.fromkeys(sites, "")
     candidates = [
-        split_patients({name: f"{site} {max(labels[name])}" for name, site in sites.items()}, seed),
-        split_patients(sites, seed),
-        *(split_patients(together, seed + attempt) for attempt in range(50)),
+        split_patients({name: f"{site} {max(labels[name])}" for name, site in sites.items()}, seed, persons=persons),
+        split_patients(sites, seed, persons=persons),
+        *(split_patients(together, seed + attempt, persons=persons) for attempt in range(50)),
     ]
 
     def labels_found(section_of: Mapping[str, str]) -> int:

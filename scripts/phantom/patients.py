@@ -33,11 +33,29 @@ class Settings:
 
 @dataclass(frozen=True)
 class Patient:
-    """One synthetic patient."""
+    """One synthetic patient, as one hospital knows them.
+
+    Args:
+        settings: of the cohort.
+        index: number in the cohort; of the visit, not of the person.
+        first: number of the person's first visit; ``index`` where this is it.
+        site: where they were scanned.
+        region: where they live.
+        age: years.
+        sex: M or F.
+        weight_kg: as measured at this visit.
+        height_m: of the person.
+        mjoa: modified Japanese Orthopaedic Association score, 18 without symptoms.
+        anatomy: of the person.
+        lesions: of the person.
+        scan: of this visit.
+    """
 
     settings: Settings
     index: int
+    first: int
     site: Site
+    region: str
     age: int
     sex: str
     weight_kg: float
@@ -52,6 +70,16 @@ class Patient:
         """An identifier that differs between cohorts of other seeds and styles."""
         return f"{self.settings.style.upper()}{self.settings.seed}-{self.index + 1:04d}"
 
+    @property
+    def person(self) -> str:
+        """Who the patient is: the same at all visits, and in cohorts of the same seed in another style."""
+        return f"P{self.settings.seed}-{self.first + 1:04d}"
+
+    @property
+    def implants(self) -> str:
+        """What metal is in the neck."""
+        return "none"
+
     def twin(self) -> Patient:
         """The same patient without lesions, whose pictures show what the lesions changed."""
         return replace(self, lesions=())
@@ -63,8 +91,13 @@ class Patient:
 
 
 def stream(patient: Patient, name: str, number: int = 0) -> np.random.Generator:
-    """Random numbers for one purpose; they do not depend on the patient's lesions, so a twin has the same noise."""
+    """Random numbers for one purpose of a visit; they do not depend on lesions, so a twin has the same noise."""
     return named_stream(patient.settings.seed, patient.index, name, number)
+
+
+def person_stream(patient: Patient, name: str, number: int = 0) -> np.random.Generator:
+    """Random numbers for one purpose of a person, the same at every visit, e.g. for anatomy."""
+    return named_stream(patient.settings.seed, patient.first, name, number)
 
 
 def named_stream(seed: int, index: int, name: str, number: int = 0) -> np.random.Generator:

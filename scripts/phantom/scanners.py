@@ -98,10 +98,19 @@ VENDORS = {
 
 @dataclass(frozen=True)
 class Site:
-    """A hospital; ``shifted`` marks the one whose scanner differs (lower contrast and signal, shorter echo)."""
+    """A hospital; ``shifted`` marks the one whose scanner differs (lower contrast and signal, shorter echo).
+
+    Args:
+        name: a code.
+        regions: where its patients live, with shares. Two sites are referral centres, whose patients come from two
+            regions, and patients of each region are at two sites: neither site nor region tells the other.
+        share: of the cohort's patients.
+        makers: of its scanners, with shares.
+        shifted: see above.
+    """
 
     name: str
-    region: str
+    regions: Mapping[str, float]
     share: float
     makers: Mapping[str, float]
     shifted: bool = False
@@ -109,10 +118,25 @@ class Site:
 
 SITES = (
     Site(
-        "site-1", "North America", 0.45, {"SIEMENS": 0.55, "Philips Medical Systems": 0.25, "GE MEDICAL SYSTEMS": 0.2}
+        name="site-1",
+        regions={"North America": 1.0},
+        share=0.32,
+        makers={"SIEMENS": 0.55, "Philips Medical Systems": 0.25, "GE MEDICAL SYSTEMS": 0.2},
     ),
-    Site("site-2", "Europe", 0.30, {"SIEMENS": 0.35, "Philips Medical Systems": 0.45, "TOSHIBA": 0.2}),
-    Site("site-3", "Asia Pacific", 0.25, {"GE MEDICAL SYSTEMS": 0.7, "TOSHIBA": 0.3}, shifted=True),
+    Site(name="site-2", regions={"Europe": 1.0}, share=0.26, makers={"SIEMENS": 0.5, "Philips Medical Systems": 0.5}),
+    Site(
+        name="site-3",
+        regions={"Europe": 0.5, "Asia Pacific": 0.5},
+        share=0.22,
+        makers={"Philips Medical Systems": 0.5, "TOSHIBA": 0.5},
+    ),
+    Site(
+        name="site-4",
+        regions={"Asia Pacific": 0.6, "North America": 0.4},
+        share=0.20,
+        makers={"GE MEDICAL SYSTEMS": 0.7, "TOSHIBA": 0.3},
+        shifted=True,
+    ),
 )
 
 

@@ -17,7 +17,7 @@ from .fields import Array
 from .labels import DECIMALS, READERS, SliceTruth, simulate_reader
 from .patients import Patient, Settings
 from .pictures import render, render_masks
-from .sampling import sample_patient
+from .sampling import pathology, sample_patient
 from .series import axial_geometry, axial_t2
 
 
@@ -102,7 +102,8 @@ def record(
         image = file.path.relative_to(folder).as_posix()
         twin_image = twin_files[number].path.relative_to(folder).as_posix() if twin_files else ""
         place = {"frame": "", "slice_index": slice_truth.slice_index}
-        entries.append({**key, **place, "image": image, "label": slice_truth.label, "site": patient.site.name})
+        who = {"site": patient.site.name, "person": patient.person}
+        entries.append({**key, **place, "image": image, "label": slice_truth.label, **who})
         where = {
             "stack": 1,
             "position_mm": round(slice_truth.z_mm, 3),
@@ -121,13 +122,16 @@ def record(
             labels.append({**common, "rater": reader, "role": "reader", "label": label, "grade": grade})
     attributes = {
         "patient_id": patient.patient_id,
+        "person": patient.person,
         "site": patient.site.name,
-        "region": patient.site.region,
+        "region": patient.region,
         "age": patient.age,
         "sex": patient.sex,
         "weight": patient.weight_kg,
         "height": patient.height_m,
         "mjoa": patient.mjoa,
+        "pathology": pathology(patient, truth),
+        "implants": patient.implants,
     }
     return Record(attributes, entries, labels, slices, rows)
 

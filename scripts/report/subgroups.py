@@ -35,7 +35,8 @@ def levels(cohort: Cohort, column: str) -> tuple[pd.Series, list[str]] | None:
     raw = patient_column(cohort, column)
     if raw is None:
         return None
-    raw = raw.str.strip().where(~raw.str.strip().str.lower().isin(UNKNOWN), "")
+    unknown = [word for word in UNKNOWN if (column, word) != ("implants", "none")]  # which is an answer
+    raw = raw.str.strip().where(~raw.str.strip().str.lower().isin(unknown), "")
     if column in EDGES:
         edges = EDGES[column]
         cut = pd.cut(numbers(raw), [edge for edge, _ in edges], right=False, labels=[name for _, name in edges[:-1]])

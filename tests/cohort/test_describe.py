@@ -57,6 +57,25 @@ def test_the_table_holds_means_shares_tests_and_missing_counts(cohort):
     assert "| training,validation (7 patients) | testing (3 patients) |" in text
 
 
+def test_pathology_and_implants_are_described_where_the_table_has_them(cohort, tmp_path):
+    more = [
+        {"pathology": ["HC", "DCM"][n % 2], "implants": "plate C5/C6" if n == 4 else "none"}
+        for n, _ in enumerate(patients())
+    ]
+    write_rows(tmp_path / "patients.csv", [row | own for row, own in zip(patient_rows(), more, strict=True)])
+    describe(str(cohort / "datalist.json"), str(tmp_path / "patients.csv"), str(tmp_path / "t.csv"))
+    rows = read_rows(tmp_path / "t.csv")
+    counts = {
+        (row["variable"], row["level"]): sum(int(row[side].split(" ")[0]) for side in ("first", "second"))
+        for row in rows
+        if row["level"] and row["variable"] in ("pathology", "implants")
+    }
+    assert counts == {
+        ("pathology", "HC"): 5, ("pathology", "DCM"): 5, ("implants", "none"): 9, ("implants", "plate C5/C6"): 1,
+    }  # fmt: skip
+    assert not {row["variable"] for row in run(cohort)} & {"pathology", "implants"}
+
+
 def test_the_t_test_is_of_patients_and_not_of_slices(cohort):
     row = next(row for row in run(cohort) if row["variable"] == "age, years")
     ages = {name: 40 + number for number, name in enumerate(patients()) if number != 3}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
-from scripts.cohort.divisions import allocate, fold_patients, leave_site_out, rounding, split_patients
+from scripts.cohort.divisions import allocate, divide, fold_patients, leave_site_out, rounding, split_patients
 from scripts.errors import InputError
 
 SITES = {f"P{number:03}": f"site{number % 5}" for number in range(289)}
@@ -97,3 +99,71 @@ def test_folds_need_patients(folds):
 def test_leaving_a_site_out_needs_two():
     with pytest.raises(InputError, match="needs two sites, got only x"):
         leave_site_out({"a": "x", "b": "x"}, 0)
+
+
+SCHEMES = {"holdout": split_patients, "folds": fold_patients, "leave-site-out": leave_site_out}
+
+
+def visits(seed: int, n: int = 40) -> tuple[dict[str, str], dict[str, str]]:
+    """Draw the site of each patient_id, and who they are: some have two or three patient_ids at any sites."""
+    rng = np.random.default_rng(seed)
+    names = [f"P{number:02}" for number in rng.permutation(n)]
+    return (
+        {name: f"site{rng.integers(4)}" for name in names},
+        {name: f"person {rng.integers(0.8 * n)}" for name in names},
+    )
+
+
+def divisions_of(scheme: str, seed: int) -> Iterator[tuple[dict[str, str], dict[str, str], dict[str, str]]]:
+    """Yield sites, persons and sections of every division of a drawn cohort."""
+    sites, persons = visits(seed)
+    for sections in divide(sites, scheme, seed, 0.25, 0.25, folds=5, persons=persons).values():
+        yield sites, persons, sections
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_all_visits_of_a_person_are_in_one_section(scheme):
+    for seed in range(40):
+        for _, persons, sections in divisions_of(scheme, seed):
+            found = {(persons[name], section) for name, section in sections.items()}
+            assert len(found) == len({persons[name] for name in sections})
+            assert set(sections.values()) == {"training", "validation", "testing"}
+
+
+@pytest.mark.parametrize("scheme", ["holdout", "folds"])
+def test_every_visit_has_a_section(scheme):
+    for seed in range(40):
+        for sites, _, sections in divisions_of(scheme, seed):
+            assert set(sections) == set(sites)
+
+
+def test_leaving_a_site_out_leaves_other_visits_of_its_patients_out_of_every_section():
+    for seed in range(40):
+        sites, persons = visits(seed)
+        for site, sections in leave_site_out(sites, seed, persons=persons).items():
+            tested = {persons[name] for name in sites if sites[name] == site}
+            assert {name for name, section in sections.items() if section == "testing"} == {
+                name for name in sites if sites[name] == site
+            }
+            assert set(sites) - set(sections) == {
+                name for name in sites if persons[name] in tested and sites[name] != site
+            }
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_persons_with_one_visit_each_change_nothing(scheme):
+    alone = {name: f"person {name}" for name in SITES}
+    for seed in range(5):
+        one, other = (divide(SITES, scheme, seed, 0.25, 0.25, 5, persons=persons) for persons in (None, alone))
+        assert one == other
+
+
+def test_who_is_divided_does_not_depend_on_the_order_of_visits():
+    sites, persons = visits(0)
+    turned = dict(reversed(sites.items()))
+    assert split_patients(sites, 1, persons=persons) == split_patients(turned, 1, persons=persons)
+
+
+def test_no_more_folds_than_persons():
+    with pytest.raises(InputError, match="expected 2 to 2 folds for 2 persons, got 3"):
+        fold_patients(dict.fromkeys("abc", "x"), 0, 3, persons={"a": "Ann", "b": "Ben", "c": "Ann"})

@@ -475,6 +475,94 @@ def test_check_split_passes_what_split_wrote_and_finds_each_kind_of_leak(cohort,
         assert kind in message
 
 
+def with_persons(cohort: Path, persons: dict[str, str]) -> None:
+    """Add who the patients are to patients.csv; empty where nothing is known."""
+    rows = [row | {"person": persons.get(row["patient_id"], "")} for row in patient_rows()]
+    write_rows(cohort / "patients.csv", rows)
+
+
+def sections_of(content: dict) -> dict[str, str]:
+    return {one["patient_id"]: section for section in records.SECTIONS for one in content[section]}
+
+
+def test_two_visits_of_a_person_are_divided_together_whatever_the_seed(cohort):
+    with_persons(cohort, {"P01": "A", "P08": "A", "P02": "B", "P09": "B"})
+    found = set()
+    for seed in range(6):
+        content = run(cohort, seed=seed)
+        section = sections_of(content)
+        assert section["P01"] == section["P08"]
+        assert section["P02"] == section["P09"]
+        assert set(section) == set(patients())
+        assert check_split(str(cohort / "datalist.json")) == 0
+        found |= {section["P01"], section["P02"]}
+    assert len(found) > 1
+    person = {one["patient_id"]: one["person"] for name in records.SECTIONS for one in content[name]}
+    assert (person["P01"], person["P08"], person["P00"]) == ("A", "A", "P00")
+    loaded = datalists.load(cohort / "datalist.json", "training")
+    assert all(one["person"] == person[one["patient_id"]] for one in loaded)
+
+
+def test_a_person_may_be_named_by_the_patient_id_of_another_visit_and_unknown_is_nobody(cohort):
+    with_persons(cohort, {"P08": "P01", "P03": "unknown", "P04": "NA", "P05": "none"})
+    section = sections_of(content := run(cohort))
+    assert section["P01"] == section["P08"]
+    person = {one["patient_id"]: one["person"] for name in records.SECTIONS for one in content[name]}
+    assert len(set(person.values())) == N_PATIENTS - 1
+
+
+def test_without_a_column_person_the_split_is_that_of_0_2_0(cohort):
+    """The sections were recorded with version 0.2.0."""
+    section = sections_of(content := run(cohort, seed=3))
+    assert [section[name][:2] for name in patients()] == ["te", "tr", "te", "tr", "tr", "va", "te", "va", "tr", "tr"]
+    for section in records.SECTIONS:
+        for one in content[section]:
+            assert list(one) == [
+                *("image", "label", "patient_id", "site", "series_uid", "sop_uid", "frame", "slice_index")
+            ]
+
+
+def test_leaving_a_site_out_names_the_visits_that_are_in_no_section(cohort, capsys):
+    with_persons(cohort, {"P01": "A", "P08": "A"})
+    with pytest.raises(FileNotFoundError):
+        run(cohort, scheme="leave-site-out")
+    said = "datalist_South.json: 1 patients are in no section, because a visit of theirs at another site is tested: P01"
+    assert said in capsys.readouterr().out
+    south = json.loads((cohort / "datalist_South.json").read_text())
+    north = json.loads((cohort / "datalist_North.json").read_text())
+    assert set(patients()) - set(sections_of(south)) == {"P01"}
+    assert set(patients()) - set(sections_of(north)) == {"P08"}
+    assert any("in no section" in note and note.endswith(": P01") for note in south["left_out"])
+    assert south["sites"]["North"]["training"] + south["sites"]["North"]["validation"] == 5
+    assert check_split(str(cohort / "datalist_South.json")) == 0
+
+
+def test_a_site_whose_patients_are_one_person_cannot_be_divided(cohort):
+    rows = [row | {"person": ""} for row in patient_rows()]
+    for number in (4, 7):
+        rows[number] |= {"site": "Alone", "person": "A"}
+    write_rows(cohort / "patients.csv", rows)
+    with pytest.raises(InputError, match=r"line 6: site 'Alone' has one patient \(P04\), who cannot be divided"):
+        run(cohort)
+
+
+def test_check_split_finds_a_person_with_other_patient_ids_in_two_sections(cohort, capsys):
+    """As where a datalist was put together from the lists of two hospitals."""
+    with_persons(cohort, {})
+    content = run(cohort)
+    capsys.readouterr()
+    assert check_split(str(cohort / "datalist.json")) == 0
+    assert "no patient, person, study, series or picture is in two sections" in capsys.readouterr().out
+    for section in ("training", "testing"):
+        known = content[section][0]["patient_id"]
+        content[section] = [one | {"person": "A"} if one["patient_id"] == known else one for one in content[section]]
+    (cohort / "leaking.json").write_text(json.dumps(content))
+    assert main(["check-split", str(cohort / "leaking.json")]) == 2
+    message = capsys.readouterr().err
+    assert "1 person in two sections:\n    A: training" in message
+    assert "patient in two" not in message
+
+
 def test_check_split_compares_pictures_of_other_formats(tmp_path):
     rng = np.random.default_rng(0)
     for name in "abc":

@@ -261,6 +261,25 @@ def test_tables_are_renamed_with_the_images_and_still_fit(tmp_path):
     assert len(read_rows(out / "labels.csv")) == N_PATIENTS * N_SLICES
 
 
+def test_persons_get_pseudonyms_and_visits_that_belong_together_still_do(tmp_path):
+    cohort = write_cohort(tmp_path / "cohort")
+    persons = {"P00": "HOSP-778812", "P07": "HOSP-778812", "P03": "P02", "P04": "unknown"}
+    rows = [row | {"person": persons.get(row["patient_id"], "")} for row in read_rows(cohort / "patients.csv")]
+    write_rows(cohort / "patients.csv", rows)
+    linkage = tmp_path / "linkage.csv"
+    deidentify(str(cohort / "dicom"), str(tmp_path / "out"), str(linkage), tables=str(cohort / "patients.csv"))
+    found = dict(zip(patients(), read_rows(tmp_path / "out" / "patients.csv"), strict=True))
+    assert found["P00"]["person"] == found["P07"]["person"] != ""
+    assert found["P03"]["person"] == found["P02"]["patient_id"]
+    assert (found["P04"]["person"], found["P05"]["person"]) == ("unknown", "")
+    assert not set(persons.values()) & {row["person"] for row in found.values()} - {"unknown"}
+    assert "person,HOSP-778812," in linkage.read_text()
+    write_rows(cohort / "patients.csv", [row | {"sex": "hosp 778812"} for row in rows])
+    with pytest.raises(InputError, match=r"lines 2, .*: sex holds something of PatientID") as caught:
+        deidentify(str(cohort / "dicom"), str(tmp_path / "again"), str(linkage), tables=str(cohort / "patients.csv"))
+    assert "778812" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import time
@@ -12,12 +13,14 @@ import pytest
 import simulated_runs
 
 from scripts.errors import InputError
+from scripts.report.command import report
 from scripts.report.facts import cohort_summary
 from scripts.report.inputs.cohorts import read_cohort, slice_column
 from scripts.report.inputs.predicted import join
 from scripts.report.inputs.predictions import read_predictions
 from scripts.report.readers import readings
-from scripts.report.subgroups import levels
+from scripts.report.results import slice_arrays
+from scripts.report.subgroups import levels, subgroups
 
 PATIENTS = 24
 
@@ -256,6 +259,25 @@ def test_coded_categories_are_never_ranges(run, column):
     level, order = levels(cohort_of(run), column)
     assert order == [str(number) for number in range(1, 13)]
     assert level.tolist() == codes
+
+
+def test_what_is_new_in_patients_csv_makes_no_test_that_nobody_declared(run):
+    """Holm's family is what --columns names: each further column would cost the others power."""
+    declared = inspect.signature(report).parameters["columns"].default.split(",")
+    assert declared == ["age", "mjoa", "region", "site", "sex", "maker"]
+    before = subgroups(cohort_of(run), slice_arrays(cohort_of(run).predictions.slices), declared, 0.0, 0)
+    more = {"person": [f"N{n // 2}" for n in range(PATIENTS)], "pathology": ["HC", "DCM"] * 12}
+    edit(run, "patients.csv", lambda frame: frame.assign(**more, implants=["none", "plate C5/C6"] * 12))
+    after = subgroups(cohort_of(run), slice_arrays(cohort_of(run).predictions.slices), declared, 0.0, 0)
+    assert (after["family"], after["n_tests"]) == (before["family"], before["n_tests"])
+
+
+def test_no_implants_is_known_and_not_unknown(run):
+    cells = ["none", "plate C5/C6", "", "unknown"] * 6
+    edit(run, "patients.csv", lambda frame: frame.assign(implants=cells))
+    level, order = levels(cohort_of(run), "implants")
+    assert order == ["none", "plate C5/C6"]
+    assert level.tolist() == ["none", "plate C5/C6", "", ""] * 6
 
 
 def test_other_measured_columns_become_three_ranges(run):
