@@ -37,6 +37,7 @@ from .series import Geometry, Protocol, axial_geometry, axial_t2
 from .writing import Options, Record, record
 
 DESCRIPTION = "dataset_description.json"
+INDEX = {"dicom": "datalist.json", "bids": DESCRIPTION}  # of each layout, the file that holds the recipe
 TRUTH = Path("derivatives") / "truth"
 TWIN_FACTS = {"Description": "The series without its lesions, with the same noise", "SkullStripped": False}
 FIRST_DISC = 3  # value of the C2/C3 disc

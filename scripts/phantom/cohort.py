@@ -25,7 +25,6 @@ from .scanners import STYLES
 from .writing import Options, Record, write_patient
 
 KEY_COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "image", "twin_image")
-INDEX = {"dicom": "datalist.json", "bids": bids.DESCRIPTION}  # of each layout, the file that holds the recipe
 TRUTH_COLUMNS = (*KEY_COLUMNS, *SliceTruth.__dataclass_fields__, *READERS)
 
 
@@ -79,7 +78,7 @@ def make_cohort(
         raise InputError("--rle compresses DICOM; leave it out with --layout bids, whose NIfTI is always compressed")
     recipe = {"version": VERSION, "patients": patients, **asdict(settings), **asdict(options)}
     if not vacant(out, recipe, reuse, force):
-        return out / INDEX[layout]
+        return out / bids.INDEX[layout]
     folder = check_folder(out.parent) / f".{out.name}-{secrets.token_hex(4)}"
     try:
         folder.mkdir(parents=True)
@@ -96,15 +95,15 @@ def make_cohort(
                 raise InputError(f"the cohort is ready but {out} cannot be replaced ({error.strerror})") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return out / INDEX[layout]
+    return out / bids.INDEX[layout]
 
 
 def check(settings: Settings, patients: int, workers: int) -> None:
     """Refuse arguments out of range."""
     if settings.style not in STYLES:
         raise InputError(f"style must be {' or '.join(STYLES)}, got {settings.style!r}")
-    if settings.layout not in INDEX:
-        raise InputError(f"layout must be {' or '.join(INDEX)}, got {settings.layout!r}")
+    if settings.layout not in bids.INDEX:
+        raise InputError(f"layout must be {' or '.join(bids.INDEX)}, got {settings.layout!r}")
     check_seed(settings.seed)
     limits: tuple[tuple[str, int | None, int, int], ...] = (
         ("patients", patients, 1, 9999),
@@ -119,7 +118,7 @@ def check(settings: Settings, patients: int, workers: int) -> None:
 
 def recipe_of(folder: Path) -> dict[str, Any] | None:
     """Read what the phantom cohort in a folder was made with; None where there is none."""
-    for name in INDEX.values():
+    for name in bids.INDEX.values():
         content = read_json(folder / name) if (folder / name).is_file() else None
         recipe = content.get("phantom_recipe") if isinstance(content, Mapping) else None
         if recipe:
