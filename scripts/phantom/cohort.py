@@ -20,6 +20,7 @@ from ..files import check_folder, read_json, write_csv
 from ..records import GEOMETRY_COLUMNS, LABEL_COLUMNS, PATIENT_COLUMNS, SECTIONS
 from . import bids
 from .labels import READERS, SliceTruth
+from .participants import participant_ids
 from .patients import VERSION, Settings
 from .scanners import STYLES
 from .writing import Options, Record, write_patient
@@ -157,7 +158,7 @@ def render_patients(
     pool = joblib.Parallel(n_jobs=workers, return_as="generator")
     tasks = (joblib.delayed(write_patient)(folder, settings, options, index) for index in range(patients))
     if settings.layout == "bids":
-        names = enumerate(bids.participant_ids(settings, patients))
+        names = enumerate(participant_ids(settings, patients))
         tasks = (joblib.delayed(bids.write_participant)(folder, settings, options, *numbered) for numbered in names)
     yield from progress(pool(tasks), "making the phantom cohort", "patient", patients)
 

@@ -21,7 +21,7 @@ from file_hashes import hashes
 
 from scripts.__main__ import main
 from scripts.errors import InputError
-from scripts.phantom import bids, cohort
+from scripts.phantom import bids, cohort, participants
 from scripts.phantom.cohort import make_cohort, recipe_of
 from scripts.phantom.patients import Settings
 from scripts.phantom.series import Geometry
@@ -195,16 +195,16 @@ def test_sidecars_repeat_the_dicom_header_with_times_in_seconds(dataset, dicom):
 
 
 def test_participants_are_the_patients(dataset, dicom):
-    participants = {row["participant_id"]: row for row in read_rows(dataset / "participants.tsv", "\t")}
+    people = {row["participant_id"]: row for row in read_rows(dataset / "participants.tsv", "\t")}
     patients = {row["patient_id"]: row for row in read_rows(dicom / "patients.csv")}
     own = {row["patient_id"]: row for row in read_rows(dataset / TRUTH / "patients.csv")}
     compressed: dict[str, set[str]] = {}
     for row, _ in same_slices(dataset, dicom):
         compressed.setdefault(row["patient_id"], set()).add(row["label"])
-    assert list(participants) == sorted(participants)
-    assert {folder.name for folder in dataset.glob("sub-*")} == set(participants)
+    assert list(people) == sorted(people)
+    assert {folder.name for folder in dataset.glob("sub-*")} == set(people)
     for participant, patient_id in same_series(dataset, dicom).items():
-        row, patient = participants[participant], patients[patient_id]
+        row, patient = people[participant], patients[patient_id]
         assert own[participant] == {**patient, "patient_id": participant}
         assert (row["sex"], row["age"], row["weight"]) == (
             patient["sex"],
@@ -225,7 +225,7 @@ def test_participants_are_the_patients(dataset, dicom):
     ("levels", "text"), [(["C3/4"], "C3/4"), (["C3/4", "C5/6"], "C3/4 and C5/6"), (["a", "b", "c"], "a, b and c")]
 )
 def test_levels_are_joined_as_people_write_them(levels, text):
-    assert bids.joined(levels) == text
+    assert participants.joined(levels) == text
 
 
 def test_truth_and_readings_are_those_of_the_dicom_cohort(dataset, dicom):
@@ -258,9 +258,9 @@ def test_same_arguments_give_the_same_bytes_and_participants_do_not_depend_on_th
 
 
 def test_no_two_participants_share_a_name():
-    names = bids.participant_ids(Settings(seed=1, layout="bids"), 9999)
+    names = participants.participant_ids(Settings(seed=1, layout="bids"), 9999)
     assert len(set(names)) == 9999
-    assert set(bids.participant_ids(Settings(seed=1, layout="bids"), 10)) <= set(names)
+    assert set(participants.participant_ids(Settings(seed=1, layout="bids"), 10)) <= set(names)
 
 
 def test_nifti_keeps_stored_values_and_their_slope(tmp_path):
