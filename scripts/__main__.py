@@ -24,7 +24,7 @@ Commands = dict[str, tuple[str, str]]
 COMMANDS: Commands = {
     "quickstart": ("study.quickstart", "run every step on synthetic patients, in minutes"),
     "predict": ("inference.predict", "score axial T2 and T2* series, slice by slice, with heat maps"),
-    "phantom": ("phantom.command", "make a cohort of synthetic cervical patients as DICOM, with known answers"),
+    "phantom": ("phantom.command", "make a cohort of synthetic cervical patients as DICOM or BIDS, with known answers"),
     "index": ("cohort.index", "list every series below a folder: axial T2 or refused, and why"),
     "deidentify": ("deidentification.command", "copy MR images without identity, pixels and geometry untouched"),
     "agree": ("cohort.adjudication", "measure how well raters agree, and list the slices on which they disagree"),

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read a CSV."""
+def read_rows(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
+    """Read a CSV, or a TSV with its own delimiter."""
     with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+        return list(csv.DictReader(stream, delimiter=delimiter))
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:

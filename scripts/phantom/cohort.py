@@ -1,4 +1,4 @@
-"""A cohort of synthetic patients on disk: DICOM, labels, attributes and truth, in the layout of a real cohort."""
+"""A cohort of synthetic patients on disk: images, labels, attributes and truth, in the layout of a real cohort."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from ..datalists import write
 from ..errors import InputError, check_seed, check_whole
 from ..files import check_folder, read_json, write_csv
 from ..records import GEOMETRY_COLUMNS, LABEL_COLUMNS, PATIENT_COLUMNS, SECTIONS
+from . import bids
 from .labels import READERS, SliceTruth
+from .participants import participant_ids
 from .patients import VERSION, Settings
 from .scanners import STYLES
 from .writing import Options, Record, write_patient
@@ -40,6 +42,7 @@ def make_cohort(
     rle: bool = False,
     reuse: bool = False,
     force: bool = False,
+    layout: str = "dicom",
 ) -> Path:
     """Make a cohort of synthetic cervical patients.
 
@@ -60,25 +63,28 @@ def make_cohort(
         rle: compress the axial series losslessly (RLE; slow to write).
         reuse: return an existing cohort with the same arguments instead of refusing.
         force: replace an existing phantom cohort.
+        layout: ``dicom``, or ``bids`` for NIfTI in the layout of the spine-generic data set.
 
     Returns:
-        path of ``datalist.json``.
+        path of ``datalist.json``, or in BIDS of ``dataset_description.json``.
 
     Raises:
         InputError: an argument out of range, or ``out`` holds something else.
     """
     out = Path(out).absolute()
-    settings = Settings(seed=seed, style=style, slices=slices, matrix=matrix)
+    settings = Settings(seed=seed, style=style, slices=slices, matrix=matrix, layout=layout)
     options = Options(twins=twins, distractors=distractors, rle=rle)
     check(settings, patients, workers)
+    if layout == "bids" and rle:
+        raise InputError("--rle compresses DICOM; leave it out with --layout bids, whose NIfTI is always compressed")
     recipe = {"version": VERSION, "patients": patients, **asdict(settings), **asdict(options)}
     if not vacant(out, recipe, reuse, force):
-        return out / "datalist.json"
+        return out / bids.INDEX[layout]
     folder = check_folder(out.parent) / f".{out.name}-{secrets.token_hex(4)}"
     try:
         folder.mkdir(parents=True)
         records = list(render_patients(folder, settings, options, patients, workers))
-        write_tables(folder, records, settings, recipe)
+        (bids.write_tables if layout == "bids" else write_tables)(folder, records, settings, recipe)
         try:
             if force and out.exists():
                 shutil.rmtree(out)
@@ -90,13 +96,15 @@ def make_cohort(
                 raise InputError(f"the cohort is ready but {out} cannot be replaced ({error.strerror})") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return out / "datalist.json"
+    return out / bids.INDEX[layout]
 
 
 def check(settings: Settings, patients: int, workers: int) -> None:
     """Refuse arguments out of range."""
     if settings.style not in STYLES:
         raise InputError(f"style must be {' or '.join(STYLES)}, got {settings.style!r}")
+    if settings.layout not in bids.INDEX:
+        raise InputError(f"layout must be {' or '.join(bids.INDEX)}, got {settings.layout!r}")
     check_seed(settings.seed)
     limits: tuple[tuple[str, int | None, int, int], ...] = (
         ("patients", patients, 1, 9999),
@@ -111,12 +119,12 @@ def check(settings: Settings, patients: int, workers: int) -> None:
 
 def recipe_of(folder: Path) -> dict[str, Any] | None:
     """Read what the phantom cohort in a folder was made with; None where there is none."""
-    path = folder / "datalist.json"
-    if not path.is_file():
-        return None
-    content = read_json(path)
-    recipe = content.get("phantom_recipe") if isinstance(content, Mapping) else None
-    return dict(recipe) if recipe else None
+    for name in bids.INDEX.values():
+        content = read_json(folder / name) if (folder / name).is_file() else None
+        recipe = content.get("phantom_recipe") if isinstance(content, Mapping) else None
+        if recipe:
+            return {"layout": "dicom", **recipe}  # the only one there was when recipes did not name it
+    return None
 
 
 def vacant(out: Path, recipe: Mapping[str, Any], reuse: bool, force: bool) -> bool:
@@ -149,6 +157,9 @@ def render_patients(
     # loky starts clean processes without running the caller's main module again
     pool = joblib.Parallel(n_jobs=workers, return_as="generator")
     tasks = (joblib.delayed(write_patient)(folder, settings, options, index) for index in range(patients))
+    if settings.layout == "bids":
+        names = enumerate(participant_ids(settings, patients))
+        tasks = (joblib.delayed(bids.write_participant)(folder, settings, options, *numbered) for numbered in names)
     yield from progress(pool(tasks), "making the phantom cohort", "patient", patients)
 
 

@@ -23,12 +23,14 @@ class Settings:
         style: ``tse`` (T2 turbo spin echo) or ``gre`` (T2*-weighted gradient echo, the domain shift).
         slices: slices of the axial series, None for as many as cover the neck (20 to 45).
         matrix: pixels along a side before zero filling, None for the scanner's own (256 to 384).
+        layout: of the files, ``dicom`` or ``bids``; in BIDS each axial series is one straight stack.
     """
 
     seed: int
     style: str = "tse"
     slices: int | None = None
     matrix: int | None = None
+    layout: str = "dicom"
 
 
 @dataclass(frozen=True)

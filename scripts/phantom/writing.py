@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Record:
     labels: list[dict[str, Any]]
     slices: list[dict[str, Any]]
     truth: list[dict[str, Any]]
+    participant: dict[str, Any] = field(default_factory=dict)  # of participants.tsv, in BIDS
 
 
 def write_patient(folder: Path, settings: Settings, options: Options, index: int) -> Record:

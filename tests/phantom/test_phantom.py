@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 from csv_rows import read_rows
+from file_hashes import hashes
 
 from scripts import datalists, records
 from scripts.__main__ import main
@@ -21,11 +21,6 @@ from scripts.phantom import cohort as cohorts
 from scripts.phantom.cohort import make_cohort
 
 SMALL = {"patients": 6, "seed": 3, "slices": 5, "matrix": 96}
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.fixture(scope="module")
