@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .cross_sections import CrossSection, cross_section
+from .findings import SliceFindings, slice_findings
 from .patients import Patient, stream
 
 INDENTATION_MM = 0.8
@@ -25,8 +26,8 @@ READER_SD_MM = 0.28
 READERS = ("reader_1", "reader_2")
 
 
-@dataclass(frozen=True)
-class SliceTruth:
+@dataclass(frozen=True, kw_only=True)
+class SliceTruth(SliceFindings):
     """What is true of one slice; the means over its thickness."""
 
     slice_index: int
@@ -94,7 +95,9 @@ def slice_truth(patient: Patient, slice_index: int) -> SliceTruth:
     main = sections[len(sections) // 2].main
     width = float(np.mean([section.cord.rl_mm for section in sections]))
     z_mm = patient.scan.z_mm(slice_index)
+    heights_mm = sub_slice_heights(patient, slice_index)
     return SliceTruth(
+        **vars(slice_findings(patient.anatomy.findings, patient.artefacts, slice_index, heights_mm)),
         slice_index=slice_index,
         z_mm=z_mm,
         level=patient.anatomy.level_name(z_mm),

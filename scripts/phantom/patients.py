@@ -8,6 +8,7 @@ import numpy as np
 from pydicom.uid import UID, generate_uid
 
 from .anatomy import Anatomy
+from .findings import NO_ARTEFACTS, Artefacts
 from .lesions import Lesion
 from .scanners import Scan, Site
 
@@ -46,6 +47,7 @@ class Patient:
     anatomy: Anatomy
     lesions: tuple[Lesion, ...]
     scan: Scan
+    artefacts: Artefacts = NO_ARTEFACTS
 
     @property
     def patient_id(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from .anatomy import sample_anatomy
+from .findings import sample_artefacts, sample_findings
 from .labels import SliceTruth, patient_truth
 from .lesions import sample_lesions
 from .patients import Patient, Settings, named_stream
@@ -42,6 +43,7 @@ def sample_patient(settings: Settings, index: int) -> tuple[Patient, list[SliceT
     height = float(np.clip(rng.normal(1.63 if sex == "F" else 1.76, 0.07), 1.42, 2.0))
     body_mass_index = float(np.clip(rng.normal(27, 4.5), 18, 44))
     anatomy = sample_anatomy(rng, age, sex == "F", body_mass_index)
+    findings = sample_findings(named_stream(settings.seed, index, "findings"), age, anatomy.pitch_mm)
     scan = sample_scan(
         named_stream(settings.seed, index, "scan"), site, settings.style, anatomy.pitch_mm, settings.matrix
     )
@@ -54,9 +56,10 @@ def sample_patient(settings: Settings, index: int) -> tuple[Patient, list[SliceT
         weight_kg=round(body_mass_index * height**2, 1),
         height_m=round(height, 2),
         mjoa=18,
-        anatomy=anatomy,
+        anatomy=replace(anatomy, findings=findings),
         lesions=(),
         scan=scan,
+        artefacts=sample_artefacts(named_stream(settings.seed, index, "artefacts")),
     )
     lesion_rng = named_stream(settings.seed, index, "lesions")
     shares = np.array(N_COMPRESSIVE_SHARES) * np.array(N_COMPRESSIVE) ** (0.02 * (age - 55))

@@ -8,6 +8,7 @@ from .anatomy import BODY_AP_MM, BODY_RL_MM, Anatomy, at_level
 from .canvas import Canvas, Layer, Patch
 from .cross_sections import CrossSection, canal_distance, cord_distance, sac_distance
 from .fields import Array, Window, bump, ellipse, on_pixels, squarish
+from .finding_shapes import paint_findings
 from .tissues import Tissues
 
 REACH_MM = 36.0  # the spine is painted on a square patch of this half width
@@ -50,6 +51,7 @@ def paint_spine(
     patch.x, patch.y = x, y
     paint_canal(patch, section, at_level(BODY_RL_MM, level) * anatomy.body, tissues, noise, flow_loss)
     paint_cord(patch, section, anatomy, level, tissues, noise)
+    paint_findings(patch, anatomy, section, z_mm, tissues)
     return patch.image
 
 
