@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .findings import NO_FINDINGS, Findings
+
 LEVELS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2")
 CORD_AP_MM = (7.9, 7.76, 7.59, 7.62, 7.47, 7.07, 6.56, 6.29, 6.06)
 CORD_RL_MM = (11.5, 11.73, 12.14, 12.93, 13.03, 12.44, 10.94, 9.41, 8.69)
@@ -81,6 +83,7 @@ class Anatomy:
     drift: float
     bones: Bones
     cord_skew: float  # share by which the left half of the cord is wider and the right half narrower
+    findings: Findings = NO_FINDINGS
 
     def level(self, z_mm: float) -> float:
         """Level at height ``z_mm`` above the C2/C3 disc: 0 mid C2, 1 mid C3, ..."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from .anatomy import BODY_AP_MM, BODY_RL_MM, LEVELS, Anatomy, at_level
 from .canvas import Layer, Patch
-from .cross_sections import CrossSection, canal_distance
+from .cross_sections import Canal, CrossSection, canal_distance
 from .fields import Array, bump, ellipse, on_pixels, rod, squarish
 from .tissues import Tissues
 
@@ -155,11 +155,10 @@ def add_transverse(
         bar((half_rl_mm + 5, 0.0), (half_rl_mm + (17 + 3 * thoracic) * long, 0.5 + 6 * thoracic), 4.0, 3 + thoracic)
 
 
-def pillar_place(section: CrossSection, level: float, side: int) -> tuple[float, float]:
+def pillar_place(canal: Canal, level: float, side: int) -> tuple[float, float]:
     """Centre of an articular pillar, or of a lateral mass of C1."""
     atlas = atlas_share(level)
-    half_rl = section.canal.rl_mm / 2
-    return side * (half_rl + 6.4 + 0.8 * atlas), 1.8 - atlas * (0.30 * section.canal.ap_mm + 2.0)
+    return side * (canal.rl_mm / 2 + 6.4 + 0.8 * atlas), 1.8 - atlas * (0.30 * canal.ap_mm + 2.0)
 
 
 def joint_phase(level: float) -> float:
@@ -174,7 +173,7 @@ def add_pillar(bone: Array, patch: Patch, anatomy: Anatomy, section: CrossSectio
     joint = float(np.clip(1.25 - abs(joint_phase(level)), 0, 1)) * (1 - atlas)
     half_x = (6.2 + 1.0 * joint + 1.8 * atlas) * size
     half_y = (4.9 + 1.3 * joint + 3.0 * atlas) * (0.5 + 0.5 * size)
-    x, y = pillar_place(section, level, side)
+    x, y = pillar_place(section.canal, level, side)
     pillar = ellipse(patch.x - np.float32(x), patch.y - np.float32(y), half_x, half_y, side * (-20 + 10 * atlas))
     np.minimum(bone, pillar, out=bone)
     return pillar
@@ -194,7 +193,7 @@ def paint_joint(
     if share == 0:
         return
     bones = anatomy.bones
-    place = pillar_place(section, level, side)
+    place = pillar_place(section.canal, level, side)
     x, y = (patch.x - np.float32(place[0])) * side, patch.y - np.float32(place[1])
     disc = int(np.floor(level))
     slope = np.tan(np.deg2rad(-14 + of(bones.joints_deg[side > 0], disc)))
@@ -204,6 +203,13 @@ def paint_joint(
     fluid = of(bones.fluid[side > 0], disc)
     gap = 0.45 * tissues.csf + 0.5 * fluid * tissues.csf
     patch.paint(np.maximum(np.abs(line) - (0.15 + 0.35 * fluid), inside + 0.8), gap, share * (0.35 + 0.65 * fluid))
+
+
+def body_place(anatomy: Anatomy, canal: Canal, level: float) -> tuple[float, float, float]:
+    """Return y of the middle of a vertebral body, disc or dens, and its half sizes to the side and in depth."""
+    half_rl, half_ap = (0.5 * at_level(table, level) * anatomy.body for table in (BODY_RL_MM, BODY_AP_MM))
+    # the transverse ligament lies between dens and sac
+    return -canal.ap_mm / 2 - half_ap + 0.3 - 1.6 * atlas_share(level), half_rl, half_ap
 
 
 def paint_body(
@@ -217,12 +223,12 @@ def paint_body(
 ) -> None:
     """Vertebral body, or disc between uncinate processes, or dens within C1."""
     marrow = tissues.body * (1 + 0.13 * noise[0] + 0.07 * noise[1])
-    rl, ap = at_level(BODY_RL_MM, level) * anatomy.body, at_level(BODY_AP_MM, level) * anatomy.body
+    y, half_rl, half_ap = body_place(anatomy, section.canal, level)
+    rl, ap = 2 * half_rl, 2 * half_ap
     atlas = atlas_share(level)
     behind = -section.canal.ap_mm / 2
     dark = anatomy.disc_dark[min(max(round(level - 0.5), 0), len(anatomy.disc_dark) - 1)]
     grown = 1 + 0.09 * disc * dark  # spurs at worn discs
-    y = behind - ap / 2 + 0.3 - 1.6 * atlas  # the transverse ligament lies between dens and sac
     distance = squarish(patch.x, patch.y - np.float32(y), grown * rl / 2, ap / 2)
     if atlas > 0:
         paint_atlas(patch, atlas, level, rl, y, ap, behind, tissues, marrow)

@@ -19,6 +19,7 @@ from ..errors import InputError, check_seed, check_whole
 from ..files import check_folder, read_json, write_csv
 from ..records import GEOMETRY_COLUMNS, LABEL_COLUMNS, PATIENT_COLUMNS, SECTIONS
 from . import bids
+from .findings import FINDING_COLUMNS
 from .labels import READERS, SliceTruth
 from .participants import participant_ids
 from .patients import VERSION, Settings
@@ -26,7 +27,8 @@ from .scanners import STYLES
 from .writing import Options, Record, write_patient
 
 KEY_COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "image", "twin_image")
-TRUTH_COLUMNS = (*KEY_COLUMNS, *SliceTruth.__dataclass_fields__, *READERS)
+MEASURED_COLUMNS = tuple(name for name in SliceTruth.__dataclass_fields__ if name not in FINDING_COLUMNS)
+TRUTH_COLUMNS = (*KEY_COLUMNS, *MEASURED_COLUMNS, *READERS, *FINDING_COLUMNS)
 
 
 def make_cohort(

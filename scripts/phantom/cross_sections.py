@@ -150,11 +150,16 @@ def cross_section(anatomy: Anatomy, lesions: tuple[Lesion, ...], z_mm: float) ->
     free = free_cord(anatomy, canal, z_mm)
     room_front, room_back = csf_margins(canal, free.ap_mm, free.y_mm)
     pressed = encroach(lesions, anatomy, z_mm, max(room_front, 0.1), max(room_back, 0.1), free.ap_mm)
+    free_front, free_back, free_inside = free.outline()
+    rest_front, rest_back = clip_to_canal(canal, free_front, free_back)
+    gaps = rest_front - canal.front_mm - PIA_MM, canal.back_mm - rest_back - PIA_MM
+    slip_front, slip_back = anatomy.findings.narrowing_mm(z_mm, *gaps)
+    pressed = replace(
+        pressed, front_mm=np.maximum(pressed.front_mm, slip_front), back_mm=np.maximum(pressed.back_mm, slip_back)
+    )
     front, back = limit_compression(pressed, canal, free)
     dura_front, dura_back = canal.front_mm + front, canal.back_mm - back
 
-    free_front, free_back, free_inside = free.outline()
-    rest_front, rest_back = clip_to_canal(canal, free_front, free_back)
     turned = replace(free, turn_deg=free.turn_deg + pressed.turn_deg)
     turned_front, turned_back, inside = turned.outline()
     turned_front, turned_back = clip_to_canal(canal, turned_front, turned_back)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .artefacts import failed_share
 from .canvas import Canvas
 from .cross_sections import cross_section
 from .fields import Array, spread
@@ -55,6 +56,9 @@ def axial(patient: Patient, weighting: str, protocol: Protocol) -> Series:
     )
     shorter = replace(patient, scan=short)
     volume, _ = render(shorter, weighting, sub_slices=1)
+    if weighting == "stir" and patient.artefacts.fat_saturation_failed:
+        failed = failed_share(patient, (matrix, matrix))
+        volume += failed * (render(shorter, weighting, sub_slices=1, fat_suppressed=False)[0] - volume)
     return Series(volume, protocol, axial_geometry(shorter, matrix))
 
 
@@ -116,7 +120,8 @@ def sagittal_t2(patient: Patient) -> Series:
     for number, height_mm in enumerate(heights):
         z_mm = float(np.clip(height_mm, lowest, highest))
         x, y = canal_centre_mm(patient, z_mm)
-        canvas = Canvas(depths - y + scan.canal_y_mm, planes - x, 0.0)
+        slip = np.full(shape, -anatomy.findings.forward_mm(z_mm), np.float32)  # the neck stays
+        canvas = Canvas(depths - y + scan.canal_y_mm, planes - x, 0.0, (np.zeros_like(slip), slip))
         paint_neck(canvas, anatomy, anatomy.level(z_mm), tissues, 1 + 0.16 * noise[3], noise[3], fascia)
         window = spine_window(canvas)
         spine_noise = [field[window] for field in noise[:3]]

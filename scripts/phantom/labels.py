@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .cross_sections import CrossSection, cross_section
+from .findings import SliceFindings, slice_findings
 from .patients import Patient, stream
 
 INDENTATION_MM = 0.8
@@ -28,8 +29,8 @@ READER_SD_MM = 0.28
 READERS = ("reader_1", "reader_2")
 
 
-@dataclass(frozen=True)
-class SliceTruth:
+@dataclass(frozen=True, kw_only=True)
+class SliceTruth(SliceFindings):
     """What is true of one slice; the means over its thickness."""
 
     slice_index: int
@@ -106,7 +107,9 @@ def slice_truth(patient: Patient, slice_index: int) -> SliceTruth:
     main = sections[len(sections) // 2].main
     width = float(np.mean([section.cord.rl_mm for section in sections]))
     z_mm = patient.scan.z_mm(slice_index)
+    heights_mm = sub_slice_heights(patient, slice_index)
     return SliceTruth(
+        **vars(slice_findings(patient.anatomy.findings, patient.artefacts, slice_index, heights_mm)),
         slice_index=slice_index,
         z_mm=z_mm,
         level=patient.anatomy.level_name(z_mm),

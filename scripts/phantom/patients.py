@@ -8,10 +8,11 @@ import numpy as np
 from pydicom.uid import UID, generate_uid
 
 from .anatomy import Anatomy
+from .findings import NO_ARTEFACTS, Artefacts
 from .lesions import Lesion
 from .scanners import Scan, Site
 
-VERSION = 1  # raise it whenever the same settings give other pictures: cohorts are reused by it
+VERSION = 2  # raise it whenever the same settings give other pictures: cohorts are reused by it
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Patient:
     anatomy: Anatomy
     lesions: tuple[Lesion, ...]
     scan: Scan
+    artefacts: Artefacts = NO_ARTEFACTS
 
     @property
     def patient_id(self) -> str:
@@ -80,7 +82,7 @@ class Patient:
     @property
     def implants(self) -> str:
         """What metal is in the neck."""
-        return "none"
+        return self.anatomy.findings.implants
 
     def twin(self) -> Patient:
         """The same patient without lesions, whose pictures show what the lesions changed."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .acquisition import acquire, add_ghosts, band_filter, sample_noise, shading, slow_bias
+from .artefacts import disturb, unsaturated
 from .canvas import Canvas
 from .cross_sections import cord_distance, cross_section, sac_distance
 from .fields import Array, between, on_pixels, spread
@@ -54,7 +55,7 @@ def canal_centre_mm(patient: Patient, z_mm: float) -> tuple[float, float]:
     from_middle = z_mm - (scan.z_bottom_mm + 0.5 * (scan.n_slices - 1) * scan.step_mm)
     x = scan.canal_x_mm + anatomy.scoliosis_per_mm * from_middle**2
     y = scan.canal_y_mm + anatomy.drift * from_middle + anatomy.lordosis_per_mm * from_middle**2
-    return x, y
+    return x, y - anatomy.findings.forward_mm(z_mm)
 
 
 def make_canvas(patient: Patient, z_mm: float, size: int, warp_mm: tuple[Array, Array] | None = None) -> Canvas:
@@ -66,7 +67,7 @@ def make_canvas(patient: Patient, z_mm: float, size: int, warp_mm: tuple[Array, 
 
 
 def render(
-    patient: Patient, weighting: str, with_twin: bool = False, sub_slices: int = SUB_SLICES
+    patient: Patient, weighting: str, with_twin: bool = False, sub_slices: int = SUB_SLICES, fat_suppressed: bool = True
 ) -> tuple[Array, Array | None]:
     """Render a patient's axial series.
 
@@ -75,6 +76,7 @@ def render(
         weighting: a key of `tissues.WEIGHTINGS`.
         with_twin: also render the lesion-free twin, with the same neck, coil and noise.
         sub_slices: thin slices averaged through a slice's thickness.
+        fat_suppressed: False leaves a fat-suppressed weighting its fat.
 
     Returns:
         the series and the twin (or None), float32 of shape (slices, rows, columns), CSF about 1: slice 0 most caudal,
@@ -83,6 +85,8 @@ def render(
     scan = patient.scan
     rng = stream(patient, f"picture {weighting}")
     tissues = sample_tissues(rng, weighting, scan.contrast)
+    if not fat_suppressed:
+        tissues = unsaturated(tissues)
     fields = sample_fields(rng)
     bias = slow_bias(rng, patient)
     shift = round(scan.matrix * float(np.clip(rng.normal(0.12, 0.04), 0.05, 0.25)))
@@ -98,7 +102,8 @@ def render(
         for person, volume in zip(persons, volumes, strict=True):
             canvas.image = neck.copy()
             paint_core(canvas, person, index, position, fields, tissues, sub_slices)
-            volume[index] = acquire(add_ghosts(canvas.image * shade, scan, shift, coarse), noise, kept)
+            signal = disturb(canvas.image * shade, canvas, patient, index, weighting)
+            volume[index] = acquire(add_ghosts(signal, scan, shift, coarse), noise, kept)
     return volumes[0], volumes[1] if with_twin else None
 
 
@@ -110,7 +115,8 @@ def paint_surroundings(
     z_mm = patient.scan.z_mm(index)
     coarse_nodes, fine_nodes = between(fields.warp_coarse, position), between(fields.warp_fine, position)
     warps = [spread(coarse_nodes[axis], (n, n)) + spread(fine_nodes[axis], (n, n)) for axis in (0, 1)]
-    canvas = make_canvas(patient, z_mm, n, (warps[0], warps[1]))
+    # a slip moves the spine; the neck around it stays
+    canvas = make_canvas(patient, z_mm, n, (warps[0], warps[1] - np.float32(patient.anatomy.findings.forward_mm(z_mm))))
     fine = spread(between(fields.streaks, position), (n, n))
     coarse = spread(between(fields.coarse, position), (n, n))
     fatty = patient.anatomy.fatty

@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 
 from .anatomy import sample_anatomy
+from .findings import Artefacts, sample_artefacts, sample_findings
 from .labels import SliceTruth, patient_truth
 from .lesions import sample_lesions
 from .patients import Patient, Settings, named_stream, person_stream
@@ -86,6 +87,7 @@ def first_visits(settings: Settings, index: int, free: bool, site: Site) -> Iter
     height = float(np.clip(rng.normal(1.63 if sex == "F" else 1.76, 0.07), 1.42, 2.0))
     body_mass_index = float(np.clip(rng.normal(27, 4.5), 18, 44))
     anatomy = sample_anatomy(rng, age, sex == "F", body_mass_index)
+    findings = sample_findings(named_stream(settings.seed, index, "findings"), age, anatomy.pitch_mm)
     region_rng = named_stream(settings.seed, index, "region")
     base = Patient(
         settings=settings,
@@ -98,9 +100,10 @@ def first_visits(settings: Settings, index: int, free: bool, site: Site) -> Iter
         weight_kg=round(body_mass_index * height**2, 1),
         height_m=round(height, 2),
         mjoa=UNIMPAIRED,
-        anatomy=anatomy,
+        anatomy=replace(anatomy, findings=findings),
         lesions=(),
         scan=scan_at(site, settings, index, anatomy.pitch_mm),
+        artefacts=artefacts_of(settings, index),
     )
     lesion_rng = named_stream(settings.seed, index, "lesions")
     shares = np.array(N_COMPRESSIVE_SHARES) * np.array(N_COMPRESSIVE) ** (0.02 * (age - 55))
@@ -122,6 +125,7 @@ def later_visits(settings: Settings, first: int, index: int, site: Site) -> Iter
         site=site,
         age=earlier.age + int(rng.integers(YEARS_BETWEEN + 1)),
         weight_kg=round(earlier.weight_kg * rng.normal(1, WEIGHT_CHANGE_SD), 1),
+        artefacts=artefacts_of(settings, index),
     )
     for attempt in range(MAX_DRAWS):
         yield replace(later, scan=scan_at(site, settings, index, later.anatomy.pitch_mm, attempt))
@@ -131,6 +135,11 @@ def scan_at(site: Site, settings: Settings, index: int, pitch_mm: float, attempt
     """Draw the axial series of a visit."""
     rng = named_stream(settings.seed, index, "scan", attempt)
     return sample_scan(rng, site, settings.style, pitch_mm, settings.matrix)
+
+
+def artefacts_of(settings: Settings, index: int) -> Artefacts:
+    """Draw what goes wrong in the scan of a visit."""
+    return sample_artefacts(named_stream(settings.seed, index, "artefacts"))
 
 
 def shortened(scan: Scan, slices: int, truth: Sequence[SliceTruth]) -> Scan:

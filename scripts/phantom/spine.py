@@ -9,12 +9,11 @@ from .bones import C7, atlas_share, paint_body, paint_bones, span
 from .canvas import Canvas, Layer, Patch
 from .cross_sections import CrossSection, canal_distance, cord_distance, sac_distance
 from .fields import Array, Window, bump, ellipse, on_pixels, turned
+from .finding_shapes import paint_findings
 from .tissues import Tissues
 
 CENTRE_Y_MM = 5.0
-REACH_MM = (
-    37.0  # the spine is painted on a square patch of this half width about `CENTRE_Y_MM` behind the canal's centre
-)
+REACH_MM = 37.0  # half width of the square that is painted, about `CENTRE_Y_MM` behind the canal's centre
 
 
 def spine_window(canvas: Canvas) -> Window:
@@ -59,6 +58,7 @@ def paint_spine(
     patch.x, patch.y = x, y
     paint_canal(patch, section, at_level(BODY_RL_MM, level) * anatomy.body, disc, tissues, noise, flow_loss)
     paint_cord(patch, section, anatomy, level, tissues, noise)
+    paint_findings(patch, anatomy, section, z_mm, tissues)
     return patch.image
 
 

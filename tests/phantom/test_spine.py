@@ -131,7 +131,7 @@ def test_a_facet_joint_parts_two_processes_at_a_disc_and_not_between(patients, d
         for level, parts in ((disc + 0.5, 2), (disc + 1.0, 1)):
             bone = painted(patient, level, facet=1.0)
             for side in (-1, 1):
-                x, y = pillar_place(section_at(patient, level), level, side)
+                x, y = pillar_place(section_at(patient, level).canal, level, side)
                 line = near(bone, x, y, 5.0)[:, 10] > 0.5
                 assert (np.diff(line.astype(int), prepend=0) > 0).sum() == parts, (patient.index, level)
 

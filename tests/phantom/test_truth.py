@@ -39,8 +39,10 @@ def test_without_lesions_a_cord_is_its_own_reference(cohort):
         for row in patient_truth(patient.twin()):
             assert row.indentation_mm <= 0
             assert row.area_ratio == pytest.approx(1, abs=1e-3)
-            assert row.csf_lost == pytest.approx(0, abs=1e-9)
-            assert (row.label, row.grade, row.kind, row.lesion, row.side) == (0, 0, "", "", "")
+            assert (row.label, row.kind, row.lesion, row.side) == (0, "", "", "")
+            if row.spondylolisthesis_mm == 0:  # a slip takes CSF, and a twin keeps it
+                assert row.csf_lost == pytest.approx(0, abs=1e-9)
+                assert row.grade == 0
 
 
 def test_a_worse_lesion_dents_deeper():
