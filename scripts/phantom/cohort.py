@@ -23,8 +23,8 @@ from .patients import VERSION, Settings
 from .scanners import STYLES
 from .writing import Options, Record, write_patient
 
-KEY_COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "image", "twin_image")
-TRUTH_COLUMNS = (*KEY_COLUMNS, *SliceTruth.__dataclass_fields__, *READERS)
+KEY_COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "image", "twin_image", "stack")
+TRUTH_COLUMNS = (*KEY_COLUMNS, *SliceTruth.__dataclass_fields__, "canal_column_px", "canal_row_px", *READERS)
 
 
 def make_cohort(

@@ -9,6 +9,7 @@ import numpy as np
 
 from .anatomy import sample_anatomy
 from .labels import SliceTruth, patient_truth
+from .layouts import laid_out
 from .lesions import sample_lesions
 from .patients import Patient, Settings, named_stream
 from .scanners import SITES, Scan, Site, sample_scan
@@ -58,6 +59,7 @@ def sample_patient(settings: Settings, index: int) -> tuple[Patient, list[SliceT
         lesions=(),
         scan=scan,
     )
+    base = laid_out(base)
     lesion_rng = named_stream(settings.seed, index, "lesions")
     shares = np.array(N_COMPRESSIVE_SHARES) * np.array(N_COMPRESSIVE) ** (0.02 * (age - 55))
     for _ in range(MAX_DRAWS):
@@ -68,8 +70,8 @@ def sample_patient(settings: Settings, index: int) -> tuple[Patient, list[SliceT
             break
     else:
         raise RuntimeError(f"patient {index} of seed {settings.seed}: no lesions fit after {MAX_DRAWS} draws")
-    if settings.slices is not None and settings.slices < scan.n_slices:
-        patient = replace(patient, scan=shortened(scan, settings.slices, truth))
+    if settings.slices is not None and settings.slices < base.scan.n_slices:
+        patient = replace(patient, scan=shortened(base.scan, settings.slices, truth))
         truth = patient_truth(patient)
     patient = replace(patient, mjoa=disability(rng, truth, age))
     return patient, truth
@@ -79,7 +81,7 @@ def shortened(scan: Scan, slices: int, truth: Sequence[SliceTruth]) -> Scan:
     """Keep ``slices`` neighbouring slices about the most compressed one."""
     worst = max(truth, key=lambda row: row.pressure_mm).slice_index
     first = int(np.clip(worst - slices // 2, 0, scan.n_slices - slices))
-    return replace(scan, n_slices=slices, z_bottom_mm=scan.z_mm(first))
+    return scan.straight(slices, scan.z_mm(first) + 0.5 * (slices - 1) * scan.step_mm)
 
 
 def disability(rng: np.random.Generator, truth: Sequence[SliceTruth], age: int) -> int:
