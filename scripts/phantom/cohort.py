@@ -54,7 +54,8 @@ def make_cohort(
         style: ``tse`` (T2 turbo spin echo) or ``gre`` (T2*-weighted gradient echo, a domain shift).
         workers: processes, 0 for one per CPU.
         twins: also write the lesion-free twin of each axial series under ``twins/``, in files of the same names.
-        slices: keep only this many neighbouring axial slices about the most compressed one; None for the whole neck.
+        slices: keep only this many neighbouring axial slices about the most compressed one, of one straight stack;
+            None for the whole neck.
         matrix: pixels along a side instead of the scanner's own 256 to 384 (zero-filled series have twice as many).
         distractors: also write each study's sagittal T2, axial T1 and axial fat-suppressed T2.
         rle: compress the axial series losslessly (RLE; slow to write).
