@@ -54,9 +54,19 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def axial_series(cohort: Path) -> Path:
-    """Folder of one axial T2 series of the cohort."""
-    entry = json.loads((cohort / "datalist.json").read_text())["training"][0]
-    return (cohort / entry["image"]).parent
+    """Folder of one axial T2 series of the cohort, one file per slice."""
+    entries = json.loads((cohort / "datalist.json").read_text())["training"]
+    return (cohort / next(entry["image"] for entry in entries if not entry["frame"])).parent
+
+
+@pytest.fixture(scope="session")
+def layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A phantom cohort with twins of whole necks: patient 7 has an enhanced file, patient 8 disc-angled stacks."""
+    from scripts.phantom.cohort import make_cohort
+
+    folder = tmp_path_factory.mktemp("layouts") / "phantom"
+    make_cohort(folder, patients=8, seed=3, matrix=128, twins=True, distractors=False, workers=2)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom import Dataset, FileMetaDataset
+from pydicom import Dataset, FileMetaDataset, dcmread
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
-ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
+from scripts.phantom.enhanced import enhanced_of
+
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
 CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 SIZE = 32
-PER_FRAME = (
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "EchoTime", "RepetitionTime",
-    "ScanningSequence", "SequenceVariant", "ScanOptions", "EchoNumbers",
-)  # fmt: skip
 
 
 def uid(*parts: object) -> str:
@@ -115,27 +112,26 @@ def item(**values: Any) -> Sequence:
 
 
 def enhanced_t2(patient: str = "P1", series: str = "E", n: int = 5) -> Dataset:
-    """Give an enhanced multi-frame axial T2, frames from cranial to caudal."""
-    ds = axial_t2(patient, series, 0)
-    for keyword in PER_FRAME:
-        delattr(ds, keyword)
-    ds.SOPClassUID = ENHANCED_MR
-    ds.NumberOfFrames = n
-    ds.EchoPulseSequence = "SPIN"
-    ds.EchoPlanarPulseSequence = "NO"
-    shared = Dataset()
-    shared.MRTimingAndRelatedParametersSequence = item(RepetitionTime=4000.0)
-    shared.MREchoSequence = item(EffectiveEchoTime=100.0)
-    shared.MRModifierSequence = item(InversionRecovery="NO", SpectrallySelectedSuppression="NONE")
-    shared.PixelMeasuresSequence = item(PixelSpacing=[0.5, 0.5], SliceThickness=3.0)
-    shared.PlaneOrientationSequence = item(ImageOrientationPatient=list(AXIAL))
-    ds.SharedFunctionalGroupsSequence = Sequence([shared])
+    """Give an enhanced multi-frame axial T2, frames from cranial to caudal, each with a slope of its own."""
     frames = []
-    for index in range(n):
-        frame = Dataset()
-        frame.PlanePositionSequence = item(ImagePositionPatient=[-8.0, -8.0, -3.0 * index])
-        frame.PixelValueTransformationSequence = item(RescaleSlope=1.0 + index, RescaleIntercept=0.0)
+    for index, content in enumerate(pixels(7, n)):
+        frame = axial_t2(patient, series, -index)
+        frame.RescaleSlope, frame.RescaleIntercept = str(1 + index), "0"
+        frame.PixelData = content.tobytes()
         frames.append(frame)
-    ds.PerFrameFunctionalGroupsSequence = Sequence(frames)
-    ds.PixelData = pixels(7, n).tobytes()
-    return ds
+    return enhanced_of(frames, uid(patient, series, 0))
+
+
+def read_slice(path: Path | str, frame: str = "") -> tuple[Dataset, np.ndarray]:
+    """Give header and stored pixels of one slice; of a frame, the header with its functional groups unfolded."""
+    header = dcmread(path)
+    image = header.pixel_array
+    if not frame:
+        return header, image
+    number = int(frame) - 1
+    flat = Dataset()
+    flat.update(header)
+    for groups in (header.SharedFunctionalGroupsSequence[0], header.PerFrameFunctionalGroupsSequence[number]):
+        for element in groups:
+            flat.update(element.value[0])
+    return flat, image[number]

@@ -20,6 +20,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from scripts import checkpoints, datalists
 from scripts.errors import InputError
+from scripts.records import slice_key
 from scripts.runner import check_overrides, run_config
 
 TRAIN = {**SMALL, "max_epochs": 4, "min_epochs": 1, "learning_rate": 0.001}
@@ -89,7 +90,7 @@ def evaluated(cohort, trained) -> Path:
 def test_evaluation_writes_every_held_out_slice_once(cohort, evaluated):
     held_out = json.loads((cohort / "datalist.json").read_text())["testing"]
     predictions = read_rows(evaluated / "predictions.csv")
-    assert [row["sop_uid"] for row in predictions] == [entry["sop_uid"] for entry in held_out]
+    assert [slice_key(row) for row in predictions] == [slice_key(entry) for entry in held_out]
     assert [int(row["label"]) for row in predictions] == [entry["label"] for entry in held_out]
     logits = np.array([float(row["logit"]) for row in predictions])
     assert np.allclose(1 / (1 + np.exp(-logits)), [float(row["probability"]) for row in predictions], atol=1e-12)
@@ -114,8 +115,8 @@ def test_inference_scores_equal_evaluation_slice_by_slice(cohort, evaluated, tmp
         ckpt_dir=str(evaluated / "models"),
         **{name: value for name, value in SMALL.items() if name in checkpoints.SETTINGS},
     )
-    expected = {row["sop_uid"]: float(row["logit"]) for row in read_rows(evaluated / "predictions.csv")}
-    scored = {row["sop_uid"]: float(row["logit"]) for path in tmp_path.glob("*/slices.csv") for row in read_rows(path)}
+    expected = {slice_key(row): float(row["logit"]) for row in read_rows(evaluated / "predictions.csv")}
+    scored = {slice_key(row): float(row["logit"]) for path in tmp_path.glob("*/slices.csv") for row in read_rows(path)}
     assert scored.keys() == expected.keys()
     assert np.allclose([scored[uid] for uid in expected], list(expected.values()), atol=1e-4)
     for summary in map(json.loads, (path.read_text() for path in tmp_path.glob("*/summary.json"))):
@@ -292,10 +293,10 @@ def test_two_processes_train_stop_and_evaluate_together(cohort, tmp_path):
     worse = [epoch for epoch, loss in enumerate(losses, 1) if epoch > 1 and loss >= min(losses[: epoch - 1])]
     assert len(losses) == worse[0] < 6
     torchrun(["evaluate.json", "multi_gpu_evaluate.json"], flags)
-    together = {row["sop_uid"]: float(row["logit"]) for row in read_rows(tmp_path / "predictions.csv")}
+    together = {slice_key(row): float(row["logit"]) for row in read_rows(tmp_path / "predictions.csv")}
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     run_config(["train.json", "evaluate.json"], **{**TRAIN, **folders})
-    alone = {row["sop_uid"]: float(row["logit"]) for row in read_rows(tmp_path / "predictions.csv")}
+    alone = {slice_key(row): float(row["logit"]) for row in read_rows(tmp_path / "predictions.csv")}
     assert together.keys() == alone.keys()
     assert np.allclose([together[uid] for uid in alone], list(alone.values()), atol=1e-5)
     assert metrics["auc"] == pytest.approx(json.loads((tmp_path / "metrics.json").read_text())["auc"])

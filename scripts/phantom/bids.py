@@ -114,7 +114,7 @@ def write_volume(path: Path, volume: NDArray[Any], geometry: Geometry, content: 
 
 def sidecar(patient: Patient, protocol: Protocol, geometry: Geometry) -> dict[str, Any]:
     """Return what dcm2niix would write of a series' DICOM header; times in s."""
-    header = series_header(patient, protocol, geometry)
+    header = series_header(patient, protocol)
 
     def number(keyword: str, scale: float = 1.0) -> float | None:
         if keyword not in header:
@@ -197,7 +197,7 @@ def disc_labels(patient: Patient, shape: Sequence[int]) -> NDArray[np.uint8]:
             if not above < disc + 0.5 <= below:
                 continue
             section = cross_section(patient.anatomy, patient.lesions, z_mm)
-            canvas = make_canvas(patient, z_mm, size)
+            canvas = make_canvas(patient, index, size)
             window = canvas.window(0, 0, 20)
             tip_mm = on_pixels(section.dura_front_mm, np.zeros(1))[0]
             distance = np.hypot(canvas.x_true[window], canvas.y_true[window] - tip_mm)

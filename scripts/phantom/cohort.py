@@ -26,9 +26,9 @@ from .patients import VERSION, Settings
 from .scanners import STYLES
 from .writing import Options, Record, write_patient
 
-KEY_COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "image", "twin_image")
+KEY_COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "image", "twin_image", "stack")
 MEASURED_COLUMNS = tuple(name for name in SliceTruth.__dataclass_fields__ if name not in FINDING_COLUMNS)
-TRUTH_COLUMNS = (*KEY_COLUMNS, *MEASURED_COLUMNS, *READERS, *FINDING_COLUMNS)
+TRUTH_COLUMNS = (*KEY_COLUMNS, *MEASURED_COLUMNS, "canal_column_px", "canal_row_px", *READERS, *FINDING_COLUMNS)
 
 
 def make_cohort(
@@ -59,7 +59,8 @@ def make_cohort(
         style: ``tse`` (T2 turbo spin echo) or ``gre`` (T2*-weighted gradient echo, a domain shift).
         workers: processes, 0 for one per CPU.
         twins: also write the lesion-free twin of each axial series under ``twins/``, in files of the same names.
-        slices: keep only this many neighbouring axial slices about the most compressed one; None for the whole neck.
+        slices: keep only this many neighbouring axial slices about the most compressed one, of one straight stack;
+            None for the whole neck.
         matrix: pixels along a side instead of the scanner's own 256 to 384 (zero-filled series have twice as many).
         distractors: also write each study's sagittal T2, axial T1 and axial fat-suppressed T2.
         rle: compress the axial series losslessly (RLE; slow to write).

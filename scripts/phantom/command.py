@@ -26,6 +26,9 @@ def phantom(
 ) -> None:
     """Make a cohort of synthetic cervical patients as DICOM or BIDS, with known answers.
 
+    Of every ten patients one has the axial T2 as a single enhanced multi-frame file, and one as several stacks, each
+    along a disc; the others have one straight stack of single-frame files.
+
     About 2 s of one CPU and 10 MB a patient. The same arguments give the same bytes, whatever the number of workers.
 
     Args:
@@ -35,7 +38,8 @@ def phantom(
         style: tse (T2 turbo spin echo) or gre (T2*-weighted gradient echo, a domain shift).
         workers: processes; 0 for one per CPU.
         twins: also write each series without its lesions, under twins/ (the truth for heat maps).
-        slices: keep only this many axial slices about the most compressed one; 0 for the whole neck.
+        slices: keep only this many axial slices about the most compressed one; 0 for the whole neck. With a number,
+            nobody has stacks along the discs.
         matrix: pixels along a side; 0 for the scanner's own (GE's series, zero-filled, have twice as many).
         distractors: also write the sagittal T2, axial T1 and fat-suppressed axial T2 of each study.
         rle: compress the axial series losslessly; slow to write.

@@ -25,8 +25,8 @@ def draw_contact_sheet(folder: Path) -> Path:
     Returns:
         path of the PNG, in ``folder``.
     """
-    truth = pd.read_csv(folder / "truth.csv", keep_default_na=False)
-    groups = [group for _, group in truth.groupby("patient_id", sort=True)][:MAX_PATIENTS]
+    truth = pd.read_csv(folder / "truth.csv", keep_default_na=False, dtype={"frame": str})
+    groups = [group.sort_values("z_mm") for _, group in truth.groupby("patient_id", sort=True)][:MAX_PATIENTS]
     figure = Figure(figsize=(2.0 * COLUMNS, 2.2 * len(groups)), facecolor="black")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(groups), COLUMNS, squeeze=False)
@@ -38,6 +38,7 @@ def draw_contact_sheet(folder: Path) -> Path:
             axis.axis("off")
         for axis, (_, one) in zip(row, slices.iterrows(), strict=False):
             image = pydicom.dcmread(folder / one["image"]).pixel_array
+            image = image[int(one["frame"]) - 1] if one["frame"] else image
             low, high = np.percentile(image, (0.5, 99.5))
             axis.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1), interpolation="bilinear")
             title = " ".join(str(part) for part in (one["level"], f"K{one['grade']}", one["kind"], one["side"]) if part)

@@ -1,7 +1,8 @@
-"""Writing a series as DICOM MR Image Storage, as its maker's scanners would."""
+"""Writing a series as DICOM MR images, as its maker's scanners would: one file per slice, or one enhanced file."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage, RLELossless
 
+from .enhanced import enhanced_of
 from .fields import Array
 from .patients import VERSION, Patient, stream
 from .series import Geometry, Protocol
@@ -90,7 +92,7 @@ def study_header(patient: Patient) -> Dataset:
     return header
 
 
-def series_header(patient: Patient, protocol: Protocol, geometry: Geometry) -> Dataset:
+def series_header(patient: Patient, protocol: Protocol) -> Dataset:
     """Attributes of one series, added to those of its study."""
     header = study_header(patient)
     scan = patient.scan
@@ -109,11 +111,7 @@ def series_header(patient: Patient, protocol: Protocol, geometry: Geometry) -> D
     if protocol.inversion_time_ms is not None:
         header.InversionTime = text(protocol.inversion_time_ms, 6)
     header.FlipAngle = text(protocol.flip_angle_deg, 4)
-    header.SliceThickness = text(geometry.thickness_mm, 5)
-    header.SpacingBetweenSlices = text(geometry.step_mm, 6)
     header.InPlanePhaseEncodingDirection = "ROW" if scan.phase_rows else "COL"
-    header.ImageOrientationPatient = [text(value) for value in (*geometry.along_row, *geometry.along_column)]
-    header.PixelSpacing = [text(geometry.pixel_mm), text(geometry.pixel_mm)]
     header.SamplesPerPixel = 1
     header.PhotometricInterpretation = "MONOCHROME2"
     header.BitsAllocated = 16
@@ -125,55 +123,44 @@ def series_header(patient: Patient, protocol: Protocol, geometry: Geometry) -> D
 
 @dataclass(frozen=True)
 class WrittenSlice:
-    """One file of a series."""
+    """Where one slice of a series is; ``frame`` counts from 1 and is empty for a single-frame file."""
 
     path: Path
     series_uid: str
     sop_uid: str
+    frame: str = ""
 
 
-def file_names(patient: Patient, protocol: Protocol, count: int) -> list[str]:
-    """Names in an order that tells nothing of the slices, as a PACS gives."""
+def file_numbers(patient: Patient, protocol: Protocol, count: int) -> list[int]:
+    """Numbers of files, or frames, in an order that tells nothing of the slices, as a PACS gives; from 1."""
     order = stream(patient, f"names {protocol.name.removesuffix('_twin')}").permutation(count) + 1
+    return [int(number) for number in order]
+
+
+def file_name(patient: Patient, protocol: Protocol, number: int) -> str:
+    """Name a file."""
     suffix = ".dcm" if patient.scan.vendor.rescaled or patient.scan.vendor.zero_filled else ""
-    return [f"IM{protocol.number:02d}{number:04d}{suffix}" for number in order]
+    return f"IM{protocol.number:02d}{number:04d}{suffix}"
 
 
-def write_series(
-    volume: Array,
-    patient: Patient,
-    protocol: Protocol,
-    geometry: Geometry,
-    folder: Path,
-    encoding: Encoding | None = None,
-    rle: bool = False,
-) -> list[WrittenSlice]:
-    """Write a series, one file per slice.
-
-    Args:
-        volume: signal of shape (slices, rows, columns).
-        patient: whose.
-        protocol: header values of the series.
-        geometry: where the slices lie.
-        folder: the files go here; it is made if need be.
-        encoding: how signal is stored, by default chosen for this volume.
-        rle: compress losslessly (RLE).
-
-    Returns:
-        the files, in the order of ``volume``.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    header = series_header(patient, protocol, geometry)
-    encoding = encoding or encoding_of(volume, patient)
-    count = len(volume)
-    written = []
-    for index, name in enumerate(file_names(patient, protocol, count)):
-        sop_uid = patient.uid("image", protocol.name, index)
+def instances(
+    volume: Array, patient: Patient, protocol: Protocol, stacks: Sequence[Geometry], encoding: Encoding
+) -> list[Dataset]:
+    """Return the single-frame images of a series, in the order of ``volume``; see `write_series`."""
+    header = series_header(patient, protocol)
+    places = [(stack, origin) for stack in stacks for origin in stack.origins_mm]
+    heights = [float(origin @ stacks[0].normal) for _, origin in places]
+    order = np.argsort(np.argsort(heights if patient.scan.ascending else np.negative(heights)))
+    found = []
+    for index, (geometry, origin) in enumerate(places):
         instance = Dataset()
         instance.update(header)
-        instance.SOPInstanceUID = sop_uid
-        instance.InstanceNumber = index + 1 if patient.scan.ascending else count - index
-        origin = geometry.origins_mm[index]
+        instance.SOPInstanceUID = patient.uid("image", protocol.name, index)
+        instance.InstanceNumber = int(order[index]) + 1
+        instance.SliceThickness = text(geometry.thickness_mm, 5)
+        instance.SpacingBetweenSlices = text(geometry.step_mm, 6)
+        instance.ImageOrientationPatient = [text(value) for value in (*geometry.along_row, *geometry.along_column)]
+        instance.PixelSpacing = [text(geometry.pixel_mm), text(geometry.pixel_mm)]
         instance.ImagePositionPatient = [text(value, 6) for value in origin]
         instance.SliceLocation = text(float(origin @ geometry.normal), 6)
         if encoding.slope != 1.0:
@@ -186,12 +173,61 @@ def write_series(
         instance.WindowCenter, instance.WindowWidth = text(0.45 * window, 5), text(max(0.9 * window, 1.0), 5)
         instance.PixelData = pixels.tobytes()
         instance["PixelData"].VR = "OW"
-        instance.file_meta = FileMetaDataset()
-        instance.file_meta.TransferSyntaxUID = (
-            ImplicitVRLittleEndian if patient.scan.vendor.implicit_vr else ExplicitVRLittleEndian
+        found.append(instance)
+    return found
+
+
+def write_series(
+    volume: Array,
+    patient: Patient,
+    protocol: Protocol,
+    stacks: Sequence[Geometry],
+    folder: Path,
+    encoding: Encoding | None = None,
+    rle: bool = False,
+    enhanced: bool = False,
+) -> list[WrittenSlice]:
+    """Write a series, one file per slice or one enhanced multi-frame file.
+
+    Args:
+        volume: signal of shape (slices, rows, columns), stack by stack.
+        patient: whose.
+        protocol: header values of the series.
+        stacks: where the slices lie.
+        folder: the files go here; it is made if need be.
+        encoding: how signal is stored, by default chosen for this volume.
+        rle: compress losslessly (RLE).
+        enhanced: one file with all slices, which are one stack.
+
+    Returns:
+        the slices, in the order of ``volume``.
+    """
+    images = instances(volume, patient, protocol, stacks, encoding or encoding_of(volume, patient))
+    numbers = file_numbers(patient, protocol, len(images))
+    series_uid = str(images[0].SeriesInstanceUID)
+    if enhanced:
+        ordered = [image for _, image in sorted(zip(numbers, images, strict=True), key=lambda pair: pair[0])]
+        whole = enhanced_of(ordered, patient.uid("enhanced image", protocol.name))
+        path = save(whole, folder / file_name(patient, protocol, 1), patient, rle)
+        return [WrittenSlice(path, series_uid, str(whole.SOPInstanceUID), str(number)) for number in numbers]
+    return [
+        WrittenSlice(
+            save(image, folder / file_name(patient, protocol, number), patient, rle),
+            series_uid,
+            str(image.SOPInstanceUID),
         )
-        if rle:
-            instance.compress(RLELossless, generate_instance_uid=False)
-        instance.save_as(folder / name, enforce_file_format=True)
-        written.append(WrittenSlice(folder / name, str(header.SeriesInstanceUID), str(sop_uid)))
-    return written
+        for number, image in zip(numbers, images, strict=True)
+    ]
+
+
+def save(image: Dataset, path: Path, patient: Patient, rle: bool) -> Path:
+    """Write one file in the transfer syntax of the patient's scanner, or in RLE, and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = (
+        ImplicitVRLittleEndian if patient.scan.vendor.implicit_vr else ExplicitVRLittleEndian
+    )
+    if rle:
+        image.compress(RLELossless, generate_instance_uid=False)
+    image.save_as(path, enforce_file_format=True)
+    return path

@@ -12,8 +12,8 @@ from .cross_sections import cross_section
 from .fields import Array, spread
 from .neck import MUSCLES, paint_neck
 from .patients import Patient, stream
-from .pictures import canal_centre_mm, render
-from .series import ISOCENTRE_MM, Geometry, Protocol, axial_geometry, neck_axes
+from .pictures import render
+from .series import ISOCENTRE_MM, Geometry, Protocol, axial_geometry, canal_centre_mm, neck_axes
 from .spine import paint_spine, spine_window
 from .tissues import sample_tissues
 
@@ -43,18 +43,10 @@ def axial(patient: Patient, weighting: str, protocol: Protocol) -> Series:
     scan = patient.scan
     n_slices = min(N_SLICES, scan.n_slices)
     matrix = min(MATRIX, scan.matrix)
-    middle = scan.z_bottom_mm + 0.5 * (scan.n_slices - 1) * scan.step_mm
-    short = replace(
-        scan,
-        matrix=matrix,
-        written_matrix=matrix,
-        n_slices=n_slices,
-        thickness_mm=4.0,
-        gap_mm=0.4,
-        z_bottom_mm=middle - 0.5 * (n_slices - 1) * 4.4,
-        flow_loss=0.3 * scan.flow_loss,
+    coarse = replace(
+        scan, matrix=matrix, written_matrix=matrix, thickness_mm=4.0, gap_mm=0.4, flow_loss=0.3 * scan.flow_loss
     )
-    shorter = replace(patient, scan=short)
+    shorter = replace(patient, scan=coarse.straight(n_slices, scan.middle_mm))
     volume, _ = render(shorter, weighting, sub_slices=1)
     if weighting == "stir" and patient.artefacts.fat_saturation_failed:
         failed = failed_share(patient, (matrix, matrix))
@@ -134,8 +126,7 @@ def sagittal_t2(patient: Patient) -> Series:
     volume = ((1 - share) * painted[lower] + share * painted[lower + 1]).transpose(2, 0, 1)
     error = rng.standard_normal((2, *volume.shape)).astype(np.float32) * np.float32(0.7 / scan.snr)
     left, posterior, cranial = neck_axes(patient)
-    series_middle_mm = scan.z_bottom_mm + 0.5 * (scan.n_slices - 1) * scan.step_mm
-    top = ISOCENTRE_MM + (depths[0] + scan.canal_y_mm) * posterior + (heights[0] - series_middle_mm) * cranial
+    top = ISOCENTRE_MM + (depths[0] + scan.canal_y_mm) * posterior + (heights[0] - scan.middle_mm) * cranial
     geometry = Geometry(posterior, -cranial, top + planes[:, None] * left, pixel_mm, 3.0, SAGITTAL_STEP_MM)
     protocol = Protocol(
         name="sagittal_t2",

@@ -14,6 +14,7 @@ from .fields import Array, between, on_pixels, spread
 from .labels import SUB_SLICES, sub_slice_heights
 from .neck import MUSCLES, paint_neck
 from .patients import Patient, stream
+from .series import canal_in_picture_mm
 from .spine import paint_spine, spine_window
 from .tissues import Tissues, sample_tissues
 
@@ -49,18 +50,10 @@ def sample_fields(rng: np.random.Generator) -> Noise:
     )
 
 
-def canal_centre_mm(patient: Patient, z_mm: float) -> tuple[float, float]:
-    """Where the canal lies in the image, x to the left and y to posterior of the image centre."""
-    scan, anatomy = patient.scan, patient.anatomy
-    from_middle = z_mm - (scan.z_bottom_mm + 0.5 * (scan.n_slices - 1) * scan.step_mm)
-    x = scan.canal_x_mm + anatomy.scoliosis_per_mm * from_middle**2
-    y = scan.canal_y_mm + anatomy.drift * from_middle + anatomy.lordosis_per_mm * from_middle**2
-    return x, y - anatomy.findings.forward_mm(z_mm)
-
-
-def make_canvas(patient: Patient, z_mm: float, size: int, warp_mm: tuple[Array, Array] | None = None) -> Canvas:
+def make_canvas(patient: Patient, index: int, size: int, warp_mm: tuple[Array, Array] | None = None) -> Canvas:
     """A canvas of ``size`` pixels over the field of view; pixel (0, 0) lies half a field left-right and front of it."""
-    x, y = canal_centre_mm(patient, z_mm)
+    x, y = canal_in_picture_mm(patient, index)
+    z_mm = patient.scan.z_mm(index)
     positions = np.arange(size) * (patient.scan.fov_mm / size) - 0.5 * patient.scan.fov_mm
     roll = patient.scan.roll_deg + 0.02 * z_mm * patient.anatomy.asymmetry[0][0]
     return Canvas(positions - y, positions - x, roll, warp_mm)
@@ -92,9 +85,10 @@ def render(
     shift = round(scan.matrix * float(np.clip(rng.normal(0.12, 0.04), 0.05, 0.25)))
     kept = band_filter(scan)
     persons = (patient, patient.twin()) if with_twin else (patient,)
+    ends = min(scan.heights_mm), max(scan.heights_mm)
     volumes = np.zeros((len(persons), scan.n_slices, scan.matrix, scan.matrix), np.float32)
     for index in range(scan.n_slices):
-        position = index / max(scan.n_slices - 1, 1)
+        position = float(np.interp(scan.z_mm(index), ends, (0, 1)))
         canvas, coarse = paint_surroundings(patient, index, position, fields, tissues, weighting)
         neck = canvas.image
         noise = sample_noise(rng, scan)
@@ -116,7 +110,9 @@ def paint_surroundings(
     coarse_nodes, fine_nodes = between(fields.warp_coarse, position), between(fields.warp_fine, position)
     warps = [spread(coarse_nodes[axis], (n, n)) + spread(fine_nodes[axis], (n, n)) for axis in (0, 1)]
     # a slip moves the spine; the neck around it stays
-    canvas = make_canvas(patient, z_mm, n, (warps[0], warps[1] - np.float32(patient.anatomy.findings.forward_mm(z_mm))))
+    canvas = make_canvas(
+        patient, index, n, (warps[0], warps[1] - np.float32(patient.anatomy.findings.forward_mm(z_mm)))
+    )
     fine = spread(between(fields.streaks, position), (n, n))
     coarse = spread(between(fields.coarse, position), (n, n))
     fatty = patient.anatomy.fatty
@@ -155,11 +151,10 @@ def render_masks(patient: Patient, size: int) -> np.ndarray[tuple[int, ...], np.
     """
     masks = np.zeros((patient.scan.n_slices, size, size), np.uint8)
     for index in range(patient.scan.n_slices):
-        z_mm = patient.scan.z_mm(index)
-        canvas = make_canvas(patient, z_mm, size)
+        canvas = make_canvas(patient, index, size)
         window = canvas.window(0, 0, 20)
         x, y = canvas.x_true[window], canvas.y_true[window]
-        section = cross_section(patient.anatomy, patient.lesions, z_mm)
+        section = cross_section(patient.anatomy, patient.lesions, patient.scan.z_mm(index))
         dura = on_pixels(section.dura_front_mm, x), on_pixels(section.dura_back_mm, x)
         part = masks[index][window]
         part[sac_distance(section.canal, x, y, *dura) < 0] = CANAL

@@ -11,6 +11,7 @@ import numpy as np
 from .anatomy import sample_anatomy
 from .findings import Artefacts, sample_artefacts, sample_findings
 from .labels import SliceTruth, patient_truth
+from .layouts import laid_out
 from .lesions import sample_lesions
 from .patients import Patient, Settings, named_stream, person_stream
 from .scanners import SITES, Scan, Site, sample_scan
@@ -105,6 +106,7 @@ def first_visits(settings: Settings, index: int, free: bool, site: Site) -> Iter
         scan=scan_at(site, settings, index, anatomy.pitch_mm),
         artefacts=artefacts_of(settings, index),
     )
+    base = laid_out(base)
     lesion_rng = named_stream(settings.seed, index, "lesions")
     shares = np.array(N_COMPRESSIVE_SHARES) * np.array(N_COMPRESSIVE) ** (0.02 * (age - 55))
     while True:
@@ -128,7 +130,7 @@ def later_visits(settings: Settings, first: int, index: int, site: Site) -> Iter
         artefacts=artefacts_of(settings, index),
     )
     for attempt in range(MAX_DRAWS):
-        yield replace(later, scan=scan_at(site, settings, index, later.anatomy.pitch_mm, attempt))
+        yield laid_out(replace(later, scan=scan_at(site, settings, index, later.anatomy.pitch_mm, attempt)))
 
 
 def scan_at(site: Site, settings: Settings, index: int, pitch_mm: float, attempt: int = 0) -> Scan:
@@ -146,7 +148,7 @@ def shortened(scan: Scan, slices: int, truth: Sequence[SliceTruth]) -> Scan:
     """Keep ``slices`` neighbouring slices about the most compressed one."""
     worst = max(truth, key=lambda row: row.pressure_mm).slice_index
     first = int(np.clip(worst - slices // 2, 0, scan.n_slices - slices))
-    return replace(scan, n_slices=slices, z_bottom_mm=scan.z_mm(first))
+    return scan.straight(slices, scan.z_mm(first) + 0.5 * (slices - 1) * scan.step_mm)
 
 
 def disability(rng: np.random.Generator, truth: Sequence[SliceTruth], age: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -141,6 +141,21 @@ SITES = (
 
 
 @dataclass(frozen=True)
+class Stack:
+    """Parallel slices of an axial series.
+
+    Args:
+        middle_mm: height of the stack's centre, on the canal's curve, above the C2/C3 disc.
+        turn_deg: how far the stack is turned about the left-right axis, beside the tilt of the whole series.
+        heights_mm: height at which each slice cuts the canal's curve, the most caudal first.
+    """
+
+    middle_mm: float
+    turn_deg: float
+    heights_mm: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Scan:
     """One axial series: geometry (mm), resolution, imperfections and header values."""
 
@@ -157,9 +172,9 @@ class Scan:
     fov_mm: float
     thickness_mm: float
     gap_mm: float
-    n_slices: int
-    z_bottom_mm: float  # centre of the most caudal slice above the C2/C3 disc
-    tilt_deg: float  # of the stack about the left-right axis
+    middle_mm: float  # height, above the C2/C3 disc, that lies in the scanner's isocentre
+    stacks: tuple[Stack, ...]  # in the order in which readers number them
+    tilt_deg: float  # of the series about the left-right axis
     roll_deg: float  # of the neck in the image
     canal_x_mm: float  # of the canal from the image centre, middle slice
     canal_y_mm: float
@@ -173,6 +188,7 @@ class Scan:
     flow_loss: float
     contrast: float  # cord and muscle against CSF, 1 = usual
     ascending: bool  # instance numbers grow to cranial
+    enhanced: bool = False  # all slices in one multi-frame file
 
     @property
     def step_mm(self) -> float:
@@ -184,9 +200,28 @@ class Scan:
         """Pixel size before zero filling."""
         return self.fov_mm / self.matrix
 
-    def z_mm(self, slice_index: int) -> float:
-        """Height of a slice's centre above the C2/C3 disc; slice 0 is the most caudal."""
-        return self.z_bottom_mm + slice_index * self.step_mm
+    @property
+    def heights_mm(self) -> tuple[float, ...]:
+        """Height of every slice above the C2/C3 disc, stack by stack."""
+        return tuple(height_mm for stack in self.stacks for height_mm in stack.heights_mm)
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices in all stacks."""
+        return len(self.heights_mm)
+
+    def z_mm(self, number: int) -> float:
+        """Height of a slice, counted through all stacks from 0, above the C2/C3 disc."""
+        return self.heights_mm[number]
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Stack of a slice, from 1, and the slice's position in it, 0 the most caudal."""
+        return [(n, i) for n, stack in enumerate(self.stacks, 1) for i in range(len(stack.heights_mm))][number]
+
+    def straight(self, n_slices: int, middle_mm: float) -> Scan:
+        """The same scan with one stack of ``n_slices`` about a height that then lies in the isocentre."""
+        heights = middle_mm + (np.arange(n_slices) - 0.5 * (n_slices - 1)) * self.step_mm
+        return replace(self, middle_mm=middle_mm, stacks=(Stack(middle_mm, 0.0, tuple(heights.tolist())),))
 
 
 def sample_scan(rng: np.random.Generator, site: Site, style: str, pitch_mm: float, matrix: int | None) -> Scan:
@@ -204,7 +239,7 @@ def sample_scan(rng: np.random.Generator, site: Site, style: str, pitch_mm: floa
     acquired = matrix or int(rng.choice(vendor.matrices))
     zero_filled = (2 * matrix if matrix else vendor.zero_filled) if vendor.zero_filled else acquired
     low, high = np.log(9), np.log(24 if site.shifted else 34)
-    return Scan(
+    scan = Scan(
         vendor=vendor,
         model=str(rng.choice(vendor.models)),
         description=str(rng.choice(vendor.descriptions_gre if gre else vendor.descriptions)),
@@ -220,8 +255,8 @@ def sample_scan(rng: np.random.Generator, site: Site, style: str, pitch_mm: floa
         fov_mm=float(np.clip(rng.normal(172 if site.shifted else 163, 15), 130, 200)),
         thickness_mm=thickness,
         gap_mm=gap,
-        n_slices=n_slices,
-        z_bottom_mm=z_top - (n_slices - 1) * step,
+        middle_mm=0.0,
+        stacks=(),
         tilt_deg=rng.normal(4, 6),
         roll_deg=rng.normal(0, 4.5),
         canal_x_mm=rng.normal(0, 5),
@@ -237,3 +272,4 @@ def sample_scan(rng: np.random.Generator, site: Site, style: str, pitch_mm: floa
         contrast=rng.normal(0.85, 0.05) if site.shifted else rng.normal(1.0, 0.04),
         ascending=bool(rng.random() < 0.5),
     )
+    return scan.straight(n_slices, z_top - 0.5 * (n_slices - 1) * step)

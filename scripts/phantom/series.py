@@ -64,20 +64,57 @@ class Geometry:
         return ras
 
 
-def neck_axes(patient: Patient) -> tuple[Array, Array, Array]:
-    """Unit vectors (LPS) to the left, to posterior and to cranial of the oblique axial stack."""
-    tilt = np.deg2rad(patient.scan.tilt_deg)
+def canal_centre_mm(patient: Patient, z_mm: float) -> tuple[float, float]:
+    """Where the canal, which a slip moves, runs at a height: x to the left and y to posterior of the neck's axis."""
+    scan, anatomy = patient.scan, patient.anatomy
+    from_middle = z_mm - scan.middle_mm
+    x = scan.canal_x_mm + anatomy.scoliosis_per_mm * from_middle**2
+    y = scan.canal_y_mm + anatomy.drift * from_middle + anatomy.lordosis_per_mm * from_middle**2
+    return x, y - anatomy.findings.forward_mm(z_mm)
+
+
+def canal_in_picture_mm(patient: Patient, number: int) -> tuple[float, float]:
+    """Where a slice shows the canal, x to the left and y to posterior of the image's centre.
+
+    Args:
+        patient: whose.
+        number: of the slice, through all stacks from 0.
+    """
+    scan = patient.scan
+    stack = scan.stacks[scan.place(number)[0] - 1]
+    z_mm, turn = scan.z_mm(number), np.deg2rad(stack.turn_deg)
+    x, y = canal_centre_mm(patient, z_mm)
+    behind = y - canal_centre_mm(patient, stack.middle_mm)[1]
+    return x, float(scan.canal_y_mm + behind * np.cos(turn) + (z_mm - stack.middle_mm) * np.sin(turn))
+
+
+def neck_axes(patient: Patient, turn_deg: float = 0.0) -> tuple[Array, Array, Array]:
+    """Unit vectors (LPS) to the left, to posterior and to cranial of the oblique axial series, or a turned stack."""
+    tilt = np.deg2rad(patient.scan.tilt_deg + turn_deg)
     left, posterior = np.array([1.0, 0.0, 0.0]), np.array([0.0, np.cos(tilt), np.sin(tilt)])
     return left, posterior, np.cross(left, posterior)
 
 
-def axial_geometry(patient: Patient, written_matrix: int) -> Geometry:
-    """Geometry of the axial series, the most caudal slice first."""
+def axial_geometry(patient: Patient, written_matrix: int, number: int = 1) -> Geometry:
+    """Geometry of a stack of the axial series, the most caudal slice first.
+
+    The canal at the stack's middle lies where the middle of a straight series would show it.
+
+    Args:
+        patient: whose.
+        written_matrix: pixels along a side.
+        number: of the stack, from 1.
+    """
     scan = patient.scan
-    left, posterior, cranial = neck_axes(patient)
-    corner = ISOCENTRE_MM - 0.5 * scan.fov_mm * (left + posterior)
-    heights = (np.arange(scan.n_slices) - 0.5 * (scan.n_slices - 1)) * scan.step_mm
-    origins = corner + heights[:, None] * cranial
+    stack = scan.stacks[number - 1]
+    _, to_posterior, to_cranial = neck_axes(patient)
+    left, posterior, cranial = neck_axes(patient, stack.turn_deg)
+    behind = canal_centre_mm(patient, stack.middle_mm)[1]
+    canal = ISOCENTRE_MM + behind * to_posterior + (stack.middle_mm - scan.middle_mm) * to_cranial
+    corner = canal - scan.canal_y_mm * posterior - 0.5 * scan.fov_mm * (left + posterior)
+    count = len(stack.heights_mm)
+    steps = (np.arange(count) - 0.5 * (count - 1)) * scan.step_mm
+    origins = corner + steps[:, None] * cranial
     return Geometry(left, posterior, origins, scan.fov_mm / written_matrix, scan.thickness_mm, scan.step_mm)
 
 

@@ -18,7 +18,7 @@ from .labels import DECIMALS, READERS, SliceTruth, simulate_reader
 from .patients import Patient, Settings
 from .pictures import render, render_masks
 from .sampling import pathology, sample_patient
-from .series import axial_geometry, axial_t2
+from .series import Geometry, axial_geometry, axial_t2, canal_in_picture_mm
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def write_patient(folder: Path, settings: Settings, options: Options, index: int
         patient, truth = sample_patient(settings, index)
         volume, twin = render(patient, settings.style, with_twin=options.twins)
         files, twin_files = write_axial(folder, patient, volume, twin, options)
-        write_masks(folder / "masks" / f"{patient.patient_id}.nii.gz", patient)
+        write_masks(folder, patient)
         if options.distractors:
             write_distractors(folder / "dicom" / patient.patient_id, patient)
     return record(folder, patient, truth, files, twin_files)
@@ -59,7 +59,7 @@ def write_axial(
 ) -> tuple[list[WrittenSlice], list[WrittenSlice]]:
     """Write the axial T2 series, and its twin with the same encoding under ``twins``."""
     size = patient.scan.written_matrix
-    geometry = axial_geometry(patient, size)
+    stacks = axial_stacks(patient)
     encoding = encoding_of(volume, patient)
     written: list[list[WrittenSlice]] = []
     for images, root, is_twin in ((volume, "dicom", False), (twin, "twins", True)):
@@ -69,17 +69,30 @@ def write_axial(
         protocol = axial_t2(patient, is_twin)
         target = folder / root / patient.patient_id / f"S{protocol.number:04d}"
         filled = np.stack([zero_fill(image, size) for image in images])
-        written.append(write_series(filled, patient, protocol, geometry, target, encoding, options.rle))
+        written.append(
+            write_series(filled, patient, protocol, stacks, target, encoding, options.rle, patient.scan.enhanced)
+        )
     return written[0], written[1]
 
 
-def write_masks(path: Path, patient: Patient) -> None:
-    """Write the masks of cord and canal in the axial series' grid: array (columns, rows, slices), caudal first."""
+def axial_stacks(patient: Patient) -> list[Geometry]:
+    """Where the stacks of the written axial series lie."""
+    scan = patient.scan
+    return [axial_geometry(patient, scan.written_matrix, number) for number in range(1, len(scan.stacks) + 1)]
+
+
+def write_masks(folder: Path, patient: Patient) -> None:
+    """Write the masks of cord and canal in each stack's grid: array (columns, rows, slices), caudal first."""
     masks = render_masks(patient, patient.scan.written_matrix)
-    image = nibabel.Nifti1Image(masks.transpose(2, 1, 0), axial_geometry(patient, patient.scan.written_matrix).affine())
-    image.header.set_xyzt_units("mm")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(image, path)
+    stacks = axial_stacks(patient)
+    first_slices = np.cumsum([len(stack.origins_mm) for stack in stacks])[:-1]
+    for number, (part, geometry) in enumerate(zip(np.split(masks, first_slices), stacks, strict=True), 1):
+        image = nibabel.Nifti1Image(part.transpose(2, 1, 0), geometry.affine())
+        image.header.set_xyzt_units("mm")
+        suffix = f"_stack-{number}" if len(stacks) > 1 else ""
+        path = folder / "masks" / f"{patient.patient_id}{suffix}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nibabel.save(image, path)
 
 
 def write_distractors(folder: Path, patient: Patient) -> None:
@@ -87,7 +100,7 @@ def write_distractors(folder: Path, patient: Patient) -> None:
     mixed = patient.scan.vendor.signed
     for series in distractors(patient):
         target = folder / ("S0000" if mixed else f"S{series.protocol.number:04d}")
-        write_series(series.volume, patient, series.protocol, series.geometry, target)
+        write_series(series.volume, patient, series.protocol, [series.geometry], target)
 
 
 def record(
@@ -102,11 +115,14 @@ def record(
         key = {"patient_id": patient.patient_id, "series_uid": file.series_uid, "sop_uid": file.sop_uid}
         image = file.path.relative_to(folder).as_posix()
         twin_image = twin_files[number].path.relative_to(folder).as_posix() if twin_files else ""
-        place = {"frame": "", "slice_index": slice_truth.slice_index}
+        stack, slice_index = scan.place(number)
+        place = {"frame": file.frame, "slice_index": slice_index}
+        canal = zip(("canal_column_px", "canal_row_px"), canal_in_picture_mm(patient, number), strict=True)
+        centre = {name: rounded((mm / scan.fov_mm + 0.5) * scan.written_matrix) for name, mm in canal}
         who = {"site": patient.site.name, "person": patient.person}
         entries.append({**key, **place, "image": image, "label": slice_truth.label, **who})
         where = {
-            "stack": 1,
+            "stack": stack,
             "position_mm": round(slice_truth.z_mm, 3),
             "thickness_mm": scan.thickness_mm,
             "level": slice_truth.level,
@@ -114,8 +130,9 @@ def record(
         slices.append({**key, **place, **where, **machine})
         read_labels = {reader: readings[i][number][0] for i, reader in enumerate(READERS)}
         values = {name: rounded(value) for name, value in asdict(slice_truth).items()}
-        rows.append({**key, "frame": "", "image": image, "twin_image": twin_image, **values, **read_labels})
-        common = {**key, "reading": 1, "status": "evaluable"}
+        about = {"image": image, "twin_image": twin_image, "stack": stack, **centre}
+        rows.append({**key, **values, **place, **about, **read_labels})
+        common = {**key, "frame": file.frame, "reading": 1, "status": "evaluable"}
         exact = {"label": slice_truth.label, "grade": slice_truth.grade, "kind": slice_truth.kind}
         labels.append({**common, "rater": "truth", "role": "reference", **exact})
         for i, reader in enumerate(READERS):

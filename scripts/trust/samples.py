@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..console import progress
 from ..datalists import load
+from ..datasets import identities
 from ..errors import InputError
 from ..files import ROOT
 from ..phantom.cohort import make_cohort, recipe_of
@@ -110,22 +112,33 @@ def read_sample(
     for label in (1, 0):
         members = [entry for entry in entries if entry["label"] == label]
         chosen += [members[index] for index in rng.permutation(len(members))[: count // 2]]
-    centres: dict[str, NDArray[np.float64]] = {}
+
+    @cache
+    def volume(path: Path) -> Any:
+        return chain({"image": str(path)})["image"]
+
+    def picture(path: Path, frame: str) -> Floats:
+        found: Floats = volume(path).as_tensor()[0].numpy()
+        return found[..., [name for _, name in identities(volume(path))].index(frame)]
+
+    centres = cache(lambda path: cord_centres(path, settings))
     rows: list[tuple[Any, ...]] = []
     for entry in progress(chosen, f"reading {section} slices and their twins", "slice", len(chosen)):
         row = known[slice_key(entry)]
-        image, twin = (
-            chain({"image": str(path)})["image"].as_tensor()[0, ..., 0].numpy()
-            for path in (entry["image"], cohort / row["twin_image"])
-        )
+        image, twin = (picture(path, row["frame"]) for path in (Path(entry["image"]), cohort / row["twin_image"]))
         patient = str(entry["patient_id"])
-        if patient not in centres:
-            centres[patient] = cord_centres(cohort / "masks" / f"{patient}.nii.gz", settings)
+        centre = centres(mask_path(cohort, patient, row["stack"]))[int(entry["slice_index"])]
         side = row["side"] if row["lesion"] == "lateral" and row["side"] in ("left", "right") else ""
         truth = np.abs(image - twin) > difference
-        rows.append((image, twin, truth, entry["label"], patient, centres[patient][int(entry["slice_index"])], side))
+        rows.append((image, twin, truth, entry["label"], patient, centre, side))
     columns = list(zip(*rows, strict=True))
     return Sample(*(np.stack(column) if np.ndim(column[0]) else np.array(column) for column in columns))
+
+
+def mask_path(cohort: Path, patient: str, stack: str) -> Path:
+    """Return the file with the masks of a patient's stack; a series of one stack has no number in its name."""
+    whole = cohort / "masks" / f"{patient}.nii.gz"
+    return whole if whole.exists() else whole.with_name(f"{patient}_stack-{stack}.nii.gz")
 
 
 def cord_centres(path: Path, settings: Mapping[str, Any]) -> NDArray[np.float64]:

@@ -40,7 +40,7 @@ class Slices:
                 crop = image[part, part]
                 floor, ceiling = np.percentile(crop, (0.5, 99.5))
                 crops.append(np.clip((crop - floor) / (ceiling - floor), 0, 1))
-                covers.append(canal_cover(patient, row.z_mm)[part, part])
+                covers.append(canal_cover(patient, row.slice_index)[part, part])
                 labels.append(row.label)
                 levels.append(row.level)
                 groups.append(index)
@@ -56,9 +56,9 @@ class Slices:
         return float(roc_auc_score(self.y, scores[:, 1]))
 
 
-def canal_cover(patient, z_mm: float) -> np.ndarray:
+def canal_cover(patient, number: int) -> np.ndarray:
     """The pixels of the bony canal, lesions included, and a margin."""
-    canvas, canal = make_canvas(patient, z_mm, MATRIX), open_canal(patient.anatomy, z_mm)
+    canvas, canal = make_canvas(patient, number, MATRIX), open_canal(patient.anatomy, patient.scan.z_mm(number))
     front = on_pixels(canal.front_mm, canvas.x_true)
     return canal_distance(canal, canvas.x_true, canvas.y_true, front) < COVER_MM
 

@@ -45,8 +45,9 @@ from scripts.phantom.findings import (
 )
 from scripts.phantom.labels import slice_truth, sub_slice_heights
 from scripts.phantom.patients import Patient, Settings, named_stream
-from scripts.phantom.pictures import canal_centre_mm, make_canvas, render, spine_window
+from scripts.phantom.pictures import make_canvas, render, spine_window
 from scripts.phantom.sampling import draw_site, sample_patient
+from scripts.phantom.series import canal_centre_mm
 from scripts.phantom.spine import paint_spine
 from scripts.phantom.tissues import WEIGHTINGS
 
@@ -65,7 +66,7 @@ def person(index: int = 1, findings: Findings = NO_FINDINGS, artefacts: Artefact
 
 def at_height(patient: Patient, z_mm: float) -> Patient:
     """The same patient, scanned in one slice at ``z_mm``."""
-    return replace(patient, scan=replace(patient.scan, n_slices=1, z_bottom_mm=z_mm))
+    return replace(patient, scan=patient.scan.straight(1, z_mm))
 
 
 def all_findings(pitch_mm: float) -> Findings:
@@ -158,7 +159,7 @@ class TestPictures:
 
     def test_without_artefacts_a_slice_is_not_even_copied(self):
         patient = at_height(person(), -30.0)
-        canvas = make_canvas(patient, -30.0, MATRIX)
+        canvas = make_canvas(patient, 0, MATRIX)
         assert disturb(canvas.image, canvas, patient, 0, "tse") is canvas.image
 
     def test_twins_are_equal_where_no_lesion_is_whatever_else_is_found(self):
@@ -181,7 +182,7 @@ class TestPictures:
         signals = []
         for syrinx in (None, Syrinx(z_mm, 16.0, 3.0)):
             anatomy = replace(patient.anatomy, findings=Findings(syrinx=syrinx))
-            canvas = make_canvas(at_height(patient, z_mm), z_mm, 400)
+            canvas = make_canvas(at_height(patient, z_mm), 0, 400)
             window = spine_window(canvas)
             section = cross_section(anatomy, (), z_mm)
             noise = [np.zeros_like(canvas.x[window])] * 3
@@ -279,7 +280,7 @@ class TestMetal:
         # no thickness: the same metal at all heights of the slice
         patient = at_height(person(findings=Findings(implant=implant)), z_mm)
         patient = replace(patient, scan=replace(patient.scan, thickness_mm=0.0, field_strength_t=1.5))
-        canvas = make_canvas(patient, z_mm, 300)
+        canvas = make_canvas(patient, 0, 300)
         canal = open_canal(patient.anatomy, z_mm)
         distance = metal_distance(implant, patient.anatomy, canal, z_mm, canvas.x_true, canvas.y_true)
         shift_mm = metal_shift_mm(canvas, patient, 0, "tse")
@@ -305,7 +306,7 @@ class TestMetal:
             reached = []
             for number in range(patient.scan.n_slices):
                 z_mm = patient.scan.z_mm(number)
-                canvas = make_canvas(patient, z_mm, MATRIX)
+                canvas = make_canvas(patient, number, MATRIX)
                 shift_mm = metal_shift_mm(canvas, patient, number, "gre")
                 if shift_mm is not None:
                     section = cross_section(patient.anatomy, (), z_mm)
@@ -333,7 +334,7 @@ class TestScan:
     def test_swallowing_repeats_the_airway_along_the_phase_direction_alone(self, axis):
         patient = at_height(person(), -40.0)
         patient = replace(patient, scan=replace(patient.scan, phase_rows=axis == 1, roll_deg=0.0))
-        canvas = make_canvas(patient, -40.0, MATRIX)
+        canvas = make_canvas(patient, 0, MATRIX)
         image = render(patient, "tse")[0][0]
         change = np.abs(swallow(image, canvas, patient, 0) - image)
         beside = np.abs(canvas.x_true) > 30 if axis == 0 else np.abs(canvas.y_true + 42) > 26

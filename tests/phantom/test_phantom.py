@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 from csv_rows import read_rows
+from dicom_fixtures import read_slice
 from file_hashes import hashes
 
 from scripts import datalists, records
@@ -20,7 +21,7 @@ from scripts.errors import InputError
 from scripts.phantom import cohort as cohorts
 from scripts.phantom.cohort import make_cohort
 
-SMALL = {"patients": 6, "seed": 3, "slices": 5, "matrix": 96}
+SMALL = {"patients": 7, "seed": 3, "slices": 5, "matrix": 96}  # the seventh has an enhanced file
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +53,11 @@ def test_a_patient_is_the_same_in_a_cohort_of_another_size(cohort, tmp_path):
 
 def test_datalist_holds_every_labelled_slice_once_and_its_file_has_its_uids(cohort, entries):
     reference = {
-        (row["series_uid"], row["sop_uid"]): int(row["label"])
+        records.slice_key(row): int(row["label"])
         for row in read_rows(cohort / "labels.csv")
         if row["role"] == "reference"
     }
-    assert {records.slice_key(entry)[:2]: entry["label"] for entry in entries} == reference
+    assert {records.slice_key(entry): entry["label"] for entry in entries} == reference
     assert len(entries) == SMALL["patients"] * SMALL["slices"]
     for entry in entries:
         header = pydicom.dcmread(entry["image"], stop_before_pixels=True)
@@ -72,7 +73,7 @@ def test_every_section_has_both_labels(cohort):
 def test_slice_zero_is_the_most_caudal_and_rows_run_to_posterior(entries):
     for patient_id in {entry["patient_id"] for entry in entries}:
         series = sorted((e for e in entries if e["patient_id"] == patient_id), key=lambda entry: entry["slice_index"])
-        headers = [pydicom.dcmread(entry["image"], stop_before_pixels=True) for entry in series]
+        headers = [read_slice(entry["image"], entry["frame"])[0] for entry in series]
         orientation = np.array(headers[0].ImageOrientationPatient, float)
         left, posterior = orientation[:3], orientation[3:]
         assert left[0] > 0.99
@@ -95,37 +96,41 @@ def test_headers_agree_with_patients_csv(cohort, entries):
 def test_file_names_do_not_tell_the_order_of_slices(entries):
     ordered = 0
     for patient_id in {entry["patient_id"] for entry in entries}:
-        indices = [e["slice_index"] for e in sorted(entries, key=lambda e: e["image"]) if e["patient_id"] == patient_id]
+        ranked = sorted(entries, key=lambda entry: (entry["image"], entry["frame"]))
+        indices = [entry["slice_index"] for entry in ranked if entry["patient_id"] == patient_id]
         ordered += indices in (sorted(indices), sorted(indices, reverse=True))
     assert ordered < SMALL["patients"] / 2
 
 
 def test_twins_differ_only_where_a_lesion_is(cohort):
     """The files of a patient's twin have the same noise, so slices that no lesion reaches are equal."""
-    checked = 0
+    checked = unreached = 0
     for row in read_rows(cohort / "truth.csv"):
-        pair = [pydicom.dcmread(cohort / row[name]) for name in ("image", "twin_image")]
-        assert pair[0].SOPInstanceUID != pair[1].SOPInstanceUID
-        assert pair[0].ImagePositionPatient == pair[1].ImagePositionPatient
-        change = np.abs(pair[0].pixel_array.astype(float) - pair[1].pixel_array) / pair[1].pixel_array.max()
-        if row["lesion"] == "":
-            assert change.max() == 0
+        header, image = read_slice(cohort / row["image"], row["frame"])
+        other, twin = read_slice(cohort / row["twin_image"], row["frame"])
+        assert header.SOPInstanceUID != other.SOPInstanceUID
+        assert header.ImagePositionPatient == other.ImagePositionPatient
+        change = np.abs(image.astype(float) - twin) / twin.max()
+        if (float(row["csf_lost"]), float(row["area_ratio"])) == (0, 1):
+            unreached += 1
+            assert change.max() < 0.01
         if row["label"] == "1":
             checked += 1
             near = change > 0.5 * change.max()
-            spread_mm = near.any(axis=0).sum() * float(pair[0].PixelSpacing[1])
+            spread_mm = near.any(axis=0).sum() * float(header.PixelSpacing[1])
             assert change.max() > 0.1
             assert spread_mm < 30
     assert checked > 5
+    assert unreached > 0
 
 
 def test_masks_lie_on_the_cord_of_their_series(cohort, entries):
     """Same grid as the DICOM series, CSF brightest against cord exactly in place, and the area that truth.csv tells."""
-    truth = {row["sop_uid"]: row for row in read_rows(cohort / "truth.csv")}
+    truth = {records.slice_key(row): row for row in read_rows(cohort / "truth.csv")}
     errors, contrasts = [], np.zeros((3, 3))
     for entry in entries:
-        image = pydicom.dcmread(entry["image"])
-        pixels = image.pixel_array / image.pixel_array.max()
+        image, stored = read_slice(entry["image"], entry["frame"])
+        pixels = stored / stored.max()
         mask = nibabel.load(cohort / "masks" / f"{entry['patient_id']}.nii.gz")
         assert mask.get_data_dtype() == np.uint8
         corner = mask.affine @ [0, 0, entry["slice_index"], 1]
@@ -136,7 +141,7 @@ def test_masks_lie_on_the_cord_of_their_series(cohort, entries):
             shifted = np.roll(pixels, (1 - row, 1 - column), (0, 1))
             contrasts[row, column] += shifted[labels == 1].mean() - shifted[labels == 2].mean()
         area_mm2 = (labels == 2).sum() * float(image.PixelSpacing[0]) ** 2
-        errors.append(area_mm2 / float(truth[entry["sop_uid"]]["cord_area_mm2"]) - 1)
+        errors.append(area_mm2 / float(truth[records.slice_key(entry)]["cord_area_mm2"]) - 1)
     assert contrasts[1, 1] == contrasts.max() > 0
     assert abs(np.median(errors)) < 0.05
     assert np.abs(errors).max() < 0.20
@@ -147,20 +152,24 @@ def test_a_study_holds_series_that_are_no_axial_t2(cohort):
     for study in (cohort / "dicom").iterdir():
         found = {}
         for path in study.rglob("IM*"):
-            header = pydicom.dcmread(path, stop_before_pixels=True)
-            found.setdefault(header.SeriesInstanceUID, []).append((path, header))
+            n_frames = int(pydicom.dcmread(path, stop_before_pixels=True).get("NumberOfFrames", 0))
+            for frame in map(str, range(1, n_frames + 1)) if n_frames else [""]:
+                header, _ = read_slice(path, frame)
+                found.setdefault(header.SeriesInstanceUID, []).append((path, header))
         kinds = []
         for files in found.values():
             header = files[0][1]
             orientation = np.array(header.ImageOrientationPatient, float)
             axial = abs(np.cross(orientation[:3], orientation[3:])[2]) > np.cos(np.pi / 4)
             inversion_ms = float(header.get("InversionTime", 0) or 0)
+            echo_time_ms = header.get("EchoTime") or header.EffectiveEchoTime
             suppressed = 80 <= inversion_ms <= 300 or "FS" in header.get("ScanOptions", "")
-            t1 = header.EchoTime < 35 and header.RepetitionTime < 1200
+            t1 = echo_time_ms < 35 and header.RepetitionTime < 1200
             kinds.append("sagittal" if not axial else "suppressed" if suppressed else "t1" if t1 else "t2")
             if kinds[-1] == "t2":
                 assert {path.parent for path, _ in files} == {files[0][0].parent}
-                assert len(list(files[0][0].parent.iterdir())) == len(files) == SMALL["slices"]
+                assert len(files) == SMALL["slices"]
+                assert {path for path, _ in files} == {*files[0][0].parent.iterdir()}
         assert sorted(kinds) == ["sagittal", "suppressed", "t1", "t2"]
         assert len({files[0][1].StudyInstanceUID for files in found.values()}) == 1
 
@@ -208,6 +217,7 @@ def test_dciodvfy_finds_no_errors(cohort):
 def test_gradient_echo_headers_are_physical(tmp_path):
     out = make_cohort(tmp_path / "gre", patients=3, seed=0, style="gre", slices=2, matrix=64, workers=1).parent
     for entry in datalists.load(out / "datalist.json", "training"):
+        assert not entry["frame"]
         header = pydicom.dcmread(entry["image"], stop_before_pixels=True)
         assert header.ScanningSequence == "GR"
         assert 25 <= header.FlipAngle <= 30
