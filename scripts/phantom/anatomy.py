@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .soft_tissue import SoftTissue, sample_soft_tissue
+
 LEVELS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2")
 CORD_AP_MM = (7.9, 7.76, 7.59, 7.62, 7.47, 7.07, 6.56, 6.29, 6.06)
 CORD_RL_MM = (11.5, 11.73, 12.14, 12.93, 13.03, 12.44, 10.94, 9.41, 8.69)
@@ -50,6 +52,7 @@ class Anatomy:
     lordosis_per_mm: float
     scoliosis_per_mm: float
     drift: float
+    soft: SoftTissue
 
     def level(self, z_mm: float) -> float:
         """Level at height ``z_mm`` above the C2/C3 disc: 0 mid C2, 1 mid C3, ..."""
@@ -88,10 +91,11 @@ def sample_anatomy(rng: np.random.Generator, age: float, female: bool, body_mass
         neck_half_depth_mm=float(np.clip(rng.normal(60 + size, 3), 54, 69)),
         fat_behind_mm=float(np.clip(rng.lognormal(np.log(9) + 0.2 * obesity, 0.4), 4, 28)),
         fat_beside_mm=float(np.clip(rng.normal(4.5 + 0.8 * obesity, 1.3), 2, 10)),
-        fatty=float(np.clip(rng.beta(2, 4.5) + 0.003 * (age - 55), 0.02, 0.9)),
+        fatty=(fatty := float(np.clip(rng.beta(2, 4.5) + 0.003 * (age - 55), 0.02, 0.9))),
         disc_dark=tuple(np.clip(rng.normal(0.7 + 0.01 * (age - 55), 0.25, 7), 0, 1).tolist()),
         asymmetry=tuple(map(tuple, rng.normal(0, 1, (3, 5)).tolist())),
         lordosis_per_mm=rng.normal(0, 0.0016),
         scoliosis_per_mm=rng.normal(0, 0.0008),
         drift=rng.normal(0, 0.06),
+        soft=sample_soft_tissue(rng.spawn(1)[0], age, female, obesity, fatty),
     )
