@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 
 from .anatomy import Anatomy
 from .canvas import Canvas
-from .fields import WHOLE, Array, bump, coverage, smooth_max
+from .fields import WHOLE, Array, Window, bump, coverage, smooth_max
 from .muscles import paint_muscles
 from .shoulders import paint_shoulders
 from .soft_tissue import MUSCLES
+from .strips import box
 from .throat import paint_throat
 from .tissues import Tissues
 
 __all__ = ["MUSCLES", "paint_neck"]
 
 SKIN_MM = 1.6
+WANDER_MM = 10.0  # the skin lies within this much of the outline's box, warped or not
 # how far the front of the neck is from the canal, by level: chin, floor of the mouth, larynx, sternal notch
 FRONT_LEVELS = (-1.4, 0, 0.9, 1.8, 2.6, 4, 6, 7)
 FRONT_MM = (114, 112, 105, 87, 71, 64, 60, 62)
@@ -82,8 +85,12 @@ def paint_neck(
         fascia: one number in 0...1 for each muscle, how thick its fat plane is.
     """
     shape, soft = Shape.of(anatomy, level), anatomy.soft
+    middle, half = 0.5 * (shape.back - shape.front), 0.5 * (shape.back + shape.front)
+    window = box(canvas, 0, middle, shape.half_width + WANDER_MM, half + WANDER_MM)
+    whole, canvas = canvas, cropped(canvas, window)
+    texture, coarse = texture[window], coarse[window]
     outline = outline_distance(canvas, anatomy, shape)
-    layer = fat_layer(canvas, anatomy, shape) * np.clip(1 + 0.12 * coarse, 0.7, 1.3)
+    layer = fat_layer(canvas, anatomy, shape) * (1 + 0.1 * coarse)
     inside = outline + np.float32(SKIN_MM)
     canvas.paint(WHOLE, outline, tissues.skin)
     fat = tissues.fat * stranded_fat(inside, texture, coarse, soft.septa)
@@ -101,7 +108,21 @@ def paint_neck(
     paint_midline(canvas, anatomy, shape.back - SKIN_MM - mid_fat, tissues)
     paint_vessels(canvas, anatomy, level, shape.low, scale, tissues)
     paint_shoulders(canvas, anatomy, level, tissues, texture)
-    canvas.image = shell + deep * (canvas.image - shell)
+    whole.image[window] = shell + deep * (canvas.image - shell)
+
+
+def cropped(canvas: Canvas, window: Window) -> Canvas:
+    """Return a canvas of some of the pixels, with an image of its own."""
+    inner = copy(canvas)
+    inner.x, inner.y = canvas.x[window], canvas.y[window]
+    inner.x_true, inner.y_true = canvas.x_true[window], canvas.y_true[window]
+    row, column = (
+        origin + part.start * spacing
+        for origin, part, spacing in zip(canvas.origin_mm, window, canvas.spacing_mm, strict=True)
+    )
+    inner.origin_mm = row, column
+    inner.image = canvas.image[window].copy()
+    return inner
 
 
 def filling(canvas: Canvas, anatomy: Anatomy, fat: Array, tissues: Tissues, texture: Array, coarse: Array) -> Array:
@@ -111,8 +132,8 @@ def filling(canvas: Canvas, anatomy: Anatomy, fat: Array, tissues: Tissues, text
     from_spine = (x * np.float32(1 / 24)) ** 2 + ((y + np.float32(7)) * np.float32(1 / 25)) ** 2
     lean = 0.85 - 0.25 * anatomy.fatty
     near_spine = np.clip(4 - 3.4 * from_spine + 1.1 * coarse - 1.5 * (texture - 1), 0, 1) * np.float32(lean)
-    behind = np.clip((y - 6) * np.float32(1 / 10), 0, np.float32(1.1 - 1.8 * anatomy.fatty))
-    behind = np.clip(behind - 0.25 * coarse, 0, 0.9) * np.clip((46 - np.abs(x)) * np.float32(1 / 8), 0, 1)
+    behind = np.minimum((y - 6) * np.float32(1 / 10), (46 - np.abs(x)) * np.float32(1 / 8)) - np.float32(0.25) * coarse
+    behind = np.clip(behind, 0, np.float32(np.clip(1.1 - 1.8 * anatomy.fatty, 0, 0.9)))
     mixed: Array = fat + np.maximum(near_spine, behind) * (muscle - fat)
     return mixed
 
@@ -132,30 +153,32 @@ def outline_distance(canvas: Canvas, anatomy: Anatomy, shape: Shape) -> Array:
     u = (x * np.float32(1 / shape.half_width) * (1 + narrowing * np.minimum(squared, 1.5))) ** 2
     both = u * squared
     radius = np.sqrt(u + squared - np.float32(soft.squareness) * both / (1 + both))
-    distance = (radius - 1) * np.float32(1.05 * min(shape.half_width, half_front, half_back))
-    behind = np.clip(along, 0, 1)
-    distance += behind * np.float32(soft.nape_mm * (1 - shape.low)) * bump(x * np.float32(1 / 9))
-    bed = y + np.float32(shape.y_centre - shape.back + soft.flattening_mm) - np.float32(soft.flattening_slope) * x
-    flat: Array = smooth_max(distance, bed, 9.0)
-    return flat
+    distance: Array = (radius - 1) * np.float32(1.05 * min(shape.half_width, half_front, half_back))
+    nape = box(canvas, 0, shape.back, 28, shape.back)
+    ridge = soft.nape_mm * (1 - shape.low) * bump(canvas.x[nape] * np.float32(1 / 9))
+    distance[nape] += np.clip(along[nape], 0, 1) * ridge
+    behind = box(canvas, 0, shape.y_centre + 200, 400, 200)
+    bed = canvas.y[behind] - np.float32(soft.flattening_slope) * canvas.x[behind]
+    distance[behind] = smooth_max(distance[behind], bed - np.float32(shape.back - soft.flattening_mm), 9.0)
+    return distance
 
 
 def fat_layer(canvas: Canvas, anatomy: Anatomy, shape: Shape) -> Array:
     """Compute how thick the fat under the skin is: thin in front, thick at the nape, more on one side."""
     y = canvas.y - np.float32(shape.y_centre)
-    behind = np.clip(y * np.float32(1 / (shape.back - shape.y_centre)), 0, 1) ** 1.5
+    behind = np.clip(y * np.float32(1 / (shape.back - shape.y_centre)), 0, 1)
+    behind *= np.sqrt(behind)
     before = np.clip(-y * np.float32(1 / (shape.front + shape.y_centre)), 0, 1)
     beside = beside_mm(anatomy) * (1 + 0.5 * shape.shoulders)
     thick = anatomy.fat_behind_mm * (0.65 + 0.6 * shape.low) + shape.hump
     in_front = anatomy.soft.fat_front_mm * (1 + 0.8 * shape.jaw)
     layer = beside + np.float32(thick - beside) * behind + np.float32(in_front - beside) * before
     lobes = anatomy.soft.fat_lobes
-    across, deep = canvas.x * np.float32(1 / shape.half_width), y * np.float32(1 / 55)
-    uneven = lobes[0] * np.sin(np.float32(4.5) * across + np.float32(lobes[1]))
-    uneven += lobes[2] * np.sin(np.float32(5) * deep + np.float32(3 * lobes[3]) * across + np.float32(lobes[4]))
-    layer = layer * (1 + np.clip(np.float32(0.16) * uneven, -0.4, 0.5))
-    sided = 1 + np.clip(canvas.x * np.float32(anatomy.soft.fat_slope / 60), -0.45, 0.45)
-    fat: Array = np.maximum(layer * sided, 0.8)
+    across = canvas.x * np.float32(1 / shape.half_width)
+    wave = np.sin(across * np.float32(4 + lobes[0]) + y * np.float32(0.05 * lobes[1]) + np.float32(2 * lobes[2]))
+    layer *= 1 + np.float32(np.clip(0.25 * lobes[3], -0.45, 0.45)) * wave
+    layer *= 1 + np.float32(np.clip(anatomy.soft.fat_slope, -0.45, 0.45)) * across
+    fat: Array = np.maximum(layer, 0.8)
     return fat
 
 

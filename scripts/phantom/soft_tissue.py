@@ -193,7 +193,7 @@ def sample_soft_tissue(rng: np.random.Generator, age: float, female: bool, obesi
         fat_front_mm=float(np.clip(rng.lognormal(np.log(3.0) + 0.3 * obesity, 0.4), 1, 14)),
         fat_beside=float(np.clip(rng.lognormal(-0.1, 0.35), 0.4, 2.2)),
         fat_slope=rng.normal(0, 0.18),
-        fat_lobes=tuple(np.clip(rng.normal(0, 1, 6), -2, 2).tolist()),
+        fat_lobes=tuple(np.clip(rng.normal(0, 1, 4), -2, 2).tolist()),
         septa=float(np.clip(rng.normal(0.45, 0.25), 0, 1)),
         nuchal_mm=float(np.clip(rng.lognormal(np.log(0.6), 0.5) + 1.2 * fatty, 0.2, 3)),
         jaw=float(np.clip(rng.normal(0, 0.45), -1, 1)),
