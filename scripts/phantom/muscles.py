@@ -108,6 +108,7 @@ def paint_muscles(
     plane = 0.5 * width[parts.number] * patchy
     border = np.maximum(0.5 * (parts.second - parts.nearest) - plane, grown)
     opacity = np.clip(plane * np.float32(1.6 / canvas.pixel_mm), 0, 0.92)
-    sheath = np.minimum(border - np.float32(0.35), np.abs(grown) - np.float32(0.4))
-    canvas.paint(WHOLE, sheath, tissues.cortex, 0.35 * opacity)
+    if tissues.fat < 2 * tissues.muscle:  # the muscles' sheaths show where fat does not outshine them
+        sheath = np.minimum(border - np.float32(0.35), np.abs(grown) - np.float32(0.4))
+        canvas.paint(WHOLE, sheath, tissues.cortex, 0.35 * opacity)
     canvas.paint(WHOLE, border, tissues.fat * 0.9, opacity)
