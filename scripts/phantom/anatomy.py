@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .findings import NO_FINDINGS, Findings
+from .soft_tissue import SoftTissue, sample_soft_tissue
 
 LEVELS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2")
 CORD_AP_MM = (7.9, 7.76, 7.59, 7.62, 7.47, 7.07, 6.56, 6.29, 6.06)
@@ -83,6 +84,7 @@ class Anatomy:
     drift: float
     bones: Bones
     cord_skew: float  # share by which the left half of the cord is wider and the right half narrower
+    soft: SoftTissue
     findings: Findings = NO_FINDINGS
 
     def level(self, z_mm: float) -> float:
@@ -108,7 +110,7 @@ def sample_anatomy(rng: np.random.Generator, age: float, female: bool, body_mass
     """Draw a person; age darkens the discs, body mass thickens the fat."""
     size = rng.normal(-0.3 if female else 0.3, 0.95)
     obesity = (body_mass_index - 26) / 5
-    (apart,) = rng.spawn(1)
+    apart, soft_rng = rng.spawn(2)
     return Anatomy(
         pitch_mm=rng.normal(16.6, 1.0) + 0.3 * size,
         cord=1 + 0.055 * size + 0.03 * rng.normal(),
@@ -123,7 +125,7 @@ def sample_anatomy(rng: np.random.Generator, age: float, female: bool, body_mass
         neck_half_depth_mm=float(np.clip(rng.normal(60 + size, 3), 54, 69)),
         fat_behind_mm=float(np.clip(rng.lognormal(np.log(9) + 0.2 * obesity, 0.4), 4, 28)),
         fat_beside_mm=float(np.clip(rng.normal(4.5 + 0.8 * obesity, 1.3), 2, 10)),
-        fatty=float(np.clip(rng.beta(2, 4.5) + 0.003 * (age - 55), 0.02, 0.9)),
+        fatty=(fatty := float(np.clip(rng.beta(2, 4.5) + 0.003 * (age - 55), 0.02, 0.9))),
         disc_dark=tuple(np.clip(rng.normal(0.7 + 0.01 * (age - 55), 0.25, 7), 0, 1).tolist()),
         asymmetry=tuple(map(tuple, rng.normal(0, 1, (3, 5)).tolist())),
         lordosis_per_mm=rng.normal(0, 0.0016),
@@ -131,6 +133,7 @@ def sample_anatomy(rng: np.random.Generator, age: float, female: bool, body_mass
         drift=rng.normal(0, 0.06),
         bones=sample_bones(apart, age),
         cord_skew=float(np.clip(apart.normal(0, 0.035), -0.09, 0.09)),
+        soft=sample_soft_tissue(soft_rng, age, female, obesity, fatty),
     )
 
 

@@ -1,30 +1,73 @@
-"""The neck around the spine: skin, fat, muscles, vessels, airway."""
+"""The neck around the spine: skin, fat, muscles, vessels; throat and shoulders have modules of their own."""
 
 from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass
 
 import numpy as np
 
 from .anatomy import Anatomy
 from .canvas import Canvas
-from .fields import Array, coverage, ellipse, squarish
+from .fields import WHOLE, Array, Window, bump, coverage, smooth_max
+from .muscles import paint_muscles
+from .shoulders import paint_shoulders
+from .soft_tissue import MUSCLES
+from .strips import box
+from .throat import paint_throat
 from .tissues import Tissues
 
-# centre x, y, half sizes (mm) and turn of each muscle of the left side; (dx, dy) is the shift towards T1
-MUSCLES = (
-    (9.5, -25, 7.0, 3.9, 8, 0, -1),  # longus colli and capitis
-    (23, -12, 6.6, 8.4, 20, 0, 0),  # scalenes
-    (31, -3, 6.8, 10.0, 15, 0, 0),
-    (37, 13, 6.4, 13.5, 12, 6, 0),  # levator scapulae
-    (50, -20, 6.6, 19, 24, 16, 2),  # sternocleidomastoid
-    (8.0, 22, 5.6, 9.5, -14, 0, 0),  # multifidus
-    (17, 24, 7.6, 11.5, -32, 0, 0),  # semispinalis cervicis
-    (12.5, 38, 8.2, 12, -24, 0, 0),  # semispinalis capitis
-    (27, 27, 6.4, 17.5, -42, 0, 0),  # longissimus
-    (23, 45, 6.2, 20, -62, 4, 0),  # splenius
-    (34, 48, 4.4, 24, -74, 16, 4),  # trapezius
-    (11, -50, 7.5, 3.4, 12, 0, 0),  # strap muscles
-    (22, -40, 3.6, 10, -25, 0, 0),
-)
+__all__ = ["MUSCLES", "paint_neck"]
+
+SKIN_MM = 1.6
+WANDER_MM = 10.0  # the skin lies within this much of the outline's box, warped or not
+# how far the front of the neck is from the canal, by level: chin, floor of the mouth, larynx, sternal notch
+FRONT_LEVELS = (-1.4, 0, 0.9, 1.8, 2.6, 4, 6, 7)
+FRONT_MM = (114, 112, 105, 87, 71, 64, 60, 62)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The outline of one slice, mm from the canal, and how much of it is jaw, nape and shoulder (0...1)."""
+
+    half_width: float
+    front: float
+    back: float
+    y_centre: float
+    jaw: float
+    low: float
+    shoulders: float
+    hump: float
+
+    @classmethod
+    def of(cls, anatomy: Anatomy, level: float) -> Shape:
+        """Interpolate the outline to a level."""
+        soft = anatomy.soft
+        low = float(np.clip((level - 4.2) / 1.8, 0, 1))
+        jaw = float(np.clip((1.9 - level + soft.jaw) / 1.6, 0, 1))
+        shoulders = float(np.clip((level - soft.shoulders) / 2.0, 0, 1))
+        hump = soft.hump_mm * float(bump((level - 5.4) / 1.3))
+        return cls(
+            half_width=anatomy.neck_half_width_mm * (1 + 1.1 * shoulders**1.6) * (1 + 0.05 * jaw),
+            front=float(np.interp(level - soft.jaw, FRONT_LEVELS, FRONT_MM)) * anatomy.neck_half_depth_mm / 60
+            + soft.chin_mm * jaw,
+            back=back_mm(anatomy) + 3 * low + 0.6 * hump,
+            y_centre=-5 + 5 * low - 14 * jaw,
+            jaw=jaw,
+            low=low,
+            shoulders=shoulders,
+            hump=hump,
+        )
+
+
+def back_mm(anatomy: Anatomy) -> float:
+    """How far the skin of the back lies behind the canal at mid-neck."""
+    return anatomy.neck_half_depth_mm - 4
+
+
+def beside_mm(anatomy: Anatomy) -> float:
+    """How thick the fat beside the neck is."""
+    return anatomy.fat_beside_mm * anatomy.soft.fat_beside
 
 
 def paint_neck(
@@ -41,134 +84,189 @@ def paint_neck(
         coarse: smooth noise of unit variance.
         fascia: one number in 0...1 for each muscle, how thick its fat plane is.
     """
-    low, high = float(np.clip((level - 4.2) / 1.8, 0, 1)), float(np.clip((1.1 - level) / 1.1, 0, 1))  # to T1, to C2
-    half_width = anatomy.neck_half_width_mm * (1 + 1.1 * low**1.5) * (1 + 0.06 * high)
-    half_depth = anatomy.neck_half_depth_mm * (1 + 0.10 * low + 0.10 * high)
-    y_centre = -3 + 6 * low - 6 * high
-    x, y = canvas.x, canvas.y
-    everywhere = (slice(None), slice(None))
-    narrowing = np.clip((y_centre - y) * np.float32(1 / half_depth), 0, 1) ** 2
-    outline = squarish(x * (1 + (0.30 - 0.12 * low) * narrowing), y - np.float32(y_centre), half_width, half_depth)
-    behind = np.clip((y - y_centre) * np.float32(1 / half_depth), 0, 1) ** 1.5
-    beside = anatomy.fat_beside_mm
-    layer = beside + (anatomy.fat_behind_mm * (1 + 0.6 * low) - beside) * behind
-    canvas.paint(everywhere, outline, tissues.skin)
-    canvas.paint(everywhere, outline + 1.6, tissues.fat * np.clip(1.02 - 0.10 * (texture - 1), 0.7, 1.1))
+    shape, soft = Shape.of(anatomy, level), anatomy.soft
+    middle, half = 0.5 * (shape.back - shape.front), 0.5 * (shape.back + shape.front)
+    window = box(canvas, 0, middle, shape.half_width + WANDER_MM, half + WANDER_MM)
+    whole, canvas = canvas, cropped(canvas, window)
+    texture, coarse = texture[window], coarse[window]
+    outline = outline_distance(canvas, anatomy, shape)
+    layer = fat_layer(canvas, anatomy, shape) * (1 + 0.1 * coarse)
+    inside = outline + np.float32(SKIN_MM)
+    canvas.paint(WHOLE, outline, tissues.skin)
+    fat = tissues.fat * stranded_fat(inside, texture, coarse, soft.septa)
+    canvas.paint(WHOLE, inside, fat)
     shell = canvas.image.copy()
-    deep = coverage(outline + 1.6 + layer, canvas.pixel_mm * 1.5)
-    canvas.image += deep * (tissues.muscle * texture - canvas.image)
-    paint_fat_planes(canvas, anatomy, low, tissues)
-    paint_muscles(canvas, anatomy, low, tissues, texture, coarse, fascia)
-    paint_midline(canvas, anatomy, y_centre + half_depth, tissues)
-    paint_vessels(canvas, anatomy, level, low, tissues)
-    paint_airway(canvas, anatomy, level, low, high, tissues, np.minimum(texture, 1.2))
-    canvas.image = shell + deep * (canvas.image - shell)
+    deep = coverage(inside + layer, canvas.pixel_mm * 1.5)
+    canvas.image = filling(canvas, anatomy, 0.95 * fat, tissues, texture, coarse)
+    paint_throat(canvas, anatomy, level, shape.front, tissues, np.minimum(texture, 1.3))
+    mid_fat = 0.65 * anatomy.fat_behind_mm
+    scale = (
+        float(np.clip((anatomy.neck_half_width_mm - SKIN_MM - beside_mm(anatomy)) / 53, 0.8, 1.3)),
+        float(np.clip((back_mm(anatomy) - SKIN_MM - mid_fat - 0.6 * max(soft.flattening_mm, 0)) / 46, 0.72, 1.2)),
+    )
+    paint_muscles(canvas, anatomy, level, scale, tissues, texture, coarse, fascia)
+    paint_midline(canvas, anatomy, shape.back - SKIN_MM - mid_fat, tissues)
+    paint_vessels(canvas, anatomy, level, shape.low, scale, tissues)
+    paint_shoulders(canvas, anatomy, level, tissues, texture)
+    whole.image[window] = shell + deep * (canvas.image - shell)
 
 
-def paint_fat_planes(canvas: Canvas, anatomy: Anatomy, low: float, tissues: Tissues) -> None:
-    """Fat of the posterior triangle, wider towards the shoulders, and around the carotid sheath."""
-    fat = tissues.fat * 0.9
-    for side in (-1, 1):
-        a = anatomy.asymmetry[0 if side < 0 else 1]
-        width = max(3.0 + 9 * low + 0.8 * a[2], 1.0)
-        canvas.ellipse(side * (42 + 12 * low + a[0]), -1 + a[1], width, 24, fat, side * (16 - 12 * low))
-        canvas.ellipse(side * (38 + 8 * low + a[3]), 28 + a[4], 1.6 + 3 * low + 1.5 * anatomy.fatty, 17, fat, side * 38)
-        canvas.ellipse(side * (29.5 + a[2]), -24, 4.8, 8.5, fat * 0.95, side * 18)
+def cropped(canvas: Canvas, window: Window) -> Canvas:
+    """Return a canvas of some of the pixels, with an image of its own."""
+    inner = copy(canvas)
+    inner.x, inner.y = canvas.x[window], canvas.y[window]
+    inner.x_true, inner.y_true = canvas.x_true[window], canvas.y_true[window]
+    row, column = (
+        origin + part.start * spacing
+        for origin, part, spacing in zip(canvas.origin_mm, window, canvas.spacing_mm, strict=True)
+    )
+    inner.origin_mm = row, column
+    inner.image = canvas.image[window].copy()
+    return inner
 
 
-def paint_muscles(
-    canvas: Canvas, anatomy: Anatomy, low: float, tissues: Tissues, texture: Array, coarse: Array, fascia: Array
-) -> None:
-    """Muscles that share their borders: a pixel belongs to the nearest one, fat lies where two are equally near."""
-    shape = canvas.image.shape
-    nearest, second = np.full(shape, 9.0, np.float32), np.full(shape, 9.0, np.float32)
-    value, plane = np.ones(shape, np.float32), np.zeros(shape, np.float32)
-    number = 0
-    for side in (-1, 1):
-        a = anatomy.asymmetry[0 if side < 0 else 1]
-        for x, y, half_x, half_y, degrees, shift_x, shift_y in MUSCLES:
-            cx = side * (x + shift_x * low + 0.9 * a[number % 5])
-            cy = y + shift_y * low + 0.9 * a[(number + 2) % 5]
-            wide = half_x * (1 + 0.06 * a[(number + 1) % 5])
-            window = canvas.window(cx, cy, max(wide, half_y) + 7)
-            number += 1
-            if canvas.x[window].size == 0:
-                continue
-            px, py = canvas.x[window] - np.float32(cx), canvas.y[window] - np.float32(cy)
-            distance = ellipse(px, py, wide, half_y, side * degrees)
-            closer = distance < nearest[window]
-            second[window] = np.where(closer, nearest[window], np.minimum(second[window], distance))
-            nearest[window] = np.minimum(nearest[window], distance)
-            signal = float(np.clip(1 + 0.16 * a[(number + 3) % 5], 0.6, 1.6))
-            value[window] = np.where(closer, np.float32(signal), value[window])
-            plane[window] = np.where(closer, np.float32(0.3 + 0.7 * fascia[number % len(fascia)]), plane[window])
-    everywhere = (slice(None), slice(None))
-    canvas.paint(everywhere, nearest - 0.4, tissues.muscle * value * texture)
-    fat = tissues.fat * 0.92
-    patchy = np.clip(0.35 + 0.75 * coarse, 0, 1) * plane
-    half_width = 0.12 + 0.55 * anatomy.fatty
-    border = np.maximum(0.5 * (second - nearest) - half_width * patchy, nearest - 2.5)
-    canvas.paint(everywhere, border, fat, 0.9 * patchy)
-    prevertebral = np.clip((canvas.y + 14) / 8, 0.25, 1)  # hardly any fat in front of the spine
-    gaps = np.clip(0.3 + 0.6 * anatomy.fatty + 0.35 * coarse, 0, 0.9) * np.clip((7 - nearest) / 4, 0, 1) * prevertebral
-    canvas.paint(everywhere, 0.9 - nearest, fat, gaps)  # wedges that no muscle fills
+def filling(canvas: Canvas, anatomy: Anatomy, fat: Array, tissues: Tissues, texture: Array, coarse: Array) -> Array:
+    """Compute what lies where no organ is painted: fat, but muscle around the spine and, in lean people, behind it."""
+    x, y = canvas.x, canvas.y
+    muscle = 1.1 * tissues.muscle * texture + np.float32(0.06 * tissues.fat)
+    from_spine = (x * np.float32(1 / 24)) ** 2 + ((y + np.float32(7)) * np.float32(1 / 25)) ** 2
+    lean = 0.85 - 0.25 * anatomy.fatty
+    near_spine = np.clip(4 - 3.4 * from_spine + 1.1 * coarse - 1.5 * (texture - 1), 0, 1) * np.float32(lean)
+    behind = np.minimum((y - 6) * np.float32(1 / 10), (46 - np.abs(x)) * np.float32(1 / 8)) - np.float32(0.25) * coarse
+    behind = np.clip(behind, 0, np.float32(np.clip(1.1 - 1.8 * anatomy.fatty, 0, 0.9)))
+    mixed: Array = fat + np.maximum(near_spine, behind) * (muscle - fat)
+    return mixed
 
 
-def paint_midline(canvas: Canvas, anatomy: Anatomy, y_skin: float, tissues: Tissues) -> None:
+def outline_distance(canvas: Canvas, anatomy: Anatomy, shape: Shape) -> Array:
+    """Compute the distance to the skin: round to square, narrower in front, flat where the patient lies on it."""
+    soft = anatomy.soft
+    x, y = canvas.x, canvas.y - np.float32(shape.y_centre)
+    half_front, half_back = shape.front + shape.y_centre, shape.back - shape.y_centre
+    along = np.where(y < 0, y * np.float32(1 / half_front), y * np.float32(1 / half_back))
+    squared = along * along
+    narrowing = np.where(
+        y < 0,
+        np.float32(soft.front_narrowing - 0.14 * shape.low - 0.1 * shape.jaw),
+        np.float32(0.10 + 0.08 * shape.jaw - 0.22 * shape.shoulders),
+    )
+    u = (x * np.float32(1 / shape.half_width) * (1 + narrowing * np.minimum(squared, 1.5))) ** 2
+    both = u * squared
+    radius = np.sqrt(u + squared - np.float32(soft.squareness) * both / (1 + both))
+    distance: Array = (radius - 1) * np.float32(1.05 * min(shape.half_width, half_front, half_back))
+    nape = box(canvas, 0, shape.back, 28, shape.back)
+    ridge = soft.nape_mm * (1 - shape.low) * bump(canvas.x[nape] * np.float32(1 / 9))
+    distance[nape] += np.clip(along[nape], 0, 1) * ridge
+    behind = box(canvas, 0, shape.y_centre + 200, 400, 200)
+    bed = canvas.y[behind] - np.float32(soft.flattening_slope) * canvas.x[behind]
+    distance[behind] = smooth_max(distance[behind], bed - np.float32(shape.back - soft.flattening_mm), 9.0)
+    return distance
+
+
+def fat_layer(canvas: Canvas, anatomy: Anatomy, shape: Shape) -> Array:
+    """Compute how thick the fat under the skin is: thin in front, thick at the nape, more on one side."""
+    y = canvas.y - np.float32(shape.y_centre)
+    behind = np.clip(y * np.float32(1 / (shape.back - shape.y_centre)), 0, 1)
+    behind *= np.sqrt(behind)
+    before = np.clip(-y * np.float32(1 / (shape.front + shape.y_centre)), 0, 1)
+    beside = beside_mm(anatomy) * (1 + 0.5 * shape.shoulders)
+    thick = anatomy.fat_behind_mm * (0.65 + 0.6 * shape.low) + shape.hump
+    in_front = anatomy.soft.fat_front_mm * (1 + 0.8 * shape.jaw)
+    layer = beside + np.float32(thick - beside) * behind + np.float32(in_front - beside) * before
+    lobes = anatomy.soft.fat_lobes
+    across = canvas.x * np.float32(1 / shape.half_width)
+    wave = np.sin(across * np.float32(4 + lobes[0]) + y * np.float32(0.05 * lobes[1]) + np.float32(2 * lobes[2]))
+    layer *= 1 + np.float32(np.clip(0.25 * lobes[3], -0.45, 0.45)) * wave
+    layer *= 1 + np.float32(np.clip(anatomy.soft.fat_slope, -0.45, 0.45)) * across
+    fat: Array = np.maximum(layer, 0.8)
+    return fat
+
+
+def stranded_fat(depth: Array, texture: Array, coarse: Array, septa: float) -> Array:
+    """Compute the signal of fat, about 1, with thin membranes that wave along the skin."""
+    phase = depth * np.float32(0.19) + np.float32(0.55) * coarse + np.float32(0.5)
+    membrane = np.clip(1 - np.abs(phase - np.rint(phase)) * 11, 0, 1) * np.clip(0.4 + 0.7 * coarse, 0, 1)
+    membrane *= np.clip(1.3 + depth * np.float32(1 / 20), 0.2, 1)  # fewer in the deep
+    fat: Array = np.clip(1.02 - 0.14 * (texture - 1), 0.7, 1.1) * (1 - np.float32(0.55 * septa) * membrane)
+    return fat
+
+
+def paint_midline(canvas: Canvas, anatomy: Anatomy, y_end: float, tissues: Tissues) -> None:
     """The nuchal ligament in its fat."""
-    window = canvas.window(0, 34, 30)
+    window = canvas.window(0, 34, 26)
     x, y = canvas.x[window], canvas.y[window]
     if x.size == 0:
         return
-    aside = np.abs(x - 0.8 * np.sin(y * 0.13 + anatomy.asymmetry[0][0]))
-    width = 0.9 + 1.6 * anatomy.fatty + 1.2 * np.clip((y - 26) / 30, 0, 1)
-    canvas.paint(
-        window, aside - width, tissues.fat * 0.85, np.clip((y - 17) / 5, 0, 1) * np.clip((y_skin - 4 - y) / 6, 0, 1)
-    )
-    opacity = np.clip((y - 20) / 5, 0, 1) * np.clip((y_skin - 10 - y) / 6, 0, 1) * 0.8
-    canvas.paint(window, aside - 0.45, tissues.cortex, opacity)
+    aside = np.abs(x - 0.9 * np.sin(y * 0.11 + anatomy.asymmetry[0][0]))
+    width = 0.5 * anatomy.soft.nuchal_mm * (1 + np.clip((y - 26) / 30, 0, 1))
+    ends = np.clip((y - 24) / 6, 0, 1) * np.clip((y_end + 2 - y) / 6, 0, 1)
+    canvas.paint(window, aside - width - 0.3, tissues.fat * 0.85, ends * min(0.9, 0.35 + 0.5 * anatomy.soft.nuchal_mm))
+    canvas.paint(window, aside - 0.4, tissues.ligament, ends * 0.7)
 
 
-def paint_vessels(canvas: Canvas, anatomy: Anatomy, level: float, low: float, tissues: Tissues) -> None:
-    """Carotid arteries (two on each side above C4) and jugular veins, of unequal size."""
-    for side in (-1, 1):
-        a = anatomy.asymmetry[0 if side < 0 else 1]
-        x, y = side * (27.5 + a[1] - 3 * low), -26.5 + a[2] - 2 * low
-        canvas.ellipse(x, y, 3.9, 3.9, tissues.vessel, rim=(0.5, 0.85 * tissues.wall))
-        if level < 2.2:
-            canvas.ellipse(x + side * 5, y - 5, 2.4, 2.4, tissues.vessel, rim=(0.35, 0.7 * tissues.wall))
-        slow = tissues.vessel + 0.5 * max(a[0], 0) * (side > 0)  # slow flow gives signal
-        half_x, half_y = max(5.2 + a[4], 2.5), max(3.1 + 0.5 * a[0], 1.6)
-        canvas.ellipse(x + side * (6.5 + a[3]), y + 3.5, half_x, half_y, slow, side * 30, rim=(0.3, 0.7 * tissues.wall))
-
-
-def paint_airway(
-    canvas: Canvas, anatomy: Anatomy, level: float, low: float, high: float, tissues: Tissues, texture: Array
+def paint_vessels(
+    canvas: Canvas, anatomy: Anatomy, level: float, low: float, scale: tuple[float, float], tissues: Tissues
 ) -> None:
-    """Pharynx with mandible and glands, larynx, or trachea with thyroid and oesophagus."""
-    fat = tissues.fat
-    y = -43 + 2 * low + anatomy.asymmetry[2][0]
-    if level < 1.6:
-        canvas.ellipse(0, y, 19, 9.5, tissues.mucosa, texture=texture)
-        canvas.ellipse(0, y - 1, 13.5, 4.2, tissues.air)
-        canvas.ellipse(0, y - 17, 20, 12, tissues.muscle * 1.5, rim=(0.6, 0.5 * fat), texture=texture)
-        for side in (-1, 1):
-            canvas.ellipse(side * 31, y, 8, 8.5, tissues.gland, rim=(0.6, 0.6 * fat), texture=texture)
-            if high > 0:
-                canvas.ellipse(side * 42, y - 2, 4.2, 14, 1.2 * tissues.body, side * 20, rim=(0.9, tissues.cortex))
-    elif level < 3.6:
-        opening = 3.2 + 2.25 * (level - 1.6)
-        canvas.ellipse(0, y + 1, 17, 13.5, tissues.mucosa, texture=texture)
-        for side in (-1, 1):
-            canvas.ellipse(side * 11.5, y - 3, 1.5, 13, tissues.cartilage, side * 32, rim=(0.5, tissues.cortex + 0.05))
-        canvas.ellipse(0, y - 2, opening, 8.5, tissues.air)
-        canvas.ellipse(0, y + 9.5, 9, 2.3, tissues.muscle * 1.6, rim=(0.6, 0.8 * tissues.wall), opacity=0.8)
-    else:
-        for side in (-1, 1):
-            half_y = 10.5 * (1 - 0.5 * low)
+    """Carotid arteries, jugular veins of unequal size, vertebral vessels below C6, deep veins and lymph nodes."""
+    soft = anatomy.soft
+    wide = scale[0]
+    for index, side in enumerate((-1, 1)):
+        a = soft.wander[index]
+        above = float(np.clip((soft.bifurcation - level) / 1.2, 0, 1))
+        x = side * wide * (27 + 1.3 * a[0] - 5 * low - 2 * above)
+        y = -27 + 1.3 * a[1] - 4 * low + 2 * above
+        slow = tissues.vessel + (0.35 * tissues.wall * max(a[6], 0) if soft.jugular[index] < 1.3 else 0.0)
+        size = soft.jugular[index] * (1 + 0.25 * low)
+        canvas.ellipse(
+            x + side * (5.2 + 3.0 * size + 0.8 * a[2] - 1.5 * above),
+            y + 3.0 + 1.2 * a[3] - 4 * low,
+            max(4.6 * size, 1.4),
+            max(3.1 * size, 1.0),
+            slow,
+            side * (25 + 8 * a[4]),
+            rim=(0.3, 0.7 * tissues.wall),
+        )
+        canvas.ellipse(x, y, 3.5 - 0.8 * above, 3.5 - 0.8 * above, tissues.vessel, rim=(0.45, 0.85 * tissues.wall))
+        if above > 0:
+            outside = x + side * 5.5 * above, y - 6.5 * above
             canvas.ellipse(
-                side * 15.5, y + 4, 6.5, half_y, tissues.thyroid, side * 12, rim=(0.5, 0.4 * fat), texture=texture
+                *outside, 2.3, 2.3, tissues.vessel, rim=(0.35, 0.7 * tissues.wall), opacity=min(1, 3 * above)
             )
-        canvas.ellipse(0, y + 1, 10.3, 10.8, tissues.cartilage, rim=(0.5, tissues.cortex))
-        canvas.ellipse(0, y + 1, 8.0, 8.6, tissues.air)
-        canvas.ellipse(-3.5, y + 14.5, 6.2, 3.6, 0.8 * tissues.wall, rim=(0.35, 1.3 * tissues.wall))
+        external = x + side * wide * (18 - 5 * low + 2 * a[5]), 0.0
+        canvas.ellipse(
+            external[0] * 1.13, -14 - 6 * low + 4 * a[6], 1.9, 1.1, tissues.vessel, side * 55, rim=(0.3, tissues.wall)
+        )
+        anterior = side * (9 + 3 * a[7])
+        if level > 2.5:
+            canvas.ellipse(anterior, -63 + 6 * low, 1.5, 1.0, tissues.vessel, opacity=min(1, level - 2.5))
+        if level > 4.3:  # before the vertebral artery enters the canal of C6
+            shown = min(1.0, 2 * (level - 4.3))
+            along = min(level - 4.3, 2.5)
+            spot = side * (19 + 2.2 * along), -13 - 4.5 * along
+            canvas.ellipse(*spot, 2.2, 2.2, tissues.vessel, rim=(0.4, tissues.wall), opacity=shown)
+            canvas.ellipse(spot[0] + side * 3.5, spot[1] + 2, 2.0, 1.4, slow, side * 30, opacity=0.8 * shown)
+        if level > 2.3:
+            for number in range(3):  # the brachial plexus, between the scalenes
+                at = side * wide * (25 + 4.5 * number + 4 * low), -14 + 1.5 * a[number] - 3 * low + 2.5 * number
+                canvas.ellipse(*at, 1.5, 1.1, tissues.root, side * 40, opacity=0.75 * min(1, level - 2.3))
+    for side_of, x, y, centre, half, stagnant in soft.veins:
+        share = float(np.clip(2 - 1.4 * abs(level - centre), 0, 1))
+        if share > 0:
+            signal = tissues.vessel + float(np.clip(5 * stagnant - 3, 0, 1)) * (0.8 * tissues.fat - tissues.vessel)
+            place = (
+                side_of * (x + 2 * (level - centre)) * wide,
+                (y + 5 * (stagnant - 0.5) * (level - centre)) * scale[1],
+            )
+            canvas.ellipse(*place, 1.6 * half, half, signal, side_of * 150 * stagnant, opacity=0.8 * share)
+    for side_of, x, y, centre, half in soft.nodes:
+        share = 1 - ((level - centre) / (half / 4)) ** 2
+        if share > 0:
+            canvas.ellipse(
+                side_of * x * wide,
+                y,
+                1.6 * half * share**0.5 + 0.3,
+                half * share**0.5 + 0.3,
+                tissues.gland,
+                side_of * 50,
+                opacity=min(1.0, 3 * share),
+            )
