@@ -57,6 +57,12 @@ def canal_centre_mm(patient: Patient, z_mm: float) -> tuple[float, float]:
     return x, y
 
 
+def canal_centre_px(patient: Patient, z_mm: float, size: int) -> tuple[float, float]:
+    """Column and row of the canal's centre in an image of ``size`` pixels; pixel centres are whole numbers."""
+    x, y = (place + 0.5 * patient.scan.fov_mm for place in canal_centre_mm(patient, z_mm))
+    return x * size / patient.scan.fov_mm, y * size / patient.scan.fov_mm
+
+
 def make_canvas(patient: Patient, z_mm: float, size: int, warp_mm: tuple[Array, Array] | None = None) -> Canvas:
     """A canvas of ``size`` pixels over the field of view; pixel (0, 0) lies half a field left-right and front of it."""
     x, y = canal_centre_mm(patient, z_mm)

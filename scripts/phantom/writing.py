@@ -10,13 +10,15 @@ import nibabel
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from ..cohort.labels import EVALUABLE
 from .acquisition import zero_fill
 from .dicom import WrittenSlice, encoding_of, write_series
 from .distractors import distractors
 from .fields import Array
-from .labels import READERS, SliceTruth, simulate_reader
+from .labels import SliceTruth
 from .patients import Patient, Settings
-from .pictures import render, render_masks
+from .pictures import canal_centre_px, render, render_masks
+from .readings import RATERS, n_readings, read_series
 from .sampling import sample_patient
 from .series import axial_geometry, axial_t2
 
@@ -93,7 +95,11 @@ def record(
     folder: Path, patient: Patient, truth: list[SliceTruth], files: list[WrittenSlice], twin_files: list[WrittenSlice]
 ) -> Record:
     """Collect a patient's rows for the tables; images are named relative to the cohort's folder."""
-    readings = [simulate_reader(patient, truth, reader) for reader in range(len(READERS))]
+    readings = {
+        (rater, reading): read_series(patient, truth, rater, reading)
+        for rater in RATERS
+        for reading in range(1, n_readings(rater, patient.index) + 1)
+    }
     entries, labels, slices, rows = [], [], [], []
     scan = patient.scan
     machine = {"manufacturer": scan.vendor.manufacturer, "model": scan.model, "field_t": scan.field_strength_t}
@@ -108,17 +114,18 @@ def record(
             "position_mm": round(slice_truth.z_mm, 3),
             "thickness_mm": scan.thickness_mm,
             "level": slice_truth.level,
+            "vertebra": slice_truth.vertebra,
+            "disc": slice_truth.disc,
         }
         slices.append({**key, **place, **where, **machine})
-        read_labels = {reader: readings[i][number][0] for i, reader in enumerate(READERS)}
         values = {name: rounded(value) for name, value in asdict(slice_truth).items()}
-        rows.append({**key, "frame": "", "image": image, "twin_image": twin_image, **values, **read_labels})
-        common = {**key, "reading": 1, "status": "evaluable"}
-        exact = {"label": slice_truth.label, "grade": slice_truth.grade, "kind": slice_truth.kind}
-        labels.append({**common, "rater": "truth", "role": "reference", **exact})
-        for i, reader in enumerate(READERS):
-            label, grade = readings[i][number]
-            labels.append({**common, "rater": reader, "role": "reader", "label": label, "grade": grade})
+        column, row = canal_centre_px(patient, slice_truth.z_mm, scan.written_matrix)
+        values |= {"stack": where["stack"], "canal_column_px": rounded(column), "canal_row_px": rounded(row)}
+        values |= {rater.name: judged[number].label for (rater, reading), judged in readings.items() if reading == 1}
+        rows.append({**key, "frame": "", "image": image, "twin_image": twin_image, **values})
+        for (rater, reading), judged in readings.items():
+            who = {"rater": rater.name, "role": rater.role, "reading": reading, "status": EVALUABLE}
+            labels.append({**key, **who, **asdict(judged[number])})
     attributes = {
         "patient_id": patient.patient_id,
         "site": patient.site.name,
