@@ -262,6 +262,8 @@ class SeriesRecord(SeriesFindings):
 DATALIST_FIELDS = tuple(DatalistFields.__annotations__)
 PREDICTION_COLUMNS = tuple(Prediction.__annotations__)
 GEOMETRY_COLUMNS = tuple(SliceGeometry.__annotations__)
+LEVEL_COLUMNS = ("level", "vertebra", "disc")
+"""Columns that people, or the phantom, add to geometry.csv: what a slice passes through; nearest body; nearest disc."""
 SLICE_COLUMNS = tuple(SliceResult.__annotations__)
 LABEL_COLUMNS = (
     *("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "rater", "reading", "role", "status"),

@@ -14,11 +14,10 @@ import numpy as np
 from ..console import say
 from ..errors import InputError
 from ..files import check_output, write_csv
-from ..records import SliceKey
-from ..tables import Row, read_table
-from .labels import EVALUABLE, Label, agreed, by_slice, is_reason, natural, read_labels
+from ..tables import Row
+from .labels import EVALUABLE, Label, by_slice, natural, read_labels
+from .rulings import SLICE, dispute, dispute_columns, open_slices, read_rulings, refuse_to_lose_rulings
 
-SLICE = ("patient_id", "series_uid", "sop_uid", "frame")
 FEW_PATIENTS = 30
 
 
@@ -69,8 +68,7 @@ def agree(labels: str, out: str = "adjudicate.csv", weights: str = "linear") -> 
     for line in lines(table):
         say(line)
     disputed = open_slices(rows)
-    raters = sorted({one.rater for one in rows if one.role == "reference"})
-    write_csv(disputes, [*SLICE, *raters, "ruling", "ruled_by", "comment"], (dispute(group) for group in disputed))
+    write_csv(disputes, dispute_columns(rows), (dispute(group) for group in disputed))
     write_csv(kappas, tuple(Pair.__annotations__), table)
     n = len(by_slice(rows, "reference"))
     say(f"{len(disputed)} of {n} slices to settle, see {out}; all pairs in {kappas}")
@@ -81,8 +79,8 @@ def consensus(labels: str, rulings: str = "adjudicate.csv", out: str = "consensu
     """Merge agreed labels and rulings into one final label per slice; refuses while a disagreement is open.
 
     The result has the columns of the labels, with rater "consensus" and role "reference", and says in column "source"
-    whether the label was agreed, ruled, or given by one rater alone. A grade is kept where all graded alike. Give it to
-    `python -m scripts split`.
+    whether the label was agreed, ruled, or given by one rater alone. Grade and kind are kept where all raters of that
+    label gave the same. Give it to `python -m scripts split`.
 
     Args:
         labels: the raters' labels that `agree` read.
@@ -104,7 +102,7 @@ def consensus(labels: str, rulings: str = "adjudicate.csv", out: str = "consensu
             f"{first.key[1]}; fill in column ruling of {rulings} (0, 1, or why the slice is not evaluable)"
         )
     final = [consensus_row(group, ruled.get(key)) for key, group in sorted(slices.items())]
-    columns = [*SLICE, "rater", "reading", "role", "status", "label", "grade", "source"]
+    columns = [*SLICE, "rater", "reading", "role", "status", "label", "grade", "kind", "source"]
     write_csv(target, columns, final)
     for source, n in Counter(row["source"] for row in final).most_common():
         say(f"  {n:6} slices {source}")
@@ -180,66 +178,6 @@ def matrix(table: Sequence[Pair]) -> Iterable[str]:
         yield " ".join([one.ljust(width + 6), *(cell.rjust(width) for cell in cells)])
 
 
-def open_slices(rows: Iterable[Label]) -> list[list[Label]]:
-    """Return the slices whose reference raters disagree, each with their labels."""
-    return [group for _, group in sorted(by_slice(rows, "reference").items()) if not agreed(group)]
-
-
-def dispute(group: Sequence[Label]) -> dict[str, Any]:
-    """Make a row of the list to settle."""
-    series_uid, sop_uid, frame = group[0].key
-    row: dict[str, Any] = {
-        "patient_id": group[0].patient_id,
-        "series_uid": series_uid,
-        "sop_uid": sop_uid,
-        "frame": frame,
-    }
-    return row | {one.rater: one.status if one.label is None else one.label for one in group}
-
-
-def refuse_to_lose_rulings(path: Path) -> None:
-    """Refuse to overwrite a list that people have begun to fill in."""
-    if path.exists() and any(row["ruling"] for row in read_lenient(path)):
-        raise InputError(f"{path} holds rulings already; move it away or choose another --out")
-
-
-def read_lenient(path: Path) -> list[Row]:
-    """Read a list to settle that may hold no rows."""
-    if len(path.read_bytes().splitlines()) < 2:
-        return []
-    return read_table(path, ("series_uid", "sop_uid", "ruling"))
-
-
-def read_rulings(path: str, disputed: set[SliceKey]) -> dict[SliceKey, Row]:
-    """Read the rulings, by slice; rows without one are open and left out.
-
-    Raises:
-        InputError: a ruling for a slice nobody disagrees on, two for one slice, or one that is neither a label nor a
-            reason.
-    """
-    if not Path(path).exists():
-        raise InputError(
-            f"no rulings at {path}, but {len(disputed)} slices to settle; run `python -m scripts agree` first"
-        )
-    ruled: dict[SliceKey, Row] = {}
-    for row in read_lenient(Path(path)):
-        key = row.key()
-        if key not in disputed:
-            raise InputError(
-                f"{row.where}: nobody disagrees on this slice in the labels; was the list made from others?"
-            )
-        if key in ruled:
-            raise InputError(f"{row.where}: this slice is ruled on already in {ruled[key].where}")
-        if row["ruling"]:
-            if row["ruling"] not in ("0", "1") and not is_reason(row["ruling"]):
-                raise InputError(
-                    f"{row.where}: ruling must be 1 (compressed), 0 (not compressed), or words why the slice is not "
-                    f"evaluable, such as motion; got {row['ruling']!r}"
-                )
-            ruled[key] = row
-    return ruled
-
-
 def consensus_row(group: Sequence[Label], ruling: Row | None) -> dict[str, Any]:
     """Make the final row of one slice."""
     row = {name: value for name, value in dispute(group).items() if name in SLICE}
@@ -251,6 +189,8 @@ def consensus_row(group: Sequence[Label], ruling: Row | None) -> dict[str, Any]:
         source = "ruled"
         label = int(ruling["ruling"]) if ruling["ruling"] in ("0", "1") else None
         status = ruling["ruling"] if label is None else EVALUABLE
-    grades = {one.grade for one in group if one.label == label}
-    grade = grades.pop() if len(grades) == 1 and label is not None else None
-    return row | {"status": status, "label": label, "grade": grade, "source": source}
+    row |= {"status": status, "label": label, "source": source}
+    for column in ("grade", "kind"):
+        found = {getattr(one, column) for one in group if one.label == label}
+        row[column] = found.pop() if len(found) == 1 and label is not None else None
+    return row

@@ -98,12 +98,17 @@ class Anatomy:
         from_disc_mm = ((-z_mm / self.pitch_mm + 0.5) % 1.0 - 0.5) * self.pitch_mm
         return float(np.exp(-0.5 * (from_disc_mm / DISC_HALF_HEIGHT_MM) ** 4))
 
+    def vertebra_name(self, z_mm: float) -> str:
+        """Name of the nearest vertebral body at height ``z_mm``, e.g. ``C4``."""
+        return LEVELS[round(self.level(z_mm)) + 1]
+
+    def disc_name(self, z_mm: float) -> str:
+        """Name of the nearest disc at height ``z_mm``, e.g. ``C4/C5``; the uppermost is ``C2/C3``."""
+        return DISCS[min(max(round(self.level(z_mm) - 0.5), 0), len(DISCS) - 1)]
+
     def level_name(self, z_mm: float) -> str:
-        """Name of the vertebra or disc at height ``z_mm``, e.g. ``C4`` or ``C4/C5``."""
-        level = self.level(z_mm)
-        if self.disc_share(z_mm) > 0.5:
-            return DISCS[min(max(round(level - 0.5), 0), len(DISCS) - 1)]
-        return LEVELS[min(max(round(level), -1), len(LEVELS) - 2) + 1]
+        """Name of the vertebra or disc that a slice at height ``z_mm`` passes through, e.g. ``C4`` or ``C4/C5``."""
+        return self.disc_name(z_mm) if self.disc_share(z_mm) > 0.5 else self.vertebra_name(z_mm)
 
 
 def sample_anatomy(rng: np.random.Generator, age: float, female: bool, body_mass_index: float) -> Anatomy:

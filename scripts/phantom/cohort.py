@@ -13,22 +13,27 @@ import joblib
 
 from ..cohort import geometry
 from ..cohort.divisions import split_patients
+from ..cohort.labels import read_labels
+from ..cohort.rulings import dispute, dispute_columns, open_slices
 from ..console import progress
 from ..datalists import write
 from ..errors import InputError, check_seed, check_whole
 from ..files import check_folder, read_json, write_csv
-from ..records import GEOMETRY_COLUMNS, LABEL_COLUMNS, PATIENT_COLUMNS, SECTIONS
+from ..records import GEOMETRY_COLUMNS, LABEL_COLUMNS, LEVEL_COLUMNS, PATIENT_COLUMNS, SECTIONS, slice_key
 from . import bids
 from .findings import FINDING_COLUMNS
-from .labels import READERS, SliceTruth
+from .labels import SliceTruth
 from .participants import participant_ids
 from .patients import VERSION, Settings
+from .readings import RATERS
 from .scanners import STYLES
 from .writing import Options, Record, write_patient
 
-KEY_COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "image", "twin_image", "stack")
+KEY_COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "stack", "image", "twin_image")
 MEASURED_COLUMNS = tuple(name for name in SliceTruth.__dataclass_fields__ if name not in FINDING_COLUMNS)
-TRUTH_COLUMNS = (*KEY_COLUMNS, *MEASURED_COLUMNS, "canal_column_px", "canal_row_px", *READERS, *FINDING_COLUMNS)
+CANAL_COLUMNS = ("canal_column_px", "canal_row_px")
+RATER_COLUMNS = tuple(rater.name for rater in RATERS)
+TRUTH_COLUMNS = (*KEY_COLUMNS, *MEASURED_COLUMNS, *CANAL_COLUMNS, *RATER_COLUMNS, *FINDING_COLUMNS)
 
 
 def make_cohort(
@@ -184,12 +189,21 @@ def split(records: list[Record], seed: int) -> dict[str, str]:
     return max(candidates, key=labels_found)  # the first of the best
 
 
+def write_rulings(folder: Path, records: list[Record]) -> None:
+    """Write rulings.csv: where the reference raters disagree, an adjudicator rules by the truth."""
+    true = {slice_key(row): row["label"] for r in records for row in r.truth}
+    labels = read_labels(folder / "labels.csv")
+    rows = [dispute(group) | {"ruling": true[group[0].key], "ruled_by": "truth"} for group in open_slices(labels)]
+    write_csv(folder / "rulings.csv", dispute_columns(labels), rows)
+
+
 def write_tables(folder: Path, records: list[Record], settings: Settings, recipe: Mapping[str, Any]) -> None:
-    """Write patients.csv, labels.csv, geometry.csv, truth.csv and datalist.json."""
+    """Write patients.csv, labels.csv, rulings.csv, geometry.csv, truth.csv and datalist.json."""
     write_csv(folder / "patients.csv", PATIENT_COLUMNS, [r.patient for r in records])
     write_csv(folder / "labels.csv", LABEL_COLUMNS, [row for r in records for row in r.labels])
-    write_csv(folder / geometry.FILE, (*GEOMETRY_COLUMNS, "level"), [row for r in records for row in r.slices])
+    write_csv(folder / geometry.FILE, (*GEOMETRY_COLUMNS, *LEVEL_COLUMNS), [row for r in records for row in r.slices])
     write_csv(folder / "truth.csv", TRUTH_COLUMNS, [row for r in records for row in r.truth])
+    write_rulings(folder, records)
     section_of = split(records, settings.seed)
     sections: dict[str, list[dict[str, Any]]] = {name: [] for name in SECTIONS}
     for r in records:

@@ -41,7 +41,8 @@ def draw_contact_sheet(folder: Path) -> Path:
             image = image[int(one["frame"]) - 1] if one["frame"] else image
             low, high = np.percentile(image, (0.5, 99.5))
             axis.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1), interpolation="bilinear")
-            title = " ".join(str(part) for part in (one["level"], f"K{one['grade']}", one["kind"], one["side"]) if part)
+            form = (one["kind"], one["side"]) if one["label"] else ()
+            title = " ".join([one["level"], f"K{one['grade']}", *form])
             axis.set_title(title, color="tomato" if one["label"] else "silver", fontsize=7, pad=2)
         row[0].text(0, -0.04, slices.iloc[0]["patient_id"], color="silver", fontsize=7, transform=row[0].transAxes)
     figure.subplots_adjust(left=0.002, right=0.998, bottom=0.01, top=0.985, wspace=0.02, hspace=0.16)

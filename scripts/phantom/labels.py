@@ -1,4 +1,4 @@
-"""The label rule, each slice's truth, and two simulated readers.
+"""The label rule and each slice's truth.
 
 Rule (ours): *compressed* when the slice's mean indentation is at least 0.8 mm or the cord's area is below 0.90 of the
 same cord without lesions. Grades after Kang et al., AJR 197:W134 (2011): 1 over half the CSF gone without deformity,
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .cross_sections import CrossSection, cross_section
 from .findings import SliceFindings, slice_findings
-from .patients import Patient, stream
+from .patients import Patient
 
 INDENTATION_MM = 0.8
 AREA_RATIO = 0.90
@@ -25,17 +25,27 @@ BORDERLINE_AREA_RATIO = 0.85
 HYPERINTENSE = 0.4
 DECIMALS = 4  # more than a slice can hold
 SUB_SLICES = 3  # a slice's truth is the mean over its thickness, as its picture is
-READER_SD_MM = 0.28
-READERS = ("reader_1", "reader_2")
+NO_KIND = "none"  # of a slice without compression
 
 
 @dataclass(frozen=True, kw_only=True)
 class SliceTruth(SliceFindings):
-    """What is true of one slice; the means over its thickness."""
+    """What is true of one slice; the means over its thickness.
+
+    Attributes:
+        level: the vertebra or the disc that the slice passes through.
+        vertebra: nearest vertebral body.
+        disc: nearest disc.
+        kind: form of the compression, `NO_KIND` where there is none.
+        lesion: what compresses; empty where nothing does.
+        side: where that lies; empty where nothing does.
+    """
 
     slice_index: int
     z_mm: float
     level: str
+    vertebra: str
+    disc: str
     label: int
     grade: int
     borderline: int
@@ -55,7 +65,7 @@ class SliceTruth(SliceFindings):
 
     @property
     def pressure_mm(self) -> float:
-        """One number for how compressed a reader finds the cord; the rule's threshold is `INDENTATION_MM`."""
+        """One number for how compressed the cord looks; the rule's threshold is `INDENTATION_MM`."""
         return max(self.indentation_mm, INDENTATION_MM * (1 - self.area_ratio) / (1 - AREA_RATIO))
 
 
@@ -104,7 +114,7 @@ def slice_truth(patient: Patient, slice_index: int) -> SliceTruth:
     hyperintensity = float(np.mean([section.lesions.hyperintensity for section in sections]))
     csf_lost = mean("csf_lost")
     label = bool(compressed(indentation, area_ratio))
-    main = sections[len(sections) // 2].main
+    main = sections[len(sections) // 2].main if label else None
     width = float(np.mean([section.cord.rl_mm for section in sections]))
     z_mm = patient.scan.z_mm(slice_index)
     heights_mm = sub_slice_heights(patient, slice_index)
@@ -113,10 +123,12 @@ def slice_truth(patient: Patient, slice_index: int) -> SliceTruth:
         slice_index=slice_index,
         z_mm=z_mm,
         level=patient.anatomy.level_name(z_mm),
+        vertebra=patient.anatomy.vertebra_name(z_mm),
+        disc=patient.anatomy.disc_name(z_mm),
         label=int(label),
         grade=grade_of(label, hyperintensity, csf_lost),
         borderline=int(BORDERLINE_MM[0] <= indentation < BORDERLINE_MM[1] and area_ratio > BORDERLINE_AREA_RATIO),
-        kind=kind_of(sections) if label else "",
+        kind=kind_of(sections) if label else NO_KIND,
         lesion=main.kind if main else "",
         side=main.side if main else "",
         indentation_mm=indentation,
@@ -142,25 +154,3 @@ def grade_of(compressed: bool, hyperintensity: float, csf_lost: float) -> int:
 def patient_truth(patient: Patient) -> list[SliceTruth]:
     """Measure every slice, caudal first."""
     return [slice_truth(patient, slice_index) for slice_index in range(patient.scan.n_slices)]
-
-
-def simulate_reader(patient: Patient, truth: Sequence[SliceTruth], reader: int) -> list[tuple[int, int]]:
-    """Let a reader judge every slice: the rule seen through noise, so readers differ where the cord is hardly dented.
-
-    Args:
-        patient: whose slices; readings derive from the patient's seed.
-        truth: the patient's slices.
-        reader: position in `READERS`.
-
-    Returns:
-        label and Kang-style grade of each slice.
-    """
-    rng = stream(patient, "readers", reader)
-    readings = []
-    for row in truth:
-        seen_mm = row.pressure_mm + READER_SD_MM * rng.standard_normal()
-        hyperintensity = row.t2_hyperintensity + 0.1 * rng.standard_normal() * (row.t2_hyperintensity > 0)
-        csf_lost = row.csf_lost + 0.08 * rng.standard_normal()
-        compressed = seen_mm >= INDENTATION_MM
-        readings.append((int(compressed), grade_of(compressed, hyperintensity, csf_lost)))
-    return readings

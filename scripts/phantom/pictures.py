@@ -50,6 +50,12 @@ def sample_fields(rng: np.random.Generator) -> Noise:
     )
 
 
+def canal_centre_px(patient: Patient, index: int, size: int) -> tuple[float, float]:
+    """Column and row of the canal's centre in an image of ``size`` pixels; pixel centres are whole numbers."""
+    x, y = (place + 0.5 * patient.scan.fov_mm for place in canal_in_picture_mm(patient, index))
+    return x * size / patient.scan.fov_mm, y * size / patient.scan.fov_mm
+
+
 def make_canvas(patient: Patient, index: int, size: int, warp_mm: tuple[Array, Array] | None = None) -> Canvas:
     """A canvas of ``size`` pixels over the field of view; pixel (0, 0) lies half a field left-right and front of it."""
     x, y = canal_in_picture_mm(patient, index)

@@ -10,15 +10,17 @@ import nibabel
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from ..cohort.labels import EVALUABLE
 from .acquisition import zero_fill
 from .dicom import WrittenSlice, encoding_of, write_series
 from .distractors import distractors
 from .fields import Array
-from .labels import DECIMALS, READERS, SliceTruth, simulate_reader
+from .labels import DECIMALS, SliceTruth
 from .patients import Patient, Settings
-from .pictures import render, render_masks
+from .pictures import canal_centre_px, render, render_masks
+from .readings import RATERS, n_readings, read_series
 from .sampling import pathology, sample_patient
-from .series import Geometry, axial_geometry, axial_t2, canal_in_picture_mm
+from .series import Geometry, axial_geometry, axial_t2
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,11 @@ def record(
     folder: Path, patient: Patient, truth: list[SliceTruth], files: list[WrittenSlice], twin_files: list[WrittenSlice]
 ) -> Record:
     """Collect a patient's rows for the tables; images are named relative to the cohort's folder."""
-    readings = [simulate_reader(patient, truth, reader) for reader in range(len(READERS))]
+    readings = {
+        (rater, reading): read_series(patient, truth, rater, reading)
+        for rater in RATERS
+        for reading in range(1, n_readings(rater, patient.index) + 1)
+    }
     entries, labels, slices, rows = [], [], [], []
     scan = patient.scan
     machine = {"manufacturer": scan.vendor.manufacturer, "model": scan.model, "field_t": scan.field_strength_t}
@@ -117,8 +123,6 @@ def record(
         twin_image = twin_files[number].path.relative_to(folder).as_posix() if twin_files else ""
         stack, slice_index = scan.place(number)
         place = {"frame": file.frame, "slice_index": slice_index}
-        canal = zip(("canal_column_px", "canal_row_px"), canal_in_picture_mm(patient, number), strict=True)
-        centre = {name: rounded((mm / scan.fov_mm + 0.5) * scan.written_matrix) for name, mm in canal}
         who = {"site": patient.site.name, "person": patient.person}
         entries.append({**key, **place, "image": image, "label": slice_truth.label, **who})
         where = {
@@ -126,18 +130,18 @@ def record(
             "position_mm": round(slice_truth.z_mm, 3),
             "thickness_mm": scan.thickness_mm,
             "level": slice_truth.level,
+            "vertebra": slice_truth.vertebra,
+            "disc": slice_truth.disc,
         }
         slices.append({**key, **place, **where, **machine})
-        read_labels = {reader: readings[i][number][0] for i, reader in enumerate(READERS)}
         values = {name: rounded(value) for name, value in asdict(slice_truth).items()}
-        about = {"image": image, "twin_image": twin_image, "stack": stack, **centre}
-        rows.append({**key, **values, **place, **about, **read_labels})
-        common = {**key, "frame": file.frame, "reading": 1, "status": "evaluable"}
-        exact = {"label": slice_truth.label, "grade": slice_truth.grade, "kind": slice_truth.kind}
-        labels.append({**common, "rater": "truth", "role": "reference", **exact})
-        for i, reader in enumerate(READERS):
-            label, grade = readings[i][number]
-            labels.append({**common, "rater": reader, "role": "reader", "label": label, "grade": grade})
+        values |= {rater.name: judged[number].label for (rater, reading), judged in readings.items() if reading == 1}
+        column, row = canal_centre_px(patient, number, scan.written_matrix)
+        about = {"canal_column_px": rounded(column), "canal_row_px": rounded(row), "stack": stack}
+        rows.append({**key, **values, **place, **about, "image": image, "twin_image": twin_image})
+        for (rater, reading), judged in readings.items():
+            reader = {"rater": rater.name, "role": rater.role, "reading": reading, "status": EVALUABLE}
+            labels.append({**key, "frame": file.frame, **reader, **asdict(judged[number])})
     attributes = {
         "patient_id": patient.patient_id,
         "person": patient.person,

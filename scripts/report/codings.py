@@ -161,14 +161,15 @@ def rules(slices: SliceArrays, operating: OperatingPoints) -> tuple[Ints, dict[s
 
 
 def disc_levels(cohort: Cohort, slices: SliceArrays, threshold: float) -> dict[str, Any] | None:
-    """Results per disc level; ``None`` without a ``level`` column in geometry.csv."""
-    column = slice_column(cohort, "level")
-    if column is None:
+    """Results per disc level; ``None`` where geometry.csv has neither a column ``disc`` nor ``level``.
+
+    Compression belongs to discs, so the nearest disc of each slice goes before the level that it passes through.
+    """
+    columns = (slice_column(cohort, name) for name in ("disc", "level"))
+    names = next((found.to_numpy(dtype=str) for found in columns if found is not None and (found != "").any()), None)
+    if names is None:
         return None
-    names = column.to_numpy(dtype=str)
     known = names != ""
-    if not known.any():
-        return None
     labels, scores, patients, levels = level_scores(
         slices.labels[known], slices.logits[known], slices.patients[known], names[known]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -41,19 +42,45 @@ def readings(cohort: Cohort) -> tuple[pd.DataFrame, list[str], dict[str, tuple[F
             notes.append(f"{reader} took part in the reference and is not judged against it")
             continue
         own = evaluable[evaluable["rater"] == reader]
-        names = sorted(own["reading"].unique(), key=natural)
-        calls = [look_up(slices, own[own["reading"] == name], "call", "labels.csv") for name in names]
-        if not calls or not calls[0].notna().any():
+        calls = list(calls_of(slices, own).values())
+        if not calls or np.isnan(calls[0]).all():
             notes.append(f"{reader} has no evaluable reading of a scored slice")
             continue
-        slices = slices.assign(**{f"reader:{reader}": calls[0].to_numpy()})
+        slices = slices.assign(**{f"reader:{reader}": calls[0]})
         if len(calls) > 1:
-            repeated[reader] = calls[0].to_numpy(), calls[1].to_numpy()
+            repeated[reader] = calls[0], calls[1]
     return slices, notes, repeated
 
 
+def calls_of(slices: pd.DataFrame, own: pd.DataFrame) -> dict[str, Floats]:
+    """Return one rater's calls of the scored slices, by reading in their order; NaN where there is none."""
+    names = sorted(own["reading"].unique(), key=natural)
+    return {name: look_up(slices, own[own["reading"] == name], "call", "labels.csv").to_numpy() for name in names}
+
+
+def reference_agreement(cohort: Cohort) -> list[dict[str, Any]]:
+    """Kappa of every two raters of the reference, then of every two readings of one, on the scored slices.
+
+    It describes the raters; scores are set against the labels of the predictions.
+    """
+    slices, table = cohort.predictions.slices, cohort.labels
+    if table is None:
+        return []
+    made = table[(table["role"] == "reference") & (table["status"] == EVALUABLE) & table["call"].notna()]
+    raters = [(rater, calls_of(slices, made[made["rater"] == rater])) for rater in sorted(made["rater"].unique())]
+    pairs = list(combinations([(rater, next(iter(calls.values()))) for rater, calls in raters], 2))
+    for rater, calls in raters:
+        pairs += combinations([(f"{rater} ({name})", call) for name, call in calls.items()], 2)
+    patient = pd.factorize(slices["patient_id"])[0]
+    found = []
+    for (one, a), (other, b) in pairs:
+        both = ~np.isnan(a) & ~np.isnan(b)
+        found.append({"first": one, "second": other, "kappa": kappa(a[both], b[both], patient[both])})
+    return found
+
+
 def reader_study(cohort: Cohort, threshold: float) -> dict[str, Any] | None:
-    """Compare each reader and the model with the reference, and with each other; ``None`` without readers.
+    """Compare each reader and the model with the reference, and with each other; ``None`` without raters to compare.
 
     Args:
         cohort: its ``labels.csv`` holds the readings.
@@ -61,8 +88,10 @@ def reader_study(cohort: Cohort, threshold: float) -> dict[str, Any] | None:
     """
     slices, notes, repeated = readings(cohort)
     columns = [name for name in slices.columns if name.startswith("reader:")]
+    made = reference_agreement(cohort)
     if not columns:
-        return {"readers": [], "notes": notes, "agreement": []} if notes else None
+        found = {"readers": [], "notes": notes, "agreement": [], "reference_raters": made}
+        return found if notes or made else None
     model = (slices["logit"] >= threshold).astype(float)
     label, patient = slices["label"].to_numpy(), pd.factorize(slices["patient_id"])[0]
     rows, tests = [], []
@@ -86,7 +115,8 @@ def reader_study(cohort: Cohort, threshold: float) -> dict[str, Any] | None:
         rows.append(row)
     for (row, name, _), p_value in zip(tests, holm([p for _, _, p in tests]), strict=True):
         row[name] = p_value
-    return {"readers": rows, "notes": notes, "agreement": agreement_matrix(slices, columns, model, patient)}
+    agreement = agreement_matrix(slices, columns, model, patient)
+    return {"readers": rows, "notes": notes, "agreement": agreement, "reference_raters": made}
 
 
 def agreement_matrix(slices: pd.DataFrame, columns: list[str], model: pd.Series, patient: Any) -> list[dict[str, Any]]:

@@ -116,6 +116,25 @@ def test_consensus_keeps_what_was_agreed_and_takes_what_was_ruled(folder):
     assert {(one.rater, one.role, one.status) for one in labels} == {("consensus", "reference", "evaluable")}
 
 
+def test_consensus_keeps_a_kind_that_all_raters_of_the_final_label_gave(tmp_path):
+    rows = label_rows("ab", kind="none")
+    for row in rows:
+        if row["label"]:
+            row["kind"] = "flattening" if row["patient_id"] == "P00" or row["rater"] == "a" else "indentation"
+    disputed = next(row for row in rows if (row["patient_id"], row["rater"], row["label"]) == ("P00", "b", 1))
+    disputed.update(label=0, kind="none")
+    write_rows(tmp_path / "labels.csv", rows)
+    run_agree(tmp_path)
+    rule(tmp_path, "1")
+    final = run_consensus(tmp_path)
+    for row in final:
+        if row["label"] == "0":
+            assert row["kind"] == "none"
+        else:
+            assert row["kind"] == ("flattening" if row["patient_id"] == "P00" else "")
+    assert {one.kind for one in read_labels(tmp_path / "consensus.csv")} == {"none", "flattening", ""}
+
+
 def test_a_ruling_in_words_makes_the_slice_not_evaluable(folder):
     run_agree(folder)
     rule(folder, "artefact")

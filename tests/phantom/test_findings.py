@@ -343,7 +343,7 @@ class TestScan:
 
     def test_some_slices_of_a_swallowing_patient_show_it(self):
         patient = person(artefacts=Artefacts(swallowing=(True, False, False)))
-        patient = replace(patient, scan=replace(patient.scan, n_slices=6))
+        patient = replace(patient, scan=patient.scan.straight(6, patient.scan.middle_mm))
         shown = [slice_truth(patient, index).swallowing for index in range(6)]
         assert shown == [1, 0, 0, 1, 0, 0]
         plain = render(replace(patient, artefacts=NO_ARTEFACTS), "tse", sub_slices=1)[0]

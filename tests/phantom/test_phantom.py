@@ -20,6 +20,10 @@ from scripts.__main__ import main
 from scripts.errors import InputError
 from scripts.phantom import cohort as cohorts
 from scripts.phantom.cohort import make_cohort
+from scripts.phantom.labels import sections_of
+from scripts.phantom.patients import Settings
+from scripts.phantom.pictures import render
+from scripts.phantom.sampling import sample_patient
 
 SMALL = {"patients": 7, "seed": 3, "slices": 5, "matrix": 96}  # the seventh has an enhanced file
 
@@ -51,13 +55,9 @@ def test_a_patient_is_the_same_in_a_cohort_of_another_size(cohort, tmp_path):
     assert shared.items() <= hashes(cohort).items()
 
 
-def test_datalist_holds_every_labelled_slice_once_and_its_file_has_its_uids(cohort, entries):
-    reference = {
-        records.slice_key(row): int(row["label"])
-        for row in read_rows(cohort / "labels.csv")
-        if row["role"] == "reference"
-    }
-    assert {records.slice_key(entry): entry["label"] for entry in entries} == reference
+def test_datalist_holds_every_slice_once_with_its_true_label_and_its_file_has_its_uids(cohort, entries):
+    truth = {records.slice_key(row): int(row["label"]) for row in read_rows(cohort / "truth.csv")}
+    assert {records.slice_key(entry): entry["label"] for entry in entries} == truth
     assert len(entries) == SMALL["patients"] * SMALL["slices"]
     for entry in entries:
         header = pydicom.dcmread(entry["image"], stop_before_pixels=True)
@@ -103,7 +103,7 @@ def test_file_names_do_not_tell_the_order_of_slices(entries):
 
 
 def test_twins_differ_only_where_a_lesion_is(cohort):
-    """The files of a patient's twin have the same noise, so slices that no lesion reaches are equal."""
+    """The files of a patient's twin have the same noise and differ near the lesion alone."""
     checked = unreached = 0
     for row in read_rows(cohort / "truth.csv"):
         header, image = read_slice(cohort / row["image"], row["frame"])
@@ -122,6 +122,15 @@ def test_twins_differ_only_where_a_lesion_is(cohort):
             assert spread_mm < 30
     assert checked > 5
     assert unreached > 0
+
+
+def test_slices_that_no_lesion_reaches_equal_those_of_the_twin():
+    patient, truth = sample_patient(Settings(seed=3, matrix=64), 0)
+    untouched = [all(section.main is None for section in sections_of(patient, row.slice_index)) for row in truth]
+    assert 0 < sum(untouched) < len(untouched)
+    changes = np.abs(np.subtract(*render(patient, "tse", with_twin=True))).max(axis=(1, 2))
+    assert (changes[untouched] == 0).all()
+    assert (changes[[bool(row.label) for row in truth]] > 0).all()
 
 
 def test_masks_lie_on_the_cord_of_their_series(cohort, entries):

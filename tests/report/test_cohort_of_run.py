@@ -43,7 +43,11 @@ def test_a_run_is_reported_with_the_cohort_of_its_own_record_and_no_path_is_publ
     assert content["cohort"]["problems"] == []
     assert content["cohort"]["age"]["n"] == content["cohort"]["n_patients"]
     assert content["trial_coding"]["millimetres"]
-    assert {row["reader"] for row in content["readers"]["readers"]} == {"reader_1", "reader_2"}
+    (reader,) = content["readers"]["readers"]
+    assert reader["reader"] == "rater_3"
+    assert 0.5 < reader["kappa_with_own_second_reading"]["value"] <= 1
+    pairs = [(row["first"], row["second"]) for row in content["readers"]["reference_raters"]]
+    assert ("rater_1", "rater_2") in pairs
     published = (tmp_path / "out" / "report.html").read_text() + (tmp_path / "out" / "report.json").read_text()
     assert str(evaluated) not in published
     assert "hospital" not in published

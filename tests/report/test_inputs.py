@@ -229,6 +229,13 @@ def test_makers_of_the_reference_who_disagree_are_no_contradiction(run):
     assert cohort_of(run).problems == []
 
 
+def test_raters_who_agree_on_something_else_than_the_exact_truth_of_a_phantom_are_no_contradiction(run):
+    edit(run, "labels.csv", lambda f: f.assign(label=f["label"].where(f.index > 1, (f["label"] == "0").astype(int))))
+    assert len(cohort_of(run).problems) == 1
+    (run / "metrics.json").write_text('{"phantom": true}')
+    assert cohort_of(run).problems == []
+
+
 @pytest.mark.parametrize("name", ["metrics.json", "run.json"])
 @pytest.mark.parametrize(
     ("key", "value"),

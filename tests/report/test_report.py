@@ -18,7 +18,7 @@ from conftest import ROOT
 from PIL import Image
 from scipy.special import expit
 from scipy.stats import t
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from bundle import populations
 from scripts.__main__ import main
@@ -402,6 +402,51 @@ def test_a_reader_who_made_the_reference_is_not_judged(tmp_path):
     found = json.loads((tmp_path / "out" / "report.json").read_text())["readers"]
     assert [row["reader"] for row in found["readers"]] == ["dr_b"]
     assert found["notes"] == ["dr_a took part in the reference and is not judged against it"]
+
+
+def add_reference_raters(run):
+    """Replace the consensus by two who made it, of whom the second errs on the first slice of every patient."""
+
+    def change(frame):
+        consensus = frame["rater"] == "consensus"
+        made = frame[consensus]
+        other = made["label"].map({"0": "1", "1": "0"})
+        erring = made.assign(label=made["label"].where(made["patient_id"].duplicated(), other))
+        both = [made.assign(rater="dr_m"), made.assign(rater="dr_m", reading="2"), erring.assign(rater="dr_n")]
+        return pd.concat([*both, frame[~consensus]])
+
+    edit(run, "labels.csv", change)
+
+
+def test_the_agreement_of_those_who_made_the_reference_is_described_and_nobody_is_judged_by_it(tmp_path):
+    run = simulated_runs.write(tmp_path / "run", 6, 10)
+    report(str(run), out=str(tmp_path / "before"))
+    add_reference_raters(run)
+    report(str(run), out=str(tmp_path / "out"))
+    before, found = (json.loads((tmp_path / name / "report.json").read_text())["readers"] for name in ("before", "out"))
+    pairs = {(row["first"], row["second"]): row["kappa"] for row in found["reference_raters"]}
+    assert set(pairs) == {("dr_m", "dr_n"), ("dr_m (1)", "dr_m (2)")}
+    assert pairs["dr_m (1)", "dr_m (2)"]["value"] == 1
+    slices = pd.read_csv(run / "predictions.csv")
+    erring = slices["label"].where(slices["patient_id"].duplicated(), 1 - slices["label"])
+    assert pairs["dr_m", "dr_n"]["value"] == pytest.approx(cohen_kappa_score(slices["label"], erring))
+    assert before["reference_raters"] == []
+    assert found["readers"] == before["readers"]
+    assert found["agreement"] == before["agreement"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "dr_m (2)" in page
+    assert "raters with role reference" in page
+
+
+def test_the_agreement_of_those_who_made_the_reference_needs_no_readers(tmp_path):
+    run = simulated_runs.write(tmp_path / "run", 6, 10)
+    add_reference_raters(run)
+    edit(run, "labels.csv", lambda frame: frame[frame["role"] == "reference"])
+    report(str(run), out=str(tmp_path / "out"))
+    found = json.loads((tmp_path / "out" / "report.json").read_text())["readers"]
+    assert (found["readers"], found["agreement"], found["notes"]) == ([], [], [])
+    assert len(found["reference_raters"]) == 2
+    assert "raters with role reference" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_nifti_slices_are_told_apart_by_their_index(tmp_path):

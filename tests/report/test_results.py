@@ -279,6 +279,30 @@ def test_disc_levels_rest_on_their_slices(study, content, slices):
         assert (row["sensitivity"]["n_slices"], row["specificity"]["n_slices"]) == (hit.sum(), (~hit).sum())
 
 
+def levels_of(run):
+    """Names of the disc levels that a report of a run has; None where it has none."""
+    assert main(["report", str(run), "--out", str(run / "out")]) == 0
+    found = json.loads((run / "out" / "report.json").read_text())["disc_levels"]
+    return found and [row["level"] for row in found["levels"]]
+
+
+def test_disc_levels_are_the_nearest_discs_where_geometry_has_them_and_else_its_levels(run):
+    """Old phantoms and tables of people have `level` alone; the phantom's `level` also holds vertebrae."""
+
+    def name(frame):
+        odd = frame.index % 2 == 1
+        return frame.assign(disc=np.where(odd, "C4/C5", "C5/C6"), level=np.where(odd, "C5", "C5/C6"))
+
+    edit(run / "geometry.csv", name)
+    assert levels_of(run) == ["C4/C5", "C5/C6"]
+    edit(run / "geometry.csv", lambda frame: frame.assign(disc=""))
+    assert levels_of(run) == ["C5", "C5/C6"]
+    edit(run / "geometry.csv", lambda frame: frame.drop(columns="disc"))
+    assert levels_of(run) == ["C5", "C5/C6"]
+    edit(run / "geometry.csv", lambda frame: frame.drop(columns="level"))
+    assert levels_of(run) is None
+
+
 def test_differences_of_mean_auc_rest_on_the_slices_of_patients_that_have_one(study, content, slices):
     patients = pd.read_csv(study / "run" / "patients.csv", keep_default_na=False).set_index("patient_id")
     both = slices.groupby("patient_id")["label"].transform("nunique") == 2

@@ -113,14 +113,17 @@ def read_cohort(name: str, run: Path, cohort: Path | None, patients: Path | None
     table, found = patient_table(patients or folder / "patients.csv", ids)
     slices, wrong = geometry_table(folder)
     problems += [*found, *wrong]
+    counted, wrong = evaluation_problems(run, len(predictions.slices) + len(predictions.excluded))
+    facts: RunFacts = {**read_facts(run, folder), **counted}
     labels = None
     if (folder / "labels.csv").is_file():
         unusable: Problems = []
         rows = read_labels(folder / "labels.csv", unusable)
         labels = label_table(rows)
-        problems += [*sentences(unusable, len(rows)), *label_problems(labels, predictions.slices)]
-    counted, wrong = evaluation_problems(run, len(predictions.slices) + len(predictions.excluded))
-    facts: RunFacts = {**read_facts(run, folder), **counted}
+        problems += [
+            *sentences(unusable, len(rows)),
+            *label_problems(labels, predictions.slices, facts.get("phantom", False)),
+        ]
     truth = truth_table(folder) if facts.get("phantom") else None
     return Cohort(name, run, predictions, table, slices, labels, truth, facts, [*problems, *wrong])
 

@@ -32,12 +32,13 @@ def label_table(labels: Sequence[Label]) -> pd.DataFrame:
     return table if np.isnan(index).all() else table.assign(slice_index=index)
 
 
-def label_problems(table: pd.DataFrame, slices: pd.DataFrame) -> list[str]:
+def label_problems(table: pd.DataFrame, slices: pd.DataFrame, phantom: bool) -> list[str]:
     """Return which labels are about no scored slice, and which references are not those that scores are set against.
 
     Args:
         table: of `label_table`.
         slices: scored slices.
+        phantom: whether the slices are set against the exact truth of a phantom, on which all raters may err.
 
     Raises:
         InputError: slices without sop_uid cannot be told apart.
@@ -60,7 +61,7 @@ def label_problems(table: pd.DataFrame, slices: pd.DataFrame) -> list[str]:
     agreed = groups.transform("min") == groups.transform("max")
     one_each = made[agreed & ~made.duplicated(key)]
     other = one_each[one_each["call"] != one_each["truth"]]
-    if len(other):
+    if len(other) and not phantom:
         row = other.iloc[0]
         problems.append(
             f"{len(other)} of {len(one_each)} slices have another reference label in labels.csv than in "
