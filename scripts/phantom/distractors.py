@@ -21,7 +21,7 @@ MATRIX = 192
 N_SLICES = 9
 SAGITTAL_SIZE_MM = 160.0
 SAGITTAL_STEP_MM = 3.6
-HEIGHT_STEP_MM = 1.6  # heights that are painted; rows in between are interpolated
+HEIGHT_STEP_MM = 2.0  # heights that are painted; rows in between are interpolated
 
 
 @dataclass(frozen=True)
