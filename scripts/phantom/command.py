@@ -29,7 +29,7 @@ def phantom(
     Of every ten patients one has the axial T2 as a single enhanced multi-frame file, and one as several stacks, each
     along a disc; the others have one straight stack of single-frame files.
 
-    About 2 s of one CPU and 10 MB a patient. The same arguments give the same bytes, whatever the number of workers.
+    About 3 s of one CPU and 10 MB a patient. The same arguments give the same bytes, whatever the number of workers.
 
     Args:
         out: folder of the cohort; new or empty.

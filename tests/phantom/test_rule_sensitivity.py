@@ -56,7 +56,7 @@ def test_the_command_counts_what_truth_csv_holds(tmp_path, capsys):
 
 @pytest.mark.parametrize(("patients", "settings"), [(64, Settings(1)), (24, Settings(2, style="gre"))])
 def test_the_documented_counts_are_those_of_the_study_s_cohorts(patients, settings):
-    """docs/study.md quotes what its two commands `python -m scripts phantom` print."""
+    """docs/phantom.md quotes what the two commands `python -m scripts phantom` of docs/study.md print."""
     truth = [row for index in range(patients) for row in sample_patient(settings, index)[1]]
     line = summary_of_rule(*np.transpose([(row.indentation_mm, row.area_ratio) for row in truth]))
-    assert line in (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
+    assert line in (ROOT / "docs" / "phantom.md").read_text(encoding="utf-8")
