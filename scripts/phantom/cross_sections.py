@@ -32,6 +32,11 @@ class Canal:
     front_mm: Array  # dura in front
     back_mm: Array
 
+    @property
+    def corner_mm(self) -> float:
+        """Radius of the corners behind; the wide canal of C1 and C2 is nearly round."""
+        return min(max(0.6 * (self.ap_mm - 9.0), 1.6), 5.0)
+
 
 @dataclass(frozen=True)
 class Cord:
@@ -236,7 +241,7 @@ def canal_distance(canal: Canal, x: Array, y: Array, front_on_x: Array) -> Array
     """Distance to the bony canal; ``front_on_x`` is ``canal.front_mm`` read at ``x``."""
     beside = np.abs(x)
     distance = beside * np.float32(canal.normal[0]) + y * np.float32(canal.normal[1]) - np.float32(canal.wall_mm)
-    distance = smooth_max(distance, y - np.float32(canal.ap_mm / 2), 2.0)
+    distance = smooth_max(distance, y - np.float32(canal.ap_mm / 2), canal.corner_mm)
     distance = smooth_max(distance, front_on_x - 0.45 - y, 2.2)
     return smooth_max(distance, beside - np.float32(canal.rl_mm / 2), 2.2)
 
@@ -244,9 +249,9 @@ def canal_distance(canal: Canal, x: Array, y: Array, front_on_x: Array) -> Array
 def sac_distance(canal: Canal, x: Array, y: Array, dura_front_on_x: Array, dura_back_on_x: Array) -> Array:
     """Distance to the dural sac, lesions included."""
     beside = np.abs(x)
-    distance = smooth_max(dura_front_on_x - y, y - dura_back_on_x, 1.6)
+    distance = smooth_max(dura_front_on_x - y, y - dura_back_on_x, canal.corner_mm)
     wall = beside * np.float32(canal.normal[0]) + y * np.float32(canal.normal[1]) - np.float32(canal.wall_mm - 0.9)
-    return smooth_max(smooth_max(distance, wall, 1.6), beside - np.float32(canal.rl_mm / 2 - 1.0), 1.8)
+    return smooth_max(smooth_max(distance, wall, canal.corner_mm), beside - np.float32(canal.rl_mm / 2 - 1.0), 1.8)
 
 
 def cord_distance(cord: Cord, x: Array, y: Array, dura_front_on_x: Array, dura_back_on_x: Array) -> Array:
