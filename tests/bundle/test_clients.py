@@ -60,7 +60,7 @@ def weights(axial_series, tmp_path_factory) -> Path:
     settings = checkpoints.describe(**{name: SMALL.get(name, "imagenet") for name in checkpoints.SETTINGS})
     folder = tmp_path_factory.mktemp("weights")
     path = folder / "model.pt"
-    network.head.logit.weight.data.mul_(80)
+    network.head.logit.weight.data.mul_(200)
     checkpoints.save(path, network, settings, trained_on={"phantom": True})
     assert predict(str(axial_series), out=str(folder / "out"), weights=str(path)) == 0
     logits = sorted(logits_of(next(folder.glob("out/*/slices.csv")).parent))

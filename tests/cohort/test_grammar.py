@@ -127,7 +127,7 @@ def test_tables_that_the_bundle_writes_have_the_columns_of_records(tmp_path):
     for name, columns in (
         ("labels.csv", records.LABEL_COLUMNS),
         ("patients.csv", records.PATIENT_COLUMNS),
-        ("geometry.csv", (*records.GEOMETRY_COLUMNS, "level")),
+        ("geometry.csv", (*records.GEOMETRY_COLUMNS, *records.LEVEL_COLUMNS)),
     ):
         assert tuple(pd.read_csv(tmp_path / "phantom" / name).columns) == columns
     assert not (tmp_path / "phantom" / "slices.csv").exists()

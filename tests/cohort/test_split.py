@@ -20,6 +20,7 @@ from pydicom import dcmread
 
 from scripts import datalists, records
 from scripts.__main__ import COMMANDS, check_complete, main, read_options
+from scripts.cohort.adjudication import consensus
 from scripts.cohort.leaks import check_split
 from scripts.cohort.split import split
 from scripts.errors import InputError
@@ -168,8 +169,9 @@ def test_a_split_of_phantom_images_stays_a_phantom_cohort(cohort, tmp_path):
     folder = tmp_path / "phantom"
     make_cohort(folder, patients=4, slices=3, matrix=64, distractors=False)
     before = {records.slice_key(row): row for row in read_rows(folder / "geometry.csv")}
-    tables = {name: str(folder / f"{name}.csv") for name in ("labels", "patients")}
-    split(**tables, dicom=str(folder / "dicom"), out=str(folder / "datalist.json"), force=True)
+    labels, patients = str(folder / "consensus.csv"), str(folder / "patients.csv")
+    consensus(str(folder / "labels.csv"), rulings=str(folder / "rulings.csv"), out=labels)
+    split(labels, patients, dicom=str(folder / "dicom"), out=str(folder / "datalist.json"), force=True)
     assert all(one["phantom"] for one in datalists.load(folder / "datalist.json", "training"))
     for key, row in {records.slice_key(row): row for row in read_rows(folder / "geometry.csv")}.items():
         assert {name: row[name] for name in row if name != "position_mm"} == {
