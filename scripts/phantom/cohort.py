@@ -18,7 +18,7 @@ from ..cohort.rulings import dispute, dispute_columns, open_slices
 from ..console import progress
 from ..datalists import write
 from ..errors import InputError, check_seed, check_whole
-from ..files import check_folder, read_json, write_csv
+from ..files import check_folder, read_json, write_csv, write_json
 from ..records import GEOMETRY_COLUMNS, LABEL_COLUMNS, LEVEL_COLUMNS, PATIENT_COLUMNS, SECTIONS, slice_key
 from . import bids
 from .findings import FINDING_COLUMNS
@@ -32,6 +32,13 @@ from .writing import Options, Record, write_patient
 KEY_COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "stack", "image", "twin_image")
 MEASURED_COLUMNS = tuple(name for name in SliceTruth.__dataclass_fields__ if name not in FINDING_COLUMNS)
 CANAL_COLUMNS = ("canal_column_px", "canal_row_px")
+RECIPE = "phantom.json"
+TABLES = ("patients.csv", "labels.csv", "rulings.csv", geometry.FILE, "truth.csv")
+WRITTEN = {
+    "dicom": {*TABLES, RECIPE, "datalist.json", "dicom", "twins", "masks", "contact_sheet.png"},
+    "bids": {"README", "dataset_description.json", "participants.tsv", "participants.json", "derivatives"},
+}
+"""What the top folder of a cohort holds, besides the ``sub-*`` of BIDS."""
 RATER_COLUMNS = tuple(rater.name for rater in RATERS)
 TRUTH_COLUMNS = (*KEY_COLUMNS, *MEASURED_COLUMNS, *CANAL_COLUMNS, *RATER_COLUMNS, *FINDING_COLUMNS)
 
@@ -126,8 +133,11 @@ def check(settings: Settings, patients: int, workers: int) -> None:
 
 
 def recipe_of(folder: Path) -> dict[str, Any] | None:
-    """Read what the phantom cohort in a folder was made with; None where there is none."""
-    for name in bids.INDEX.values():
+    """Read what the phantom cohort in a folder was made with; None where there is none.
+
+    `RECIPE` says it also where ``split`` has replaced the datalist; versions before 0.4.0 wrote the datalist alone.
+    """
+    for name in (RECIPE, *bids.INDEX.values()):
         content = read_json(folder / name) if (folder / name).is_file() else None
         recipe = content.get("phantom_recipe") if isinstance(content, Mapping) else None
         if recipe:
@@ -147,14 +157,47 @@ def vacant(out: Path, recipe: Mapping[str, Any], reuse: bool, force: bool) -> bo
     if found is None:
         raise InputError(f"{out} exists and is no phantom cohort; choose a new or empty folder for --out")
     if force:
+        refuse_foreign(out, found["layout"])
         return True
     if reuse and found == recipe:
+        refuse_incomplete(out, recipe)
         return False
     differences = [
         f"{name} {found.get(name)}, not {value}" for name, value in recipe.items() if found.get(name) != value
     ]
     what = f"another phantom cohort ({'; '.join(differences)})" if differences else "this phantom cohort already"
     raise InputError(f"{out} holds {what}; choose another --out, or replace it with --force")
+
+
+def refuse_foreign(out: Path, layout: str) -> None:
+    """Refuse to replace a cohort whose folder also holds what the phantom did not write."""
+    foreign = sorted(
+        path.name
+        for path in out.iterdir()
+        if path.name not in WRITTEN[layout] and not (layout == "bids" and path.name.startswith("sub-"))
+    )
+    if foreign:
+        names = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
+        raise InputError(f"--force would also delete {names} in {out}; move that away, or choose another --out")
+
+
+def refuse_incomplete(out: Path, recipe: Mapping[str, Any]) -> None:
+    """Refuse to reuse a cohort of which something is gone, or whose datalist is no longer the phantom's own."""
+    advice = "make it again with --force, or choose another --out"
+    if recipe["layout"] == "bids":
+        missing = [name for name in sorted(WRITTEN["bids"]) if not (out / name).exists()]
+        n_people = len(list(out.glob("sub-*")))
+        missing += [f"{recipe['patients'] - n_people} of the participants"] if n_people < recipe["patients"] else []
+    else:
+        content = read_json(out / "datalist.json") if (out / "datalist.json").is_file() else {}
+        if content and content.get("phantom_recipe") is None:
+            raise InputError(f"{out / 'datalist.json'} is no longer the phantom's own (`split` replaces it); {advice}")
+        entries = [entry for section in SECTIONS for entry in content.get(section, ())]
+        needed = [*TABLES, "datalist.json", "masks", *dict.fromkeys(str(entry["image"]) for entry in entries)]
+        missing = [name for name in needed if not (out / name).exists()]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise InputError(f"{out} is incomplete: {', '.join(missing[:3])}{more} missing; {advice}")
 
 
 def render_patients(
@@ -198,7 +241,7 @@ def write_rulings(folder: Path, records: list[Record]) -> None:
 
 
 def write_tables(folder: Path, records: list[Record], settings: Settings, recipe: Mapping[str, Any]) -> None:
-    """Write patients.csv, labels.csv, rulings.csv, geometry.csv, truth.csv and datalist.json."""
+    """Write patients.csv, labels.csv, rulings.csv, geometry.csv, truth.csv, datalist.json and phantom.json."""
     write_csv(folder / "patients.csv", PATIENT_COLUMNS, [r.patient for r in records])
     write_csv(folder / "labels.csv", LABEL_COLUMNS, [row for r in records for row in r.labels])
     write_csv(folder / geometry.FILE, (*GEOMETRY_COLUMNS, *LEVEL_COLUMNS), [row for r in records for row in r.slices])
@@ -208,5 +251,6 @@ def write_tables(folder: Path, records: list[Record], settings: Settings, recipe
     sections: dict[str, list[dict[str, Any]]] = {name: [] for name in SECTIONS}
     for r in records:
         sections[section_of[r.patient["patient_id"]]] += r.entries
+    write_json(folder / RECIPE, {"phantom_recipe": dict(recipe)})
     facts = {"phantom": True, "style": settings.style, "phantom_recipe": dict(recipe)}
     write(folder / "datalist.json", sections, settings.seed, **facts)

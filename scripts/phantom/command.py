@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ..console import say
 from ..datalists import datalist_info
 from ..errors import InputError
@@ -45,7 +47,7 @@ def phantom(
         rle: compress the axial series losslessly; slow to write.
         contact_sheet: also draw the cohort as contact_sheet.png.
         reuse: keep an existing cohort that was made with the same arguments.
-        force: replace an existing phantom cohort.
+        force: replace an existing phantom cohort, in whose folder nothing else may lie.
         layout: dicom, or bids for NIfTI with the file names of the spine-generic data set; bids has neither a
             datalist.json nor a contact sheet.
     """
@@ -56,6 +58,7 @@ def phantom(
 
     if layout == "bids" and contact_sheet:
         raise InputError("--contact_sheet draws DICOM; leave it out with --layout bids")
+    kept = reuse and not force and Path(out).is_dir() and any(Path(out).iterdir())
     path = make_cohort(
         out,
         patients=patients,
@@ -73,13 +76,14 @@ def phantom(
     )
     if layout == "bids":
         say(describe(path.parent))
-        say(f"wrote a BIDS data set to {path.parent}; the answers are in {path.parent / TRUTH}")
+        verb = "kept the BIDS data set in" if kept else "wrote a BIDS data set to"
+        say(f"{verb} {path.parent}; the answers are in {path.parent / TRUTH}")
         return
     counts = datalist_info(path)["counts"]
     for section in SECTIONS:
         n = counts[section]
         say(f"{section}: {n['patients']} patients, {n['slices']} slices, {n['compressed_slices']} compressed")
     say(sensitivity_of_rule(path.parent))
-    say(f"wrote {path}")
+    say(f"{'kept' if kept else 'wrote'} {path}")
     if contact_sheet:
         say(f"wrote {draw_contact_sheet(path.parent)}")

@@ -21,7 +21,7 @@ MATRIX = 192
 N_SLICES = 9
 SAGITTAL_SIZE_MM = 160.0
 SAGITTAL_STEP_MM = 3.6
-HEIGHT_STEP_MM = 2.0  # heights that are painted; rows in between are interpolated
+HEIGHT_STEP_MM = 1.6  # heights that are painted; rows in between are interpolated
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,14 @@ def sagittal_t2(patient: Patient) -> Series:
     painted = np.zeros((len(heights), *shape), np.float32)
     lowest, highest = -6.4 * anatomy.pitch_mm, 1.85 * anatomy.pitch_mm
     for number, height_mm in enumerate(heights):
-        z_mm = float(np.clip(height_mm, lowest, highest))
-        x, y = canal_centre_mm(patient, z_mm)
-        slip = np.full(shape, -anatomy.findings.forward_mm(z_mm), np.float32)  # the neck stays
+        curve_mm = float(np.clip(height_mm, lowest, highest))
+        # further down the last vertebra is drawn again and again
+        repeats = max(np.ceil((lowest - height_mm) / anatomy.pitch_mm), 0.0)
+        z_mm = float(min(height_mm, highest) + repeats * anatomy.pitch_mm)
+        x, y = canal_centre_mm(patient, curve_mm)
+        slip = np.full(shape, -anatomy.findings.forward_mm(curve_mm), np.float32)  # the neck stays
         canvas = Canvas(depths - y + scan.canal_y_mm, planes - x, 0.0, (np.zeros_like(slip), slip))
-        paint_neck(canvas, anatomy, anatomy.level(z_mm), tissues, 1 + 0.16 * noise[3], noise[3], fascia)
+        paint_neck(canvas, anatomy, anatomy.level(curve_mm), tissues, 1 + 0.16 * noise[3], noise[3], fascia)
         window = spine_window(canvas)
         spine_noise = [field[window] for field in noise[:3]]
         section = cross_section(anatomy, patient.lesions, z_mm)

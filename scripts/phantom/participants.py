@@ -80,8 +80,7 @@ def participant_row(
     header = study_header(patient)
     date = header.StudyDate
     compressed = [row for row in truth if row.label]
-    guess = "HC" if not compressed else "DCM" if patient.mjoa < 18 else "MildCompression"
-    pathology = attributes.get("pathology", guess)
+    pathology = attributes["pathology"]
     return {
         "participant_id": participant,
         "sex": patient.sex,

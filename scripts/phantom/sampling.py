@@ -160,11 +160,12 @@ def disability(rng: np.random.Generator, truth: Sequence[SliceTruth], age: int) 
 
 
 def pathology(patient: Patient, truth: Sequence[SliceTruth]) -> str:
-    """Return the diagnosis in the levels of spine-generic: ``HC``, ``MildCompression`` or ``DCM``.
+    """Return the diagnosis in the levels of spine-generic: ``HC``, ``MildCompression``, ``DCM``, or empty.
 
-    The rule is ours: without a compressed slice a patient is a healthy control, whatever the mJOA; compression without
-    symptoms (mJOA 18) is mild; compression with symptoms is degenerative cervical myelopathy.
+    The rule is ours: compression without symptoms (mJOA 18) is mild; compression with symptoms is degenerative cervical
+    myelopathy. Without a compressed slice a patient without symptoms is a healthy control, and one with symptoms has
+    another illness.
     """
     if not any(row.label for row in truth):
-        return "HC"
+        return "HC" if patient.mjoa == UNIMPAIRED else ""
     return "MildCompression" if patient.mjoa == UNIMPAIRED else "DCM"

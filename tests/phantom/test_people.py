@@ -114,10 +114,11 @@ def test_pathology_follows_compression_and_symptoms(people):
     levels = Counter()
     for patient, truth in people:
         compressed = any(row.label for row in truth)
-        expected = "HC" if not compressed else "MildCompression" if patient.mjoa == 18 else "DCM"
+        healthy, ill = ("MildCompression", "DCM") if compressed else ("HC", "")
+        expected = healthy if patient.mjoa == 18 else ill
         assert pathology(patient, truth) == expected
         levels[expected] += 1
-    assert min(levels["HC"], levels["DCM"]) > 10
+    assert min(levels["HC"], levels[""], levels["DCM"]) > 4
     assert levels["MildCompression"] > 0
 
 
@@ -144,7 +145,7 @@ def test_the_tables_say_who_is_who_and_the_sections_keep_people_together(cohort)
     again = [rows for rows in visits.values() if len(rows) > 1]
     assert len(again) >= 2
     assert all(len({row["site"] for row in rows}) > 1 for rows in again)
-    assert {row["pathology"] for row in patients} <= {"HC", "MildCompression", "DCM"}
+    assert {row["pathology"] for row in patients} <= {"HC", "MildCompression", "DCM", ""}
     content = json.loads((cohort / "datalist.json").read_text())
     section = {one["patient_id"]: name for name in records.SECTIONS for one in content[name]}
     person = {one["patient_id"]: one["person"] for name in records.SECTIONS for one in content[name]}

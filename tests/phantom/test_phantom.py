@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -276,6 +277,34 @@ class TestFolder:
         make_cohort(tmp_path / "cohort", **self.ONE)
         path = make_cohort(tmp_path / "cohort", force=True, **{**self.ONE, "seed": 1})
         assert datalists.datalist_info(path)["seed"] == 1
+
+    def test_force_deletes_nothing_that_the_phantom_did_not_write(self, tmp_path):
+        make_cohort(tmp_path / "cohort", **self.ONE)
+        (tmp_path / "cohort" / "consensus.csv").write_text("hours of work")
+        (tmp_path / "cohort" / "mine").mkdir()
+        with pytest.raises(InputError, match=r"--force would also delete consensus\.csv, mine in"):
+            make_cohort(tmp_path / "cohort", force=True, **self.ONE)
+        assert (tmp_path / "cohort" / "consensus.csv").read_text() == "hours of work"
+
+    @pytest.mark.parametrize("gone", ["patients.csv", "masks", "dicom", "datalist.json"])
+    def test_a_cohort_of_which_something_is_gone_is_not_reused(self, tmp_path, gone):
+        folder = make_cohort(tmp_path / "cohort", **self.ONE).parent
+        shutil.rmtree(folder / gone) if (folder / gone).is_dir() else (folder / gone).unlink()
+        with pytest.raises(InputError, match=rf"is incomplete: {gone}.* missing; make it again with --force"):
+            make_cohort(folder, reuse=True, **self.ONE)
+        assert make_cohort(folder, force=True, **self.ONE).is_file()
+
+    def test_a_cohort_whose_datalist_was_replaced_stays_a_phantom_cohort(self, tmp_path):
+        """`split` writes its own datalist over that of the phantom."""
+        path = make_cohort(tmp_path / "cohort", **self.ONE)
+        content = json.loads(path.read_text())
+        del content["phantom_recipe"]
+        path.write_text(json.dumps(content))
+        with pytest.raises(InputError, match=r"no longer the phantom's own \(`split` replaces it\)"):
+            make_cohort(tmp_path / "cohort", reuse=True, **self.ONE)
+        with pytest.raises(InputError, match="this phantom cohort already"):
+            make_cohort(tmp_path / "cohort", **self.ONE)
+        assert make_cohort(tmp_path / "cohort", force=True, **self.ONE) == path
 
     def test_an_interrupted_run_leaves_nothing(self, tmp_path, monkeypatch):
         def stop(*_args):
