@@ -9,8 +9,8 @@ import numpy as np
 
 from .anatomy import Anatomy
 from .canvas import Canvas
-from .fields import WHOLE, Array, Window, bump, coverage, smooth_max
-from .muscles import paint_muscles
+from .fields import WHOLE, Array, Window, bump, coverage, smooth_max, spline_weights, spread
+from .muscles import Partition, paint_midline, paint_muscles, partition, pushed, slanted
 from .shoulders import paint_shoulders
 from .soft_tissue import MUSCLES
 from .strips import box
@@ -20,6 +20,8 @@ from .tissues import Tissues
 __all__ = ["MUSCLES", "paint_neck"]
 
 SKIN_MM = 1.6
+SHOULDER_LEVELS = 2.6  # from where the neck begins to widen to where it is as wide as the shoulders
+SMOOTHING_NODES = 32  # along a side of the neck
 WANDER_MM = 10.0  # the skin lies within this much of the outline's box, warped or not
 # how far the front of the neck is from the canal, by level: chin, floor of the mouth, larynx, sternal notch
 FRONT_LEVELS = (-1.4, 0, 0.9, 1.8, 2.6, 4, 6, 7)
@@ -45,10 +47,10 @@ class Shape:
         soft = anatomy.soft
         low = float(np.clip((level - 4.2) / 1.8, 0, 1))
         jaw = float(np.clip((1.9 - level + soft.jaw) / 1.6, 0, 1))
-        shoulders = float(np.clip((level - soft.shoulders) / 2.0, 0, 1))
+        shoulders = float(np.clip((level - soft.shoulders) / SHOULDER_LEVELS, 0, 1))
         hump = soft.hump_mm * float(bump((level - 5.4) / 1.3))
         return cls(
-            half_width=anatomy.neck_half_width_mm * (1 + 1.1 * shoulders**1.6) * (1 + 0.05 * jaw),
+            half_width=anatomy.neck_half_width_mm * (1 + 1.1 * shoulders**2 * (3 - 2 * shoulders)) * (1 + 0.05 * jaw),
             front=float(np.interp(level - soft.jaw, FRONT_LEVELS, FRONT_MM)) * anatomy.neck_half_depth_mm / 60
             + soft.chin_mm * jaw,
             back=back_mm(anatomy) + 3 * low + 0.6 * hump,
@@ -88,23 +90,32 @@ def paint_neck(
     middle, half = 0.5 * (shape.back - shape.front), 0.5 * (shape.back + shape.front)
     window = box(canvas, 0, middle, shape.half_width + WANDER_MM, half + WANDER_MM)
     whole, canvas = canvas, cropped(canvas, window)
-    texture, coarse = texture[window], coarse[window]
+    texture, coarse = slanted(canvas, texture[window]), coarse[window]
     outline = outline_distance(canvas, anatomy, shape)
-    layer = fat_layer(canvas, anatomy, shape) * (1 + 0.1 * coarse)
+    layer = fat_layer(canvas, anatomy, shape)
+    usual = layer.copy()
+    layer *= unevenness(canvas, anatomy, shape)
+    np.maximum(layer, 0.8, out=layer)
+    excess = layer - usual
+    layer *= 1 + 0.1 * coarse
     inside = outline + np.float32(SKIN_MM)
     canvas.paint(WHOLE, outline, tissues.skin)
     fat = tissues.fat * stranded_fat(inside, texture, coarse, soft.septa)
     canvas.paint(WHOLE, inside, fat)
     shell = canvas.image.copy()
     deep = coverage(inside + layer, canvas.pixel_mm * 1.5)
-    canvas.image = filling(canvas, anatomy, 0.95 * fat, tissues, texture, coarse)
-    paint_throat(canvas, anatomy, level, shape.front, tissues, np.minimum(texture, 1.3))
     mid_fat = 0.65 * anatomy.fat_behind_mm
     scale = (
         float(np.clip((anatomy.neck_half_width_mm - SKIN_MM - beside_mm(anatomy)) / 53, 0.8, 1.3)),
         float(np.clip((back_mm(anatomy) - SKIN_MM - mid_fat - 0.6 * max(soft.flattening_mm, 0)) / 46, 0.72, 1.2)),
     )
-    paint_muscles(canvas, anatomy, level, scale, tissues, texture, coarse, fascia)
+    beside = beside_mm(anatomy) * (1 + 0.5 * shape.shoulders)
+    widest = shape.half_width - SKIN_MM - beside - 6 * min(3 * shape.shoulders, 1)  # of the muscles
+    parts = partition(pushed(canvas, excess), anatomy, level, scale, widest)
+    canvas.image = filling(canvas, anatomy, 0.95 * fat, tissues, texture, coarse, parts)
+    paint_throat(canvas, anatomy, level, shape.front, tissues, np.minimum(texture, 1.3))
+    canvas.ellipse(0, -24, 9, 3.4, 0.95 * tissues.muscle + 0.06 * tissues.fat)  # prevertebral fascia
+    paint_muscles(canvas, anatomy, parts, tissues, texture, coarse, fascia)
     paint_midline(canvas, anatomy, shape.back - SKIN_MM - mid_fat, tissues)
     paint_vessels(canvas, anatomy, level, shape.low, scale, tissues)
     paint_shoulders(canvas, anatomy, level, tissues, texture)
@@ -125,17 +136,32 @@ def cropped(canvas: Canvas, window: Window) -> Canvas:
     return inner
 
 
-def filling(canvas: Canvas, anatomy: Anatomy, fat: Array, tissues: Tissues, texture: Array, coarse: Array) -> Array:
-    """Compute what lies where no organ is painted: fat, but muscle around the spine and, in lean people, behind it."""
-    x, y = canvas.x, canvas.y
-    muscle = 1.1 * tissues.muscle * texture + np.float32(0.06 * tissues.fat)
-    from_spine = (x * np.float32(1 / 24)) ** 2 + ((y + np.float32(7)) * np.float32(1 / 25)) ** 2
-    lean = 0.85 - 0.25 * anatomy.fatty
-    near_spine = np.clip(4 - 3.4 * from_spine + 1.1 * coarse - 1.5 * (texture - 1), 0, 1) * np.float32(lean)
-    behind = np.minimum((y - 6) * np.float32(1 / 10), (46 - np.abs(x)) * np.float32(1 / 8)) - np.float32(0.25) * coarse
-    behind = np.clip(behind, 0, np.float32(np.clip(1.1 - 1.8 * anatomy.fatty, 0, 0.9)))
-    mixed: Array = fat + np.maximum(near_spine, behind) * (muscle - fat)
-    return mixed
+def filling(
+    canvas: Canvas, anatomy: Anatomy, fat: Array, tissues: Tissues, texture: Array, coarse: Array, parts: Partition
+) -> Array:
+    """Compute what lies where no organ is painted: fat, but muscle around the spine and, in lean people, in muscle."""
+    muscle: Array = np.float32(1.1 * tissues.muscle) * texture + np.float32(0.06 * tissues.fat)
+    share = smoothed(parts.nearest < 2)
+    share *= 3
+    share -= np.float32(1.3)
+    np.clip(share, 0, 1, out=share)
+    share *= np.float32(np.clip(1.1 - 1.8 * anatomy.fatty, 0, 0.9))
+    near = box(canvas, 0, -7, 46, 46)
+    from_spine = (canvas.x[near] * np.float32(1 / 24)) ** 2 + ((canvas.y[near] + 7) * np.float32(1 / 25)) ** 2
+    around = np.clip(2.5 - 1.8 * from_spine + 0.4 * np.minimum(coarse[near], 2), 0, 1)
+    share[near] = np.maximum(share[near], around * np.float32(0.85 - 0.25 * anatomy.fatty))
+    muscle -= fat
+    muscle *= share
+    muscle += fat
+    return muscle
+
+
+def smoothed(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Array:
+    """Compute how much of each pixel's wider surroundings a mask covers."""
+    rows, columns = (spline_weights(size, SMOOTHING_NODES) for size in mask.shape)
+    covered = rows.T @ mask.astype(np.float32) @ columns
+    pixels = rows.sum(axis=0)[:, None] * columns.sum(axis=0)
+    return spread(covered / np.maximum(pixels, 1e-3), (mask.shape[0], mask.shape[1]))
 
 
 def outline_distance(canvas: Canvas, anatomy: Anatomy, shape: Shape) -> Array:
@@ -164,7 +190,7 @@ def outline_distance(canvas: Canvas, anatomy: Anatomy, shape: Shape) -> Array:
 
 
 def fat_layer(canvas: Canvas, anatomy: Anatomy, shape: Shape) -> Array:
-    """Compute how thick the fat under the skin is: thin in front, thick at the nape, more on one side."""
+    """Compute how thick the fat under the skin is, were it even: thin in front, thick at the nape."""
     y = canvas.y - np.float32(shape.y_centre)
     behind = np.clip(y * np.float32(1 / (shape.back - shape.y_centre)), 0, 1)
     behind *= np.sqrt(behind)
@@ -172,14 +198,19 @@ def fat_layer(canvas: Canvas, anatomy: Anatomy, shape: Shape) -> Array:
     beside = beside_mm(anatomy) * (1 + 0.5 * shape.shoulders)
     thick = anatomy.fat_behind_mm * (0.65 + 0.6 * shape.low) + shape.hump
     in_front = anatomy.soft.fat_front_mm * (1 + 0.8 * shape.jaw)
-    layer = beside + np.float32(thick - beside) * behind + np.float32(in_front - beside) * before
+    layer: Array = beside + np.float32(thick - beside) * behind + np.float32(in_front - beside) * before
+    return layer
+
+
+def unevenness(canvas: Canvas, anatomy: Anatomy, shape: Shape) -> Array:
+    """Compute by how much the fat is thicker than `fat_layer`: more on one side, and in lobes."""
+    y = canvas.y - np.float32(shape.y_centre)
     lobes = anatomy.soft.fat_lobes
     across = canvas.x * np.float32(1 / shape.half_width)
     wave = np.sin(across * np.float32(4 + lobes[0]) + y * np.float32(0.05 * lobes[1]) + np.float32(2 * lobes[2]))
-    layer *= 1 + np.float32(np.clip(0.25 * lobes[3], -0.45, 0.45)) * wave
-    layer *= 1 + np.float32(np.clip(anatomy.soft.fat_slope, -0.45, 0.45)) * across
-    fat: Array = np.maximum(layer, 0.8)
-    return fat
+    lobed = 1 + np.float32(np.clip(0.2 * lobes[3], -0.35, 0.35)) * wave
+    uneven: Array = lobed * (1 + np.float32(np.clip(anatomy.soft.fat_slope, -0.4, 0.4)) * np.clip(across, -1, 1))
+    return uneven
 
 
 def stranded_fat(depth: Array, texture: Array, coarse: Array, septa: float) -> Array:
@@ -187,21 +218,9 @@ def stranded_fat(depth: Array, texture: Array, coarse: Array, septa: float) -> A
     phase = depth * np.float32(0.19) + np.float32(0.55) * coarse + np.float32(0.5)
     membrane = np.clip(1 - np.abs(phase - np.rint(phase)) * 11, 0, 1) * np.clip(0.4 + 0.7 * coarse, 0, 1)
     membrane *= np.clip(1.3 + depth * np.float32(1 / 20), 0.2, 1)  # fewer in the deep
-    fat: Array = np.clip(1.02 - 0.14 * (texture - 1), 0.7, 1.1) * (1 - np.float32(0.55 * septa) * membrane)
+    streaks = np.minimum(texture - 1, 2)
+    fat: Array = (1.02 - 0.07 * streaks / (1 + np.abs(streaks))) * (1 - np.float32(0.55 * septa) * membrane)
     return fat
-
-
-def paint_midline(canvas: Canvas, anatomy: Anatomy, y_end: float, tissues: Tissues) -> None:
-    """The nuchal ligament in its fat."""
-    window = canvas.window(0, 34, 26)
-    x, y = canvas.x[window], canvas.y[window]
-    if x.size == 0:
-        return
-    aside = np.abs(x - 0.9 * np.sin(y * 0.11 + anatomy.asymmetry[0][0]))
-    width = 0.5 * anatomy.soft.nuchal_mm * (1 + np.clip((y - 26) / 30, 0, 1))
-    ends = np.clip((y - 24) / 6, 0, 1) * np.clip((y_end + 2 - y) / 6, 0, 1)
-    canvas.paint(window, aside - width - 0.3, tissues.fat * 0.85, ends * min(0.9, 0.35 + 0.5 * anatomy.soft.nuchal_mm))
-    canvas.paint(window, aside - 0.4, tissues.ligament, ends * 0.7)
 
 
 def paint_vessels(

@@ -7,6 +7,7 @@ import numpy as np
 from .anatomy import Anatomy
 from .canvas import Canvas, Layer
 from .fields import Array, Window, ellipse
+from .soft_tissue import SHOULDERS
 from .strips import box, paint_strip
 from .tissues import Tissues
 
@@ -31,9 +32,9 @@ def paint_shoulders(canvas: Canvas, anatomy: Anatomy, level: float, tissues: Tis
     for index, side in enumerate((-1, 1)):
         a = soft.wander[index]
         wide = anatomy.neck_half_width_mm / 60
-        shoulder = level - (soft.shoulders - 5.0)
+        shoulder = level - (soft.shoulders - SHOULDERS)
         paint_supraspinatus(canvas, shoulder, side, tissues, texture)
-        paint_bone(canvas, SCAPULA, shoulder, side, 1.0, 3 * a[4], tissues, 2.0)
+        paint_bone(canvas, SCAPULA, shoulder - 0.35, side, 1.0, 3 * a[4], tissues, 2.0)
         paint_bone(canvas, CLAVICLE, shoulder, side, 1.0, 2 * a[5], tissues, -4.0)
         chest = level - soft.lung[index]
         paint_lung(canvas, chest, side, wide, a, tissues)
@@ -94,7 +95,8 @@ def paint_lung(
 
 def paint_supraspinatus(canvas: Canvas, level: float, side: int, tissues: Tissues, texture: Array) -> None:
     """The muscle in front of the scapula's spine."""
-    share = float(np.clip((level - 5.6) / 0.5, 0, 1))
+    share = float(np.clip((level - 5.9) / 0.6, 0, 1))
     if share > 0:
-        layers: list[Layer] = [(0.0, tissues.muscle, share)]
-        paint_strip(canvas, (side * 66, 14), (side * 92, -8), 7.0, layers, side * 2.0, texture)
+        layers: list[Layer] = [(0.0, tissues.muscle, min(1.0, 3 * share))]
+        last = side * (68 + 24 * share), 12 - 20 * share
+        paint_strip(canvas, (side * 66, 14), last, 7 * share, layers, side * 2.0 * share, texture)

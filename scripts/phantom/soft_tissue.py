@@ -89,6 +89,7 @@ MUSCLES: dict[str, tuple[Row, ...]] = {
     "digastric": ((-1.4, 44, -8, 40, -18, 2.8, 0), (0, 41, -20, 36, -34, 3.0, 0), (1.2, 34, -36, 28, -48, 2.2, 0)),
     "omohyoid": ((2.2, 14, -58, 23, -49, 1.7, 1), (4.2, 20, -50, 30, -38, 1.7, 1), (5.6, 32, -38, 46, -26, 1.6, 1)),
 }
+SHOULDERS = 4.7  # level at which the shoulders usually begin, within C6
 N_PARAMETERS = 6  # of ends, thickness and bend
 FADE_LEVELS = 0.5
 GRID = np.arange(-1.5, 7.26, 0.25)
@@ -201,7 +202,7 @@ def sample_soft_tissue(rng: np.random.Generator, age: float, female: bool, obesi
         larynx=float(np.clip(rng.normal(-0.25 if female else 0.15, 0.35), -0.9, 0.9)),
         airway=float(np.clip(rng.normal(1 - 0.1 * obesity, 0.3), 0.3, 1.8)),
         bifurcation=rng.normal(1.6, 0.5),
-        shoulders=float(np.clip(rng.normal(5.0, 0.45), 4.0, 6.0)),
+        shoulders=float(np.clip(rng.normal(SHOULDERS, 0.3), 4.0, 5.2)),
         thyroid=float(np.clip(rng.normal(1, 0.2), 0.5, 1.7)),
         jugular=tuple(np.clip(rng.normal([1.15, 0.9], 0.3), 0.35, 1.9).tolist()),
         lung=tuple(rng.normal(0, 0.25, 2).tolist()),

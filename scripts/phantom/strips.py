@@ -9,7 +9,7 @@ import numpy as np
 from .canvas import Canvas, Layer
 from .fields import Array, Window, turned
 
-REACH_MM = 6.0  # a strip's distance is known this far around it; the neck's warp takes most of it
+REACH_MM = 5.0  # a strip's distance is known this far around it; the neck's warp takes most of it
 
 
 def strip(

@@ -176,16 +176,13 @@ def paint_larynx(canvas: Canvas, anatomy: Anatomy, level: float, y: float, tissu
             layers = [(0.5, tissues.cortex, larynx), (-0.7, 1.8 * tissues.cartilage, 0.8 * larynx)]
             paint_strip(canvas, (side * 19 * size, y - 3), (side * 1.5, y - 29 * size), 1.9, layers, -side * 2.0)
             canvas.ellipse(side * 4.5, y - 6, 2.4, 1.8, tissues.cortex, opacity=larynx * glottis)
-        width = float(np.interp(level, (2, 2.8, 3.4, 4), (6.5, 5.0, 3.0, 7.0)))
-        canvas.ellipse(0, y - 13.5, width, 8, tissues.air, opacity=larynx)
     shown = rise(level, 4.05, 99, 0.6)
+    low = float(np.clip((level - 4.4) / 1.6, 0, 1))
+    x, centre = 1.2 * soft.wander[1][5] * shown, y - 14 + 2.5 * low
     if shown > 0:
-        low = float(np.clip((level - 4.4) / 1.6, 0, 1))
-        x, centre = 1.2 * soft.wander[1][5], y - 14 + 2.5 * low
         ring = tissues.cortex + (0.7 * tissues.cartilage) * float(np.clip(0.5 + 0.5 * np.sin(level * 9), 0, 1))
         canvas.ellipse(x, centre, 10.8 * size, 11.2 - 1.2 * low, ring, rim=(0.5, 0.8 * tissues.wall), opacity=shown)
         canvas.ellipse(x, centre + 0.3, 8.6 * size, 9.0 - 1.2 * low, tissues.mucosa, opacity=shown)
-        canvas.ellipse(x, centre + 0.3, 7.8 * size, 8.1 - 1.2 * low, tissues.air, opacity=shown)
         gullet = x - (3.0 + 2.0 * low), centre + 12.0 - 0.5 * low
         canvas.ellipse(
             *gullet,
@@ -196,6 +193,10 @@ def paint_larynx(canvas: Canvas, anatomy: Anatomy, level: float, y: float, tissu
             opacity=shown,
         )
         canvas.ellipse(*gullet, 2.6, 0.8, 1.3 * tissues.mucosa, opacity=0.8 * shown)
+    lumen = float(np.clip((level - 1.8) / 0.3, 0, 1))
+    if lumen > 0:
+        width = float(np.interp(level, (2, 2.8, 3.4, 3.8, 4.3), (6.5, 5.0, 2.4, 6.0, 7.8 * size)))
+        canvas.ellipse(x, centre + 0.3, width, 8.1 - 1.2 * low, tissues.air, opacity=lumen)
 
 
 def paint_glands(

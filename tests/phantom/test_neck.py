@@ -7,12 +7,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from scripts.phantom import anatomy as anatomies
+from scripts.phantom import strips
 from scripts.phantom.anatomy import Anatomy, sample_anatomy
 from scripts.phantom.canvas import Canvas
 from scripts.phantom.muscles import partition
-from scripts.phantom.neck import MUSCLES, paint_neck
+from scripts.phantom.neck import MUSCLES, Shape, paint_neck, stranded_fat
 from scripts.phantom.patients import Settings, stream
 from scripts.phantom.pictures import paint_core, paint_surroundings, sample_fields, spine_window
 from scripts.phantom.sampling import sample_patient
@@ -163,6 +165,94 @@ def test_muscles_run_as_in_a_neck():
     assert (np.diff(rows[:, NAMES.index("trapezius"), 4]) > 0).all()
     assert muscles_at(C1)[NAMES.index("rectus capitis minor"), -1] == 1
     assert muscles_at(C4)[NAMES.index("rectus capitis minor"), -1] == 0
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+def test_the_airway_is_open_from_c3_to_t1(person):
+    """One hole in the midline at every height, narrowest at the glottis."""
+    x, y = np.meshgrid(POSITIONS, POSITIONS)
+    middle = (np.abs(x) < 4) & (y > -75) & (y < -25)
+    for level in np.arange(1, 6.01, 0.1):
+        air = (neck(person, level, replace(TSE, air=9.0)) > 4.5) & (np.abs(x) < 22)
+        parts, _ = ndimage.label(air)
+        holes = np.bincount(parts[middle & air], minlength=1)[1:]
+        glottis = abs(level - person.soft.larynx - 3.4) < 0.5
+        largest = float(max((parts == 1 + n).sum() for n in np.flatnonzero(holes)) if holes.any() else 0) * PIXEL_MM**2
+        assert largest >= (15 if glottis else 30), f"{largest:.0f} mm2 at level {level:.1f}"
+
+
+def straight_edge_mm(image: np.ndarray) -> float:
+    """Length of the longest edge that keeps to a row or column, its slope against the axis below 1 in 50."""
+    longest = 0
+    for picture in (image, image.T):
+        along, across = np.gradient(picture)[::-1]
+        straight = (np.abs(across) > 0.03) & (np.abs(along) < 0.02 * np.abs(across))
+        ends = np.diff(np.pad(straight, ((0, 0), (1, 1))).astype(int), axis=1)
+        starts, stops = np.nonzero(ends == 1)[1], np.nonzero(ends == -1)[1]
+        longest = max(longest, int((stops - starts).max(initial=0)))
+    return longest * PIXEL_MM
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+def test_no_edge_under_the_fat_keeps_to_a_row_or_column(person):
+    for level in (-0.5, 0.5, 1.5, 2.5, 4.0, 5.5):
+        image = neck(person, level)
+        deep = ndimage.binary_erosion(image > 0.05, iterations=round(26 / PIXEL_MM))
+        deep[:, np.abs(POSITIONS) < 3] = False  # the septum in the midline is straight
+        edge = straight_edge_mm(np.where(deep, image, np.nan))
+        assert edge < 12, f"{edge:.0f} mm at level {level}"
+
+
+@pytest.mark.parametrize("level", [0.0, 2.0, 4.0, 5.0])
+def test_muscles_give_way_to_thick_fat_and_are_not_cut_off(level):
+    """A thick lobe of fat on one side leaves that side its muscle."""
+    areas = []
+    x, y = np.meshgrid(POSITIONS, POSITIONS)
+    for lobe in (0.0, 2.0):
+        soft = replace(PEOPLE[5].soft, fat_lobes=(0.0, 0.0, 0.0, lobe), fat_slope=0.0, flattening_mm=0.0)
+        image = neck(replace(PEOPLE[5], soft=soft, fat_behind_mm=14.0), level)
+        areas.append(((image < 0.4) & ndimage.binary_erosion(image > 0.03, iterations=4) & (x > 25) & (y > 0)).sum())
+    assert areas[1] > 0.86 * areas[0]
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+def test_no_fat_shines_between_the_muscles_in_front_of_a_body(person):
+    x, y = np.meshgrid(POSITIONS, POSITIONS)
+    between = (np.abs(x) < 3) & (y > -26.5) & (y < -22)
+    for level in np.arange(0.5, 5.6, 0.5):
+        assert neck(person, level)[between].max() < 0.45 * TSE.fat
+
+
+def test_streaks_hardly_show_in_fat():
+    """However strong the streaks of fat in muscle are, fat itself has no patches."""
+    texture = np.linspace(0.4, 8, 200, dtype=np.float32)
+    fat = stranded_fat(0 * texture, texture, 0 * texture, 0.0)
+    assert np.ptp(fat) < 0.1
+
+
+def test_the_shoulders_widen_from_c7_to_t1_in_everybody():
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        person = sample_anatomy(rng, age=60, female=bool(rng.integers(2)), body_mass_index=rng.normal(27, 4))
+        widths = np.array([Shape.of(person, level).half_width for level in np.arange(3, 6.95, 0.1)])
+        assert widths[30] > 1.15 * widths[0]  # T1 against C5
+        assert (np.diff(widths) >= 0).all()
+        assert np.abs(np.diff(widths, 2)).max() < 2
+
+
+@pytest.mark.parametrize("person", PEOPLE[:3])
+def test_larger_windows_change_no_picture(person, monkeypatch):
+    """No shape is cut off by the rectangle it is computed on, in a warped neck too."""
+    x, y = np.meshgrid(POSITIONS, POSITIONS)
+    warp = (4 * np.sin(y / 9), 4 * np.sin(x / 9))
+    pictures = []
+    for reach_mm in (strips.REACH_MM, 50.0):
+        monkeypatch.setattr(strips, "REACH_MM", reach_mm)
+        canvas = Canvas(POSITIONS, POSITIONS, 8.0, warp)
+        ones = np.ones(canvas.image.shape, np.float32)
+        paint_neck(canvas, person, 5.4, TSE, ones, 0 * ones, np.full(2 * len(MUSCLES), 0.5))
+        pictures.append(canvas.image)
+    np.testing.assert_allclose(*pictures, atol=0.02)
 
 
 def test_the_neck_does_not_know_of_lesions_and_the_spine_stays_in_its_window():
