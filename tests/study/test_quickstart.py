@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.study.quickstart import quickstart
+from scripts.study.quickstart import quickstart, shown_patient
 
 
 @pytest.mark.slow
@@ -21,3 +21,18 @@ def test_the_quickstart_goes_from_nothing_to_heat_maps_and_names_every_figure(tm
     assert metrics["phantom"] is True
     assert f"the slice AUC is {metrics['auc']:.3f}" in printed
     assert "says nothing about real patients" in printed
+
+
+def test_the_patient_it_shows_has_one_stack_and_the_most_compressed_slices():
+    """A series of several stacks would give several results."""
+
+    def slices(patient_id: str, labels: list[int], indices: list[int]) -> list[dict]:
+        return [
+            {"patient_id": patient_id, "label": label, "slice_index": index}
+            for label, index in zip(labels, indices, strict=True)
+        ]
+
+    stacks = slices("two stacks", [1, 1, 1, 1], [0, 1, 0, 1])
+    straight = [*slices("mild", [0, 1, 0], [0, 1, 2]), *slices("worse", [0, 1, 1], [0, 1, 2])]
+    assert shown_patient([*stacks, *straight]) == "worse"
+    assert shown_patient(stacks) == "two stacks"
