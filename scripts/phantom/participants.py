@@ -7,9 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from .anatomy import DISCS
 from .dicom import study_header
 from .labels import SliceTruth
 from .patients import Patient, Settings
@@ -94,17 +91,16 @@ def participant_row(
         "manufacturers_model_name": spaceless(header.ManufacturerModelName),
         "software_versions": spaceless(header.SoftwareVersions),
         "pathology": pathology,
-        "notes": notes(patient, compressed, "Mild spinal" if pathology == "MildCompression" else "Spinal"),
+        "notes": notes(compressed, "Mild spinal" if pathology == "MildCompression" else "Spinal"),
     }
 
 
-def notes(patient: Patient, compressed: Iterable[SliceTruth], beginning: str) -> str:
+def notes(compressed: Iterable[SliceTruth], beginning: str) -> str:
     """Name what compresses the cord, and at which discs; empty where nothing does."""
     causes: dict[str, dict[str, None]] = {}
     for row in sorted(compressed, key=lambda row: -row.z_mm):
-        disc = DISCS[int(np.clip(round(patient.anatomy.level(row.z_mm) - 0.5), 0, len(DISCS) - 1))]
         levels = causes.setdefault(CAUSES.get(row.lesion, "disc protrusion"), {})
-        levels[disc.replace("/C", "/").replace("/T", "/Th")] = None
+        levels[row.disc.replace("/C", "/").replace("/T", "/Th")] = None
     parts = [f"{cause} {joined(list(levels))}" for cause, levels in causes.items()]
     return f"{beginning} cord compression due to {', '.join(parts)}" if parts else ""
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import defaultdict
 
 import nibabel
 import numpy as np
 import pytest
+from conftest import ROOT
 from csv_rows import read_rows
 
 from scripts import datalists, records
 from scripts.__main__ import main
 from scripts.cohort.labels import agreed, by_slice, read_labels
+from scripts.phantom.cohort import TRUTH_COLUMNS
+from scripts.phantom.findings import ARTEFACT_SHARES, SHARES
 from scripts.phantom.patients import Settings
 from scripts.phantom.pictures import canal_centre_px
 from scripts.phantom.sampling import sample_patient
@@ -163,3 +167,15 @@ def test_the_raters_labels_alone_make_no_split(fresh, capsys):
     command = ["split", fresh / "labels.csv", fresh / "patients.csv", fresh / "dicom", "--out", fresh / "datalist.json"]
     assert main([*map(str, command)]) == 2
     assert "references that disagree" in capsys.readouterr().err
+
+
+def test_the_guide_names_every_column_of_truth_csv():
+    guide = re.sub(r"```.*?```", "", (ROOT / "docs" / "phantom.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert {*TRUTH_COLUMNS} <= set(re.findall(r"\w+", " ".join(re.findall(r"`[^`]+`", guide))))
+
+
+def test_the_guide_has_the_shares_of_the_findings():
+    guide = (ROOT / "docs" / "phantom.md").read_text(encoding="utf-8")
+    words = {"hardware": "with their artefact", "fat_saturation_failed": "failed fat suppression"}
+    for name, share in (SHARES | ARTEFACT_SHARES).items():
+        assert re.search(rf"{words.get(name, name)} \({share:.0%}".replace("%", " %"), guide), name
