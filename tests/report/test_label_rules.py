@@ -99,6 +99,8 @@ def test_slices_without_truth_are_counted_and_left_out(study):
 def test_the_page_has_one_table_per_cohort_and_the_card_one_line(study):
     content, page = study
     assert page.count("Under other label rules (phantom)</h3>") == 2
+    assert "a reference of simulated patients" in page
+    assert "made by people" not in page
     assert "indentation ≥ 0.4 mm or area ratio &lt; 0.90" in page
     lines = [line for line in performance(content).splitlines() if "0.4 / 0.8 / 1.2 mm" in line]
     assert len(lines) == 1
