@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .fields import clamp
 from .findings import NO_FINDINGS, Findings
 from .soft_tissue import SoftTissue, sample_soft_tissue
 
@@ -89,7 +90,7 @@ class Anatomy:
 
     def level(self, z_mm: float) -> float:
         """Level at height ``z_mm`` above the C2/C3 disc: 0 mid C2, 1 mid C3, ..."""
-        return float(np.clip(0.5 - z_mm / self.pitch_mm, -1.4, 6.95))
+        return clamp(0.5 - z_mm / self.pitch_mm, -1.4, 6.95)
 
     def disc_share(self, z_mm: float) -> float:
         """How much of a slice at height ``z_mm`` is disc, 0...1; there is none above C2."""
@@ -119,25 +120,25 @@ def sample_anatomy(rng: np.random.Generator, age: float, female: bool, body_mass
     return Anatomy(
         pitch_mm=rng.normal(16.6, 1.0) + 0.3 * size,
         cord=1 + 0.055 * size + 0.03 * rng.normal(),
-        cord_flatness=float(np.clip(rng.normal(0.01, 0.06), -0.12, 0.14)),
+        cord_flatness=clamp(rng.normal(0.01, 0.06), -0.12, 0.14),
         cord_x_mm=rng.normal(0, 0.5),
         cord_y_mm=rng.normal(-0.3, 0.5),
         cord_turn_deg=rng.normal(0, 2.0),
-        canal=float(np.clip(0.90 + 0.04 * size + 0.085 * rng.normal(), 0.73, 1.12)),
-        canal_width=float(np.clip(0.97 + 0.05 * rng.normal(), 0.85, 1.1)),
+        canal=clamp(0.90 + 0.04 * size + 0.085 * rng.normal(), 0.73, 1.12),
+        canal_width=clamp(0.97 + 0.05 * rng.normal(), 0.85, 1.1),
         body=1 + 0.06 * size + 0.04 * rng.normal(),
-        neck_half_width_mm=float(np.clip(rng.normal(61 + 2.5 * size, 4.5), 50, 76)),
-        neck_half_depth_mm=float(np.clip(rng.normal(60 + size, 3), 54, 69)),
-        fat_behind_mm=float(np.clip(rng.lognormal(np.log(9) + 0.2 * obesity, 0.4), 4, 28)),
-        fat_beside_mm=float(np.clip(rng.normal(4.5 + 0.8 * obesity, 1.3), 2, 10)),
-        fatty=(fatty := float(np.clip(rng.beta(2, 4.5) + 0.003 * (age - 55), 0.02, 0.9))),
+        neck_half_width_mm=clamp(rng.normal(61 + 2.5 * size, 4.5), 50, 76),
+        neck_half_depth_mm=clamp(rng.normal(60 + size, 3), 54, 69),
+        fat_behind_mm=clamp(rng.lognormal(np.log(9) + 0.2 * obesity, 0.4), 4, 28),
+        fat_beside_mm=clamp(rng.normal(4.5 + 0.8 * obesity, 1.3), 2, 10),
+        fatty=(fatty := clamp(rng.beta(2, 4.5) + 0.003 * (age - 55), 0.02, 0.9)),
         disc_dark=tuple(np.clip(rng.normal(0.7 + 0.01 * (age - 55), 0.25, 7), 0, 1).tolist()),
         asymmetry=tuple(map(tuple, rng.normal(0, 1, (3, 5)).tolist())),
         lordosis_per_mm=rng.normal(0, 0.0016),
         scoliosis_per_mm=rng.normal(0, 0.0008),
         drift=rng.normal(0, 0.06),
         bones=sample_bones(apart, age),
-        cord_skew=float(np.clip(apart.normal(0, 0.035), -0.09, 0.09)),
+        cord_skew=clamp(apart.normal(0, 0.035), -0.09, 0.09),
         soft=sample_soft_tissue(soft_rng, age, female, obesity, fatty),
     )
 
@@ -163,6 +164,6 @@ def sample_bones(rng: np.random.Generator, age: float) -> Bones:
         spinous=table(1, 0.11, 0.7, 1.3),
         spinous_x_mm=table(0, 1.2, -3, 3),
         forked=table(0.8, 0.35, 0, 1.3),
-        lamina_mm=float(np.clip(rng.normal(4.0, 0.5), 3, 5.2)),
-        arteries_mm=(float(np.clip(2.1 - dominant, 1.2, 3)), float(np.clip(2.1 + dominant, 1.2, 3))),
+        lamina_mm=clamp(rng.normal(4.0, 0.5), 3, 5.2),
+        arteries_mm=(clamp(2.1 - dominant, 1.2, 3), clamp(2.1 + dominant, 1.2, 3)),
     )

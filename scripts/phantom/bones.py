@@ -12,7 +12,7 @@ import numpy as np
 from .anatomy import BODY_AP_MM, BODY_RL_MM, LEVELS, Anatomy, at_level
 from .canvas import Layer, Patch
 from .cross_sections import Canal, CrossSection, canal_distance
-from .fields import Array, bump, ellipse, on_pixels, rod, squarish
+from .fields import Array, bump, clamp, ellipse, on_pixels, rod, squarish
 from .tissues import Tissues
 
 FAR_MM = np.float32(99.0)
@@ -23,7 +23,7 @@ CORTEX_MM = 0.7
 
 def span(offset: float, low: float, high: float, soft: float = 0.12) -> float:
     """Share of a part present at ``offset``, 1 between ``low`` and ``high``."""
-    return float(np.clip(min(offset - low, high - offset) / soft + 0.5, 0, 1))
+    return clamp(min(offset - low, high - offset) / soft + 0.5, 0, 1)
 
 
 def of(table: tuple[float, ...], vertebra: int) -> float:
@@ -33,7 +33,7 @@ def of(table: tuple[float, ...], vertebra: int) -> float:
 
 def atlas_share(level: float) -> float:
     """How much a slice is C1 rather than C2."""
-    return float(np.clip((-0.45 - level) / 0.25, 0, 1))
+    return clamp((-0.45 - level) / 0.25, 0, 1)
 
 
 def paint_bones(
@@ -80,7 +80,7 @@ def add_arch(
             np.minimum(bone, np.maximum(arch, front_of_arch), out=bone)
         return
     share = span(offset, -0.20, 0.66, 0.20)
-    slope_mm = 0.2 + 5.0 * float(np.clip(offset - 0.2, 0, 0.45))
+    slope_mm = 0.2 + 5.0 * clamp(offset - 0.2, 0, 0.45)
     if share > 0:
         thick = bones.lamina_mm * share
         lamina = np.maximum(ring - (slope_mm + thick), slope_mm + 0.3 * (1 - share) - ring)
@@ -92,7 +92,7 @@ def add_arch(
         return
     root = canal_ap_mm / 2 + 2.0 + 0.8 * (slope_mm - 0.2)
     start = root + 24 * max(offset - 0.55, 0.0)  # further down only the tip is left
-    tip = root + 1.5 + long * float(np.clip((offset + 0.15) / 0.55, 0.35, 1))
+    tip = root + 1.5 + long * clamp((offset + 0.15) / 0.55, 0.35, 1)
     if tip <= start + 1:
         return
     aside = of(bones.spinous_x_mm, vertebra)
@@ -170,7 +170,7 @@ def add_pillar(bone: Array, patch: Patch, anatomy: Anatomy, section: CrossSectio
     """Add a pillar and return the distance to it; it is thick at the joints, waisted between them."""
     atlas = atlas_share(level)
     size = at_level(anatomy.bones.pillars[side > 0], level)
-    joint = float(np.clip(1.25 - abs(joint_phase(level)), 0, 1)) * (1 - atlas)
+    joint = clamp(1.25 - abs(joint_phase(level)), 0, 1) * (1 - atlas)
     half_x = (6.2 + 1.0 * joint + 1.8 * atlas) * size
     half_y = (4.9 + 1.3 * joint + 3.0 * atlas) * (0.5 + 0.5 * size)
     x, y = pillar_place(section.canal, level, side)
@@ -187,7 +187,7 @@ def paint_joint(
     The joint slopes down and back, so its line moves backwards through the pillar from slice to slice.
     """
     phase = joint_phase(level)
-    share = float(np.clip((1.15 - abs(phase)) / 0.3, 0, 1))
+    share = clamp((1.15 - abs(phase)) / 0.3, 0, 1)
     if level < -0.4:  # the joints of C1 lie level, slices meet them as a dark band only
         share = 0.0
     if share == 0:
@@ -232,7 +232,7 @@ def paint_body(
     distance = squarish(patch.x, patch.y - np.float32(y), grown * rl / 2, ap / 2)
     if atlas > 0:
         paint_atlas(patch, atlas, level, rl, y, ap, behind, tissues, marrow)
-    uncinate = float(np.clip(1 - abs(disc - 0.55) / 0.5, 0, 1)) * (level > C2 + 0.2)
+    uncinate = clamp(1 - abs(disc - 0.55) / 0.5, 0, 1) * (level > C2 + 0.2)
     if uncinate > 0.02:
         for side in (-1, 1):
             bone: list[Layer] = [(0.7, tissues.cortex, uncinate), (-0.3, marrow, uncinate)]

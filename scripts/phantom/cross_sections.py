@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .anatomy import CANAL_AP_MM, CANAL_RL_MM, CORD_AP_MM, CORD_RL_MM, Anatomy, at_level
-from .fields import PROFILE_STEP_MM, PROFILE_X_MM, Array, ellipse, smooth_max
+from .fields import PROFILE_STEP_MM, PROFILE_X_MM, Array, clamp, ellipse, smooth_max
 from .lesions import Encroachment, Lesion, encroach
 
 PIA_MM = 0.25  # the cord keeps this far from the dura
@@ -185,7 +185,7 @@ def cross_section(anatomy: Anatomy, lesions: tuple[Lesion, ...], z_mm: float) ->
     height = np.where(inside, np.maximum(cord_back - cord_front, 0.2), 0)
     free_area = float(np.maximum(rest_back - rest_front, 0)[free_inside].sum()) * PROFILE_STEP_MM
     squeezed_area = float(height.sum()) * PROFILE_STEP_MM
-    widening = 1 + 0.42 * float(np.clip(1 - squeezed_area / free_area, 0, 0.55))
+    widening = 1 + 0.42 * clamp(1 - squeezed_area / free_area, 0, 0.55)
 
     dents = np.where(inside, np.maximum(cord_front - moved_front, 0) + np.maximum(moved_back - cord_back, 0), 0)
     core = np.abs(PROFILE_X_MM - free.x_mm) < 0.3 * free.rl_mm

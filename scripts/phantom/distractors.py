@@ -9,7 +9,7 @@ import numpy as np
 from .artefacts import failed_share
 from .canvas import Canvas
 from .cross_sections import cross_section
-from .fields import Array, spread
+from .fields import Array, clamp, spread
 from .neck import MUSCLES, paint_neck
 from .patients import Patient, stream
 from .pictures import render
@@ -110,7 +110,7 @@ def sagittal_t2(patient: Patient) -> Series:
     painted = np.zeros((len(heights), *shape), np.float32)
     lowest, highest = -6.4 * anatomy.pitch_mm, 1.85 * anatomy.pitch_mm
     for number, height_mm in enumerate(heights):
-        curve_mm = float(np.clip(height_mm, lowest, highest))
+        curve_mm = clamp(height_mm, lowest, highest)
         # further down the last vertebra is drawn again and again
         repeats = max(np.ceil((lowest - height_mm) / anatomy.pitch_mm), 0.0)
         z_mm = float(min(height_mm, highest) + repeats * anatomy.pitch_mm)

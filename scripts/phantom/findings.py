@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from .fields import Array
+from .fields import Array, clamp
 
 SHARES = {"spondylolisthesis": 0.05, "syrinx": 0.04, "haemangioma": 0.06, "hardware": 0.04}  # of patients
 ARTEFACT_SHARES = {"motion": 0.05, "swallowing": 0.08, "fat_saturation_failed": 0.20}
@@ -37,7 +37,7 @@ class Slip:
 
     def forward_mm(self, z_mm: float) -> float:
         """Return how far canal and bodies at height ``z_mm`` lie forward."""
-        t = float(np.clip(0.5 + 0.5 * (z_mm - self.z_mm) / RAMP_MM, 0, 1))
+        t = clamp(0.5 + 0.5 * (z_mm - self.z_mm) / RAMP_MM, 0, 1)
         return self.slip_mm * t * t * (3 - 2 * t)
 
     def narrowing_mm(self, z_mm: float) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .anatomy import Anatomy
 from .canvas import Canvas
-from .fields import WHOLE, Array, Window, bump, coverage, smooth_max, spline_weights, spread
+from .fields import WHOLE, Array, Window, bump, clamp, coverage, smooth_max, spline_weights, spread
 from .muscles import Partition, paint_midline, paint_muscles, partition, pushed, slanted
 from .shoulders import paint_shoulders
 from .soft_tissue import MUSCLES
@@ -45,9 +45,9 @@ class Shape:
     def of(cls, anatomy: Anatomy, level: float) -> Shape:
         """Interpolate the outline to a level."""
         soft = anatomy.soft
-        low = float(np.clip((level - 4.2) / 1.8, 0, 1))
-        jaw = float(np.clip((1.9 - level + soft.jaw) / 1.6, 0, 1))
-        shoulders = float(np.clip((level - soft.shoulders) / SHOULDER_LEVELS, 0, 1))
+        low = clamp((level - 4.2) / 1.8, 0, 1)
+        jaw = clamp((1.9 - level + soft.jaw) / 1.6, 0, 1)
+        shoulders = clamp((level - soft.shoulders) / SHOULDER_LEVELS, 0, 1)
         hump = soft.hump_mm * float(bump((level - 5.4) / 1.3))
         return cls(
             half_width=anatomy.neck_half_width_mm * (1 + 1.1 * shoulders**2 * (3 - 2 * shoulders)) * (1 + 0.05 * jaw),
@@ -106,8 +106,8 @@ def paint_neck(
     deep = coverage(inside + layer, canvas.pixel_mm * 1.5)
     mid_fat = 0.65 * anatomy.fat_behind_mm
     scale = (
-        float(np.clip((anatomy.neck_half_width_mm - SKIN_MM - beside_mm(anatomy)) / 53, 0.8, 1.3)),
-        float(np.clip((back_mm(anatomy) - SKIN_MM - mid_fat - 0.6 * max(soft.flattening_mm, 0)) / 46, 0.72, 1.2)),
+        clamp((anatomy.neck_half_width_mm - SKIN_MM - beside_mm(anatomy)) / 53, 0.8, 1.3),
+        clamp((back_mm(anatomy) - SKIN_MM - mid_fat - 0.6 * max(soft.flattening_mm, 0)) / 46, 0.72, 1.2),
     )
     beside = beside_mm(anatomy) * (1 + 0.5 * shape.shoulders)
     widest = shape.half_width - SKIN_MM - beside - 6 * min(3 * shape.shoulders, 1)  # of the muscles
@@ -231,7 +231,7 @@ def paint_vessels(
     wide = scale[0]
     for index, side in enumerate((-1, 1)):
         a = soft.wander[index]
-        above = float(np.clip((soft.bifurcation - level) / 1.2, 0, 1))
+        above = clamp((soft.bifurcation - level) / 1.2, 0, 1)
         x = side * wide * (27 + 1.3 * a[0] - 5 * low - 2 * above)
         y = -27 + 1.3 * a[1] - 4 * low + 2 * above
         slow = tissues.vessel + (0.35 * tissues.wall * max(a[6], 0) if soft.jugular[index] < 1.3 else 0.0)
@@ -269,9 +269,9 @@ def paint_vessels(
                 at = side * wide * (25 + 4.5 * number + 4 * low), -14 + 1.5 * a[number] - 3 * low + 2.5 * number
                 canvas.ellipse(*at, 1.5, 1.1, tissues.root, side * 40, opacity=0.75 * min(1, level - 2.3))
     for side_of, x, y, centre, half, stagnant in soft.veins:
-        share = float(np.clip(2 - 1.4 * abs(level - centre), 0, 1))
+        share = clamp(2 - 1.4 * abs(level - centre), 0, 1)
         if share > 0:
-            signal = tissues.vessel + float(np.clip(5 * stagnant - 3, 0, 1)) * (0.8 * tissues.fat - tissues.vessel)
+            signal = tissues.vessel + clamp(5 * stagnant - 3, 0, 1) * (0.8 * tissues.fat - tissues.vessel)
             place = (
                 side_of * (x + 2 * (level - centre)) * wide,
                 (y + 5 * (stagnant - 0.5) * (level - centre)) * scale[1],

@@ -10,7 +10,7 @@ from .acquisition import acquire, add_ghosts, band_filter, sample_noise, shading
 from .artefacts import disturb, unsaturated
 from .canvas import Canvas
 from .cross_sections import cord_distance, cross_section, sac_distance
-from .fields import Array, between, on_pixels, spread
+from .fields import Array, between, clamp, on_pixels, spread
 from .labels import SUB_SLICES, sub_slice_heights
 from .neck import MUSCLES, paint_neck
 from .patients import Patient, stream
@@ -88,7 +88,7 @@ def render(
         tissues = unsaturated(tissues)
     fields = sample_fields(rng)
     bias = slow_bias(rng, patient)
-    shift = round(scan.matrix * float(np.clip(rng.normal(0.12, 0.04), 0.05, 0.25)))
+    shift = round(scan.matrix * clamp(rng.normal(0.12, 0.04), 0.05, 0.25))
     kept = band_filter(scan)
     persons = (patient, patient.twin()) if with_twin else (patient,)
     ends = min(scan.heights_mm), max(scan.heights_mm)

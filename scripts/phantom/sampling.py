@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 
 from .anatomy import sample_anatomy
+from .fields import clamp
 from .findings import Artefacts, sample_artefacts, sample_findings
 from .labels import SliceTruth, patient_truth
 from .layouts import laid_out
@@ -85,8 +86,8 @@ def first_visits(settings: Settings, index: int, free: bool, site: Site) -> Iter
     rng = named_stream(settings.seed, index, "person")
     sex = "F" if rng.random() < 0.42 else "M"
     age = int(np.clip(round(rng.normal(51 if free else 56, 12.5)), 21, 88))
-    height = float(np.clip(rng.normal(1.63 if sex == "F" else 1.76, 0.07), 1.42, 2.0))
-    body_mass_index = float(np.clip(rng.normal(27, 4.5), 18, 44))
+    height = clamp(rng.normal(1.63 if sex == "F" else 1.76, 0.07), 1.42, 2.0)
+    body_mass_index = clamp(rng.normal(27, 4.5), 18, 44)
     anatomy = sample_anatomy(rng, age, sex == "F", body_mass_index)
     findings = sample_findings(named_stream(settings.seed, index, "findings"), age, anatomy.pitch_mm)
     region_rng = named_stream(settings.seed, index, "region")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .fields import clamp
+
 STYLES = ("tse", "gre")
 
 
@@ -251,7 +253,7 @@ def sample_scan(rng: np.random.Generator, site: Site, style: str, pitch_mm: floa
         echo_train=1 if gre else int(rng.choice([11, 15, 17, 21])),
         matrix=acquired,
         written_matrix=zero_filled,
-        fov_mm=float(np.clip(rng.normal(172 if site.shifted else 163, 15), 130, 200)),
+        fov_mm=clamp(rng.normal(172 if site.shifted else 163, 15), 130, 200),
         thickness_mm=thickness,
         gap_mm=gap,
         middle_mm=0.0,

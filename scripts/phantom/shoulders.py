@@ -6,7 +6,7 @@ import numpy as np
 
 from .anatomy import Anatomy
 from .canvas import Canvas, Layer
-from .fields import Array, Window, ellipse
+from .fields import Array, Window, clamp, ellipse
 from .soft_tissue import SHOULDERS
 from .strips import box, paint_strip
 from .tissues import Tissues
@@ -40,7 +40,7 @@ def paint_shoulders(canvas: Canvas, anatomy: Anatomy, level: float, tissues: Tis
         paint_lung(canvas, chest, side, wide, a, tissues)
         paint_bone(canvas, RIB_1, chest, side, wide, 0.0, tissues, 2.0)
         paint_bone(canvas, RIB_2, chest, side, wide, 0.0, tissues, 2.0)
-        subclavian = float(np.clip((chest - 5.7) / 0.5, 0, 1))
+        subclavian = clamp((chest - 5.7) / 0.5, 0, 1)
         if subclavian > 0:
             down = chest - 5.6
             artery: list[Layer] = [(0.9, tissues.wall, subclavian), (0.0, tissues.vessel, subclavian)]
@@ -63,7 +63,7 @@ def paint_bone(
 ) -> None:
     """A bone given by rows of level, ends and half thickness: marrow within its cortex, fading in at the top."""
     rows = np.array(table)
-    share = float(np.clip((level - rows[0, 0]) / 0.25 + 0.5, 0, 1))
+    share = clamp((level - rows[0, 0]) / 0.25 + 0.5, 0, 1)
     if share == 0:
         return
     x1, y1, x2, y2, half = (float(np.interp(level, rows[:, 0], rows[:, column])) for column in range(1, 6))
@@ -95,7 +95,7 @@ def paint_lung(
 
 def paint_supraspinatus(canvas: Canvas, level: float, side: int, tissues: Tissues, texture: Array) -> None:
     """The muscle in front of the scapula's spine."""
-    share = float(np.clip((level - 5.9) / 0.6, 0, 1))
+    share = clamp((level - 5.9) / 0.6, 0, 1)
     if share > 0:
         layers: list[Layer] = [(0.0, tissues.muscle, min(1.0, 3 * share))]
         last = side * (68 + 24 * share), 12 - 20 * share

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .fields import Array
+from .fields import Array, clamp
 
 # Muscles of the left side: at each level (0 mid C2, 1 mid C3, ...) the two ends x, y, half the thickness and how far
 # the middle bends outwards (mm), in a neck whose muscles reach x = 53 and y = 46. A muscle fades out within half a
@@ -113,7 +113,7 @@ MUSCLE_GRID = muscle_grid()
 
 def muscles_at(level: float) -> Array:
     """Interpolate the muscles of the left side, shape (muscles, 7): ends, half thickness, bend, presence."""
-    position = float(np.clip((level - GRID[0]) / (GRID[1] - GRID[0]), 0, len(GRID) - 1.001))
+    position = clamp((level - GRID[0]) / (GRID[1] - GRID[0]), 0, len(GRID) - 1.001)
     lower = int(position)
     muscles: Array = MUSCLE_GRID[lower] + (position - lower) * (MUSCLE_GRID[lower + 1] - MUSCLE_GRID[lower])
     return muscles
@@ -183,27 +183,27 @@ def sample_soft_tissue(rng: np.random.Generator, age: float, female: bool, obesi
         bulk=float(
             np.clip(rng.normal(1.03 - 0.06 * female - 0.003 * (age - 55), 0.09) - 0.35 * (fatty - 0.3), 0.7, 1.25)
         ),
-        growth_mm=float(np.clip(rng.normal(2.6, 0.6) - 3.2 * (fatty - 0.25), 0.3, 3.3)),
-        plane_mm=float(np.clip(rng.lognormal(np.log(0.55), 0.4) + 1.3 * fatty**1.5, 0.2, 2.4)),
-        squareness=float(np.clip(rng.normal(0.3, 0.2), 0, 0.7)),
-        front_narrowing=float(np.clip(rng.normal(0.26, 0.1), 0.02, 0.5)),
-        flattening_mm=float(np.clip(rng.normal(4, 3.5), -2, 12)),
+        growth_mm=clamp(rng.normal(2.6, 0.6) - 3.2 * (fatty - 0.25), 0.3, 3.3),
+        plane_mm=clamp(rng.lognormal(np.log(0.55), 0.4) + 1.3 * fatty**1.5, 0.2, 2.4),
+        squareness=clamp(rng.normal(0.3, 0.2), 0, 0.7),
+        front_narrowing=clamp(rng.normal(0.26, 0.1), 0.02, 0.5),
+        flattening_mm=clamp(rng.normal(4, 3.5), -2, 12),
         flattening_slope=rng.normal(0, 0.035),
         nape_mm=rng.normal(0.5, 2.2),
-        hump_mm=float(np.clip(rng.normal(2 + 3 * obesity, 4), 0, 18)),
-        fat_front_mm=float(np.clip(rng.lognormal(np.log(3.0) + 0.3 * obesity, 0.4), 1, 14)),
-        fat_beside=float(np.clip(rng.lognormal(-0.1, 0.35), 0.4, 2.2)),
+        hump_mm=clamp(rng.normal(2 + 3 * obesity, 4), 0, 18),
+        fat_front_mm=clamp(rng.lognormal(np.log(3.0) + 0.3 * obesity, 0.4), 1, 14),
+        fat_beside=clamp(rng.lognormal(-0.1, 0.35), 0.4, 2.2),
         fat_slope=rng.normal(0, 0.18),
         fat_lobes=tuple(np.clip(rng.normal(0, 1, 4), -2, 2).tolist()),
-        septa=float(np.clip(rng.normal(0.45, 0.25), 0, 1)),
-        nuchal_mm=float(np.clip(rng.lognormal(np.log(0.6), 0.5) + 1.2 * fatty, 0.2, 3)),
-        jaw=float(np.clip(rng.normal(0, 0.45), -1, 1)),
+        septa=clamp(rng.normal(0.45, 0.25), 0, 1),
+        nuchal_mm=clamp(rng.lognormal(np.log(0.6), 0.5) + 1.2 * fatty, 0.2, 3),
+        jaw=clamp(rng.normal(0, 0.45), -1, 1),
         chin_mm=rng.normal(0, 5),
-        larynx=float(np.clip(rng.normal(-0.25 if female else 0.15, 0.35), -0.9, 0.9)),
-        airway=float(np.clip(rng.normal(1 - 0.1 * obesity, 0.3), 0.3, 1.8)),
+        larynx=clamp(rng.normal(-0.25 if female else 0.15, 0.35), -0.9, 0.9),
+        airway=clamp(rng.normal(1 - 0.1 * obesity, 0.3), 0.3, 1.8),
         bifurcation=rng.normal(1.6, 0.5),
-        shoulders=float(np.clip(rng.normal(SHOULDERS, 0.3), 4.0, 5.2)),
-        thyroid=float(np.clip(rng.normal(1, 0.2), 0.5, 1.7)),
+        shoulders=clamp(rng.normal(SHOULDERS, 0.3), 4.0, 5.2),
+        thyroid=clamp(rng.normal(1, 0.2), 0.5, 1.7),
         jugular=tuple(np.clip(rng.normal([1.15, 0.9], 0.3), 0.35, 1.9).tolist()),
         lung=tuple(rng.normal(0, 0.25, 2).tolist()),
         wander=tuple(map(tuple, np.clip(rng.normal(0, 1, (2, 8)), -2.5, 2.5).tolist())),

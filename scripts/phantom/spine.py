@@ -8,7 +8,7 @@ from .anatomy import BODY_RL_MM, Anatomy, at_level
 from .bones import C7, atlas_share, paint_body, paint_bones, span
 from .canvas import Canvas, Layer, Patch
 from .cross_sections import CrossSection, canal_distance, cord_distance, sac_distance
-from .fields import Array, Window, bump, ellipse, on_pixels, turned
+from .fields import Array, Window, bump, clamp, ellipse, on_pixels, turned
 from .finding_shapes import paint_findings
 from .tissues import Tissues
 
@@ -79,7 +79,7 @@ def paint_roots(patch: Patch, anatomy: Anatomy, section: CrossSection, level: fl
     ap, half_rl = section.canal.ap_mm, section.canal.rl_mm / 2
     atlas = atlas_share(level)
     # a root leaves the sac at its disc and runs down and out, so lower slices meet it further from the canal
-    run = float(np.clip((level - round(level)) % 1.0 - 0.25, 0, 0.6)) / 0.6
+    run = clamp((level - round(level)) % 1.0 - 0.25, 0, 0.6) / 0.6
     for side in (-1, 1):
         if share > 0.02 and atlas == 0:
             out = half_rl + 1.0 + 5.5 * run
@@ -93,7 +93,7 @@ def paint_roots(patch: Patch, anatomy: Anatomy, section: CrossSection, level: fl
                 -ap * 0.42 - 3.0 + 4 * atlas,
             )
             if level > C7 - 0.4:  # in front of C7's process
-                front -= 4.5 * float(np.clip((level - C7 + 0.4) / 0.3, 0, 1))
+                front -= 4.5 * clamp((level - C7 + 0.4) / 0.3, 0, 1)
             radius = anatomy.bones.arteries_mm[side > 0]
             artery: list[Layer] = [(1.1, 0.9 * tissues.wall, 0.55), (0.0, tissues.vessel, 1.0)]
             patch.spot((side * aside, front), (radius, radius), artery)

@@ -6,7 +6,7 @@ import numpy as np
 
 from .anatomy import Anatomy
 from .canvas import Canvas
-from .fields import Array
+from .fields import Array, clamp
 from .strips import paint_strip, strip
 from .tissues import Tissues
 
@@ -15,7 +15,7 @@ TOOTH_MM = 7.5
 
 def rise(level: float, start: float, end: float, over: float = 0.4) -> float:
     """How much of something that spans ``start``...``end`` there is, fading over ``over`` levels at both ends."""
-    return float(np.clip(min(level - start, end - level) / over + 0.5, 0, 1))
+    return clamp(min(level - start, end - level) / over + 0.5, 0, 1)
 
 
 def paint_throat(
@@ -104,7 +104,7 @@ def paint_mouth(canvas: Canvas, anatomy: Anatomy, level: float, front: float, ti
         found = strip(canvas, back, chin, 5.0, -side * 11.0)
         if found is not None:
             window, distance, along = found
-            teeth = float(np.clip(0.5 - 1.4 * level, 0, 1))
+            teeth = clamp(0.5 - 1.4 * level, 0, 1)
             place = along * np.float32(0.5 * (np.hypot(back[0] - chin[0], back[1] - chin[1]) + 6) / TOOTH_MM)
             tooth = np.clip(1.6 - np.abs(place - np.rint(place)) * 5, 0, 1)
             marrow = 0.6 * fat
@@ -164,7 +164,7 @@ def paint_larynx(canvas: Canvas, anatomy: Anatomy, level: float, y: float, tissu
             rim=(0.6, 0.8 * tissues.wall),
             opacity=0.9 * larynx,
         )
-        glottis = float(np.clip((level - 2.6) / 0.9, 0, 1))
+        glottis = clamp((level - 2.6) / 0.9, 0, 1)
         for index, side in enumerate((-1, 1)):
             a = soft.wander[index]
             canvas.ellipse(
@@ -177,10 +177,10 @@ def paint_larynx(canvas: Canvas, anatomy: Anatomy, level: float, y: float, tissu
             paint_strip(canvas, (side * 19 * size, y - 3), (side * 1.5, y - 29 * size), 1.9, layers, -side * 2.0)
             canvas.ellipse(side * 4.5, y - 6, 2.4, 1.8, tissues.cortex, opacity=larynx * glottis)
     shown = rise(level, 4.05, 99, 0.6)
-    low = float(np.clip((level - 4.4) / 1.6, 0, 1))
+    low = clamp((level - 4.4) / 1.6, 0, 1)
     x, centre = 1.2 * soft.wander[1][5] * shown, y - 14 + 2.5 * low
     if shown > 0:
-        ring = tissues.cortex + (0.7 * tissues.cartilage) * float(np.clip(0.5 + 0.5 * np.sin(level * 9), 0, 1))
+        ring = tissues.cortex + (0.7 * tissues.cartilage) * clamp(0.5 + 0.5 * np.sin(level * 9), 0, 1)
         canvas.ellipse(x, centre, 10.8 * size, 11.2 - 1.2 * low, ring, rim=(0.5, 0.8 * tissues.wall), opacity=shown)
         canvas.ellipse(x, centre + 0.3, 8.6 * size, 9.0 - 1.2 * low, tissues.mucosa, opacity=shown)
         gullet = x - (3.0 + 2.0 * low), centre + 12.0 - 0.5 * low
@@ -193,7 +193,7 @@ def paint_larynx(canvas: Canvas, anatomy: Anatomy, level: float, y: float, tissu
             opacity=shown,
         )
         canvas.ellipse(*gullet, 2.6, 0.8, 1.3 * tissues.mucosa, opacity=0.8 * shown)
-    lumen = float(np.clip((level - 1.8) / 0.3, 0, 1))
+    lumen = clamp((level - 1.8) / 0.3, 0, 1)
     if lumen > 0:
         width = float(np.interp(level, (2, 2.8, 3.4, 3.8, 4.3), (6.5, 5.0, 2.4, 6.0, 7.8 * size)))
         canvas.ellipse(x, centre + 0.3, width, 8.1 - 1.2 * low, tissues.air, opacity=lumen)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from .fields import clamp
+
 
 @dataclass(frozen=True)
 class Tissues:
@@ -135,7 +137,7 @@ def sample_tissues(rng: np.random.Generator, weighting: str, contrast: float) ->
     """Vary a weighting's tissues by 7 % each; ``contrast`` below 1 brings cord and muscle closer to CSF."""
     table = WEIGHTINGS[weighting]
     values = {f.name: getattr(table, f.name) * float(np.exp(rng.normal(0, 0.07))) for f in fields(table)}
-    values["csf"] = float(np.clip(values["csf"], 0.85 * table.csf, 1.15 * table.csf))
+    values["csf"] = clamp(values["csf"], 0.85 * table.csf, 1.15 * table.csf)
     ratio = table.grey_matter / table.white_matter
     values["grey_matter"] = values["white_matter"] * (1 + (ratio - 1) * float(rng.uniform(0.55, 1.5)))
     for name in ("white_matter", "grey_matter", "muscle", "body", "facet", "disc"):
