@@ -14,6 +14,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+# each of pytest-xdist's processes, and what it starts, takes its share of the cores; set before torch is imported
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+
 # what shrinks a shipped config to seconds; never another config
 SMALL: dict[str, Any] = {
     "architecture": "resnet18",
