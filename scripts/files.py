@@ -131,3 +131,5 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{path} is nested deeper than any file of ours; expected another file") from error
