@@ -16,7 +16,7 @@ from typing import Any
 
 import fire
 
-from .console import say
+from .console import printable, say
 from .errors import InputError
 
 # name: (module that holds the function of that name, one line for the overview)
@@ -229,7 +229,7 @@ def main(arguments: Sequence[str], commands: Commands = COMMANDS, package: str =
         sys.stderr.write(f"error: {name} needs the package {module}, which is not installed: {advice}\n")
         return 2
     except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(str(error))}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped\n")

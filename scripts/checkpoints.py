@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,43 @@ from .datasets import SliceDataset
 from .errors import InputError
 from .files import read_json, replacing
 from .inferers import actual_precision
-from .networks import network_interface, unwrapped
+from .networks import load_safely, network_interface, unwrapped
 from .records import Weights
+from .transforms import NORMALISATION
 
 # settings that change what the weights mean
 SETTINGS = ("architecture", "head", "image_size", "crop_fraction", "profile")
+LARGEST_HEAD, LARGEST_WIDTH, LARGEST_IMAGE = 16, 1 << 16, 4096
+
+
+def is_whole(value: Any, low: int, high: int) -> bool:
+    """Return whether a value is a whole number between two bounds."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def is_head(value: Any) -> bool:
+    """Return whether a value is a list of widths that a head can have."""
+    known = isinstance(value, list | tuple) and len(value) <= LARGEST_HEAD
+    return known and all(is_whole(width, 1, LARGEST_WIDTH) for width in value)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# what a file may say of itself: its settings become values of a config, in which text may be an expression that runs
+KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "architecture": (lambda value: isinstance(value, str) and value.isidentifier(), "the name of a network"),
+    "head": (is_head, f"up to {LARGEST_HEAD} whole numbers from 1 to {LARGEST_WIDTH}"),
+    "image_size": (lambda value: is_whole(value, 1, LARGEST_IMAGE), f"a whole number from 1 to {LARGEST_IMAGE}"),
+    "crop_fraction": (lambda value: is_number(value) and 0 < value <= 1, "a number above 0, up to 1"),
+    "profile": (lambda value: isinstance(value, str) and value in NORMALISATION, " or ".join(NORMALISATION)),
+    "trained_on": (lambda value: isinstance(value, dict), "a mapping"),
+    "epoch": (lambda value: value is None or is_whole(value, 0, 1 << 31), "a whole number"),
+    "pos_weight": (lambda value: value is None or is_number(value), "a number"),
+    "precision": (lambda value: value in (None, "bf16", "fp32", "tf32"), "bf16, fp32 or tf32"),
+}
 
 
 def describe(
@@ -57,18 +90,22 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> dict[st
         settings: `describe`'s; every one of ``SETTINGS`` must be equal. None compares nothing.
 
     Raises:
-        InputError: the file is missing, not a checkpoint, or made with other settings.
+        InputError: the file is missing, not a checkpoint, made with other settings, or says or holds what no training
+            writes.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"no checkpoint at {path}; train one with configs/train.json, or name another file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that is no checkpoint
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} is no checkpoint that can be loaded safely (weights only): {reason}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+    content = load_safely(path)
+    model = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(model, dict) or not all(isinstance(value, torch.Tensor) for value in model.values()):
         raise InputError(f"{path} holds no 'model'; expected a checkpoint written by configs/train.json")
+    for name, (fits, expected) in KINDS.items():
+        if name in content and not fits(content[name]):
+            raise InputError(f"{path}: {name} must be {expected}; expected a checkpoint written by configs/train.json")
+    for name, value in model.items():
+        if not torch.isfinite(value).all():
+            raise InputError(f"{path}: {name} holds values that are no numbers; take an earlier checkpoint of the run")
     for name in SETTINGS if settings is not None else ():
         if name not in content:
             raise InputError(f"{path} does not say its {name}; expected a checkpoint written by configs/train.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -9,15 +10,29 @@ from typing import TypeVar
 from tqdm import tqdm
 
 Item = TypeVar("Item")
+# what a terminal obeys or hides: control characters but newline and tab, line separators, changes of direction
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "\\|", "[": "\\[", "]": "\\]", "`": "\\`"})
+
+
+def printable(text: str) -> str:
+    """Return text that no terminal obeys: control characters, which headers and file names may hold, as escapes."""
+    return CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def markdown(text: object) -> str:
+    """Return text that stands in Markdown as it is: no HTML, no link, no picture, no cell of its own, on one line."""
+    return printable(" ".join(str(text).split())).translate(MARKUP)
 
 
 def say(text: str = "") -> None:
     """Print one line for the user at once, also when standard output is a pipe.
 
-    What the console cannot show, such as Greek on a Windows console, becomes a question mark.
+    What the console cannot show, such as Greek on a Windows console, becomes a question mark; what it would obey, an
+    escape, see `printable`.
     """
     encoding = sys.stdout.encoding or "utf-8"
-    tqdm.write(text.encode(encoding, "replace").decode(encoding), file=sys.stdout)
+    tqdm.write(printable(text).encode(encoding, "replace").decode(encoding), file=sys.stdout)
     sys.stdout.flush()
 
 

@@ -18,6 +18,8 @@ from .errors import InputError
 from .files import read_json, write_json
 from .records import DATALIST_FIELDS, SECTIONS
 
+TEXTS = ("image", "patient_id", "person", "site", "series_uid", "sop_uid", "frame")
+
 
 def count(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Count patients, slices and compressed slices."""
@@ -79,13 +81,20 @@ def load(path: str | Path, section: str) -> list[dict[str, Any]]:
     found: dict[str, str] = {}
     missing = []
     for number, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise InputError(f"{path}, {section}[{number}] must be an object, got {type(entry).__name__}")
         absent = [field for field in ("image", "label", "patient_id") if field not in entry]
         if absent:
             raise InputError(f"{path}, {section}[{number}] lacks {', '.join(absent)}")
+        wrong = [field for field in TEXTS if not isinstance(entry.get(field, ""), str | int)]
+        if wrong:
+            raise InputError(f"{path}, {section}[{number}]: {', '.join(wrong)} must be text")
         if entry["label"] not in (0, 1):
             raise InputError(f"{path}, {section}[{number}]: label must be 0 or 1, got {entry['label']!r}")
         name = str(entry["image"])
         if name not in found:
+            if "\0" in name:
+                raise InputError(f"{path}, {section}[{number}]: image {name!r} is no path")
             image = (path.parent / name).resolve()
             if not image.is_relative_to(path.parent):
                 raise InputError(f"{path}, {section}[{number}]: image {name} lies outside {path.parent}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .tables import guard
 
 ROOT = Path(__file__).resolve().parent.parent
 """The bundle's folder."""
@@ -104,11 +105,18 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows under ``columns`` as UTF-8 CSV; a missing key or ``None`` is an empty cell, a surplus key an error."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    """Write rows under ``columns`` as UTF-8 CSV in which no text is a formula, see `scripts.tables.guard`.
+
+    A missing key or ``None`` is an empty cell, a surplus key an error. Bytes of file names that are no UTF-8, as old
+    exports have them, become escapes.
+    """
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
+    ):
         writer = csv.DictWriter(stream, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
+        writer.writerow({name: guard(name) for name in columns})
+        writer.writerows({name: guard(cell) for name, cell in row.items()} for row in rows)
 
 
 def read_json(path: Path) -> Any:
@@ -123,3 +131,5 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{path} is nested deeper than any file of ours; expected another file") from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 import torchvision
 from torch import nn
 
-from .errors import InputError
+from .errors import InputError, root_message
 from .transforms import NORMALISATION
 
 LOGITS = ("compressed",)
@@ -87,13 +88,47 @@ def pretrained_state(weights: str, architecture: str) -> Mapping[str, Any]:
         raise InputError(
             f"weights must be null, a file, or one of {', '.join(enum.__members__)}; got {weights!r}, which is no file"
         )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that is no checkpoint
-        raise InputError(f"{path} is no PyTorch weights file that can be loaded safely: {error}") from error
+    content = load_safely(path)
     if not isinstance(content, Mapping):
         raise InputError(f"{path} holds a {type(content).__name__}, expected a state dict")
     return content
+
+
+def load_safely(path: Path) -> Any:
+    """Load a file of `torch.save` without running any code in it and without more memory than it has bytes.
+
+    Raises:
+        InputError: it holds other things than tensors and plain values, is compressed, which `torch.save` never does,
+            or has tensors that claim more than the file holds.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if any(member.file_size != member.compress_size for member in archive.infolist()):
+                    raise InputError(f"{path} is compressed, which PyTorch never does; take the original file")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        n_bytes, known = 0, set[int]()
+        for tensor in tensors_in(content):
+            storage = tensor.untyped_storage()
+            n_bytes += 0 if storage.data_ptr() in known else storage.nbytes()
+            known.add(storage.data_ptr())
+            if tensor.numel() * tensor.element_size() > storage.nbytes() or n_bytes > path.stat().st_size:
+                raise InputError(f"{path} claims a tensor of shape {tuple(tensor.shape)}, more than the file holds")
+    except InputError:
+        raise
+    except Exception as error:  # torch raises many kinds for a file that is no checkpoint
+        reason = root_message(error).splitlines()[0]
+        raise InputError(f"{path} is no checkpoint that can be loaded safely (weights only): {reason}") from error
+    return content
+
+
+def tensors_in(content: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors of nested mappings, lists and tuples."""
+    if isinstance(content, torch.Tensor):
+        yield content
+    elif isinstance(content, Mapping | list | tuple):
+        for part in content.values() if isinstance(content, Mapping) else content:
+            yield from tensors_in(part)
 
 
 def make_head(n_features: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:

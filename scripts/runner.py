@@ -14,6 +14,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from .console import printable
 from .errors import InputError
 from .files import ROOT, check_folder
 
@@ -43,7 +44,7 @@ def show_input_errors(kind: type[BaseException], error: BaseException, trace: Tr
     unknown_run = isinstance(first, ValueError) and str(first).startswith("run ID")
     if isinstance(first, InputError) or unknown_run:
         hint = " The configs of this bundle have `run`, and train.json also `training`." if unknown_run else ""
-        sys.stderr.write(f"error: {first}{hint}\n")
+        sys.stderr.write(f"error: {printable(str(first))}{hint}\n")
         raise SystemExit(2)
     else:
         sys.__excepthook__(kind, error, trace)

@@ -1,4 +1,4 @@
-"""Tables that people made in spreadsheets: read strictly, with the line of whatever is wrong."""
+"""Tables that people open in spreadsheets: read strictly, with the line of whatever is wrong; no cell is a formula."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .errors import InputError
 
@@ -18,6 +19,12 @@ EXCEL_DATE = re.compile(
 )
 EXCEL_NUMBER = re.compile(r"\d[.,]?\d*E\+?\d+", re.IGNORECASE)
 SAVE = "save the table as 'CSV UTF-8 (comma delimited)'"
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+# a spreadsheet takes what begins so for a formula; where lists are separated by semicolons, also after one of them
+CELL_START = r"(?:^|(?<=[;\t\r\n]))"
+FORMULA_START = r"(?:['\s]*[=+\-@\uff1d\uff0b\uff0d\uff20]|'*[\t\r\n])"
+FORMULA = re.compile(f"{CELL_START}(?={FORMULA_START})")
+GUARDED = re.compile(f"{CELL_START}'(?={FORMULA_START})")
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,22 @@ class Row:
         return number
 
 
+def guard(cell: Any) -> Any:
+    """Return a cell that no spreadsheet computes: an apostrophe stands before text that looks like a formula.
+
+    Text from headers and from people's tables, such as ``=HYPERLINK(...)``, else runs where a table is opened. Numbers
+    stay as they are, and `unguard` returns exactly the text that went in.
+
+    Source: OWASP, "CSV Injection", https://owasp.org/www-community/attacks/CSV_Injection.
+    """
+    return FORMULA.sub("'", cell) if isinstance(cell, str) and not NUMBER.fullmatch(cell) else cell
+
+
+def unguard(cell: str) -> str:
+    """Return the text that `guard` was given."""
+    return GUARDED.sub("", cell)
+
+
 def spreadsheet_hint(value: str) -> str:
     """Return a hint where a cell looks like what a spreadsheet makes of an identifier; empty elsewhere."""
     if EXCEL_DATE.fullmatch(value):
@@ -124,12 +147,12 @@ def read_cells(
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows = {}
     try:
-        header = [name.strip() for name in next(lines, [])]
+        header = [unguard(name.strip()).strip() for name in next(lines, [])]
         check_header(path, header, required, optional)
         named = [number for number, name in enumerate(header) if name]
         nameless = [number for number, name in enumerate(header) if not name]
         for row in lines:
-            cells = tuple(map(str.strip, row))
+            cells = tuple(unguard(cell.strip()).strip() for cell in row)
             if not any(cells):
                 continue
             where = f"{path}, line {lines.line_num}"

@@ -12,6 +12,7 @@ from monai.deploy.core import Application
 from monai.deploy.operators.dicom_data_loader_operator import DICOMDataLoaderOperator
 from monai.deploy.operators.dicom_utils import EquipmentInfo, ModelInfo
 
+from scripts.console import printable
 from scripts.errors import InputError, root_message
 
 from .classification import ClassifierOperator, SeriesClassifier
@@ -63,6 +64,6 @@ def main() -> int:
     try:
         CordCompressionApp().run()
     except InputError as error:
-        sys.stderr.write(f"error: {root_message(error)}\n")
+        sys.stderr.write(f"error: {printable(root_message(error))}\n")
         return 2
     return 0

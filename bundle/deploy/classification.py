@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.pixels.processing import apply_rescale
 
+from scripts.console import printable
 from scripts.dicom.stacks import Stack
 from scripts.errors import InputError
 from scripts.inference.results import add_identity, result_facts
@@ -174,5 +175,7 @@ class ClassifierOperator(Operator):
                 sources, pixels = ordered(selected.series, stack, selected.image)
                 scored = self.classifier(pixels, stack)
                 results.append(Result(**vars(scored), series=selected.series, sources=sources, pixels=pixels))
-                logging.info("series %s: %d slices compressed", stack.series_uid, scored.summary["n_compressed"])
+                logging.info(
+                    "series %s: %d slices compressed", printable(stack.series_uid), scored.summary["n_compressed"]
+                )
         op_output.emit(results, "results")

@@ -12,6 +12,7 @@ from monai.deploy.core.domain.dicom_series_selection import SelectedSeries, Stud
 from monai.deploy.operators.dicom_series_selector_operator import DICOMSeriesSelectorOperator
 from monai.deploy.operators.dicom_series_to_volume_operator import DICOMSeriesToVolumeOperator
 
+from scripts.console import printable
 from scripts.dicom.judgements import judge
 from scripts.dicom.sources import scan
 from scripts.dicom.stacks import Stack
@@ -92,7 +93,7 @@ class AxialT2SelectorOperator(DICOMSeriesSelectorOperator):
             if chosen.selected_series:
                 selected.append(chosen)
         for line in refused:
-            logging.info("not used: %s", line)
+            logging.info("not used: %s", printable(line))
         if not selected:
             listed = "".join(f"\n  {line}" for line in refused) or "\n  there is no DICOM image"
             raise InputError(f"no axial T2 series to score in {self.input_folder}:{listed}")

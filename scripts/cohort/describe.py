@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import datalists, records
-from ..console import progress, say
+from ..console import markdown, progress, say
 from ..errors import InputError
 from ..files import check_output, read_json, write_csv, write_text
 from .labels import Patient, read_patients
@@ -81,7 +81,7 @@ def describe(
         read_scans(own, series)
     table = table_rows(list(members[0].values()), list(members[1].values()), equal_variances)
     write_csv(path, COLUMNS, table)
-    text = markdown(table, [f"{first} ({len(members[0])} patients)", f"{second} ({len(members[1])} patients)"])
+    text = as_markdown(table, [f"{first} ({len(members[0])} patients)", f"{second} ({len(members[1])} patients)"])
     write_text(beside, text)
     say(text)
     say(f"wrote {path} and {beside}")
@@ -227,13 +227,13 @@ def test_cells(
     }
 
 
-def markdown(table: Sequence[Mapping[str, Any]], cohorts: Sequence[str]) -> str:
+def as_markdown(table: Sequence[Mapping[str, Any]], cohorts: Sequence[str]) -> str:
     """Lay the table out as Markdown."""
-    lines = [f"| | {cohorts[0]} | {cohorts[1]} | missing | p | test |", "|---|---|---|---|---|---|"]
+    lines = [f"| | {markdown(cohorts[0])} | {markdown(cohorts[1])} | missing | p | test |", "|---|---|---|---|---|---|"]
     for row in table:
-        name = f"&nbsp;&nbsp;{row['level']}" if row.get("level") else row["variable"]
+        name = f"&nbsp;&nbsp;{markdown(row['level'])}" if row.get("level") else row["variable"]
         missing = f"{row['missing_first']} / {row['missing_second']}" if "missing_first" in row else ""
         test = "; ".join(filter(None, [row.get("test", ""), row.get("note", "")]))
         cells = [name, row.get("first", ""), row.get("second", ""), missing, row.get("p", ""), test]
-        lines.append(f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |")
+        lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
     return "\n".join(lines) + "\n"

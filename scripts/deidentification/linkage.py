@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
-from ..tables import read_table
+from ..tables import guard, read_table, unguard
 
 COLUMNS = ("kind", "original", "replacement")
 KEY_BYTES = 32
@@ -98,7 +98,7 @@ def read_private(path: Path) -> list[tuple[str, ...]]:
     if not path.exists():
         return []
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        return [(row[0], row[1]) for row in list(csv.reader(stream))[1:] if len(row) == 2]
+        return [(unguard(row[0]), unguard(row[1])) for row in list(csv.reader(stream))[1:] if len(row) == 2]
 
 
 def write_private(path: Path, rows: Iterable[Sequence[str]]) -> None:
@@ -106,7 +106,7 @@ def write_private(path: Path, rows: Iterable[Sequence[str]]) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}")  # mode 600 from the start, where modes are
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            csv.writer(stream).writerows(rows)
+            csv.writer(stream).writerows(map(guard, row) for row in rows)
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)

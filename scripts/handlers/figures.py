@@ -23,6 +23,11 @@ def save(figure: Figure, path: Path) -> Path:
     return Path(path)
 
 
+def literal(text: str) -> str:
+    """Return text that Matplotlib draws as it is: a folder may be called $A$, which else is a formula."""
+    return text.replace("$", r"\$")
+
+
 def training_curve(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
     """Draw training and validation loss, and the validation AUC, by epoch.
 
@@ -69,7 +74,7 @@ def roc(labels: ArrayLike, scores: ArrayLike, metrics: Mapping[str, Any], title:
     point = (1 - metrics["specificity"], metrics["sensitivity"])
     axes.plot(*point, "o", color="tab:red", label=f"threshold {metrics['threshold']:g}")
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    axes.set_title(title, fontsize="medium")
+    axes.set_title(literal(title), fontsize="medium")
     axes.legend(loc="lower right", fontsize="small")
     return save(figure, path)
 
@@ -90,9 +95,9 @@ def bars(names: Sequence[str], values: ArrayLike, label: str, title: str, path: 
     colours = ["tab:orange" if index == int(np.argmin(heights)) else "tab:blue" for index in range(len(heights))]
     drawn = axes.bar(range(len(heights)), heights, color=colours)
     axes.bar_label(drawn, fmt="%.3f", fontsize="small")
-    axes.set_xticks(range(len(heights)), list(names), rotation=30, ha="right", fontsize="small")
+    axes.set_xticks(range(len(heights)), list(map(literal, names)), rotation=30, ha="right", fontsize="small")
     axes.set(ylabel=label)
-    axes.set_title(title, fontsize="medium", wrap=True)
+    axes.set_title(literal(title), fontsize="medium", wrap=True)
     return save(figure, path)
 
 
@@ -116,7 +121,7 @@ def scatter(
     best = int(np.argmin(shade))
     axes.scatter(across[best], up[best], s=200, facecolors="none", edgecolors="tab:red", label="lowest")
     axes.set(xscale="log", xlabel=labels[0], ylabel=labels[1])
-    axes.set_title(title, fontsize="medium", wrap=True)
+    axes.set_title(literal(title), fontsize="medium", wrap=True)
     axes.legend(fontsize="small")
     figure.colorbar(points, label=labels[2])
     return save(figure, path)

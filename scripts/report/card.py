@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..console import markdown
 from ..errors import InputError
 from ..files import write_text
 from ..phantom.labels import LABEL_RULES_MM
@@ -69,8 +70,8 @@ def performance(content: Mapping[str, Any]) -> str:
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     facts = content["cohort"]["facts"]
     sources = [
-        f"model version {facts.get('model_version', 'not recorded')}",
-        f"weights {str(facts.get('weights_sha256', 'not recorded'))[:12]}",
+        f"model version {markdown(facts.get('model_version', 'not recorded'))}",
+        f"weights {markdown(str(facts.get('weights_sha256', 'not recorded'))[:12])}",
         f"predictions {content['cohort']['predictions_sha256'][:12]}",
     ]
     preface = PHANTOM if content["phantom"] else ""

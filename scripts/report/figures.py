@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -27,14 +29,15 @@ def save(
     path: Path, draw: Callable[[Axes], None], size: tuple[float, float] = (5.2, 4.6), phantom_mark: str = ""
 ) -> None:
     """Draw into one figure and write it; ``phantom_mark`` is written across its top, e.g. that it shows a phantom."""
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    draw(axes)
-    if phantom_mark:
-        figure.suptitle(phantom_mark, color="#a33b00", fontsize=9, fontweight="bold")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    with rc_context({"text.parse_math": False}):  # a site may be called $A
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        draw(axes)
+        if phantom_mark:
+            figure.suptitle(phantom_mark, color="#a33b00", fontsize=9, fontweight="bold")
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=150)
 
 
 def unit_square(axes: Axes, x: str, y: str) -> None:
@@ -179,7 +182,8 @@ def forest(
             size: dict[str, Any] = {"markersize": 4, "linewidth": 1}
             axes.errorbar(centre, at, xerr=np.maximum(ends, 0), fmt=marker, color=colour, label=text, **size)
             axes.axvline(centre[0], color=colour, linestyle=":", linewidth=0.8)
-        names = [f"{row['column']} {row['level']} ({row['n_patients']})" for row in subgroup_rows]
+        levels = [shorten(f"{row['column']} {row['level']}", 40, placeholder=" …") for row in subgroup_rows]
+        names = [f"{level} ({row['n_patients']})" for level, row in zip(levels, subgroup_rows, strict=True)]
         axes.set_yticks(range(len(subgroup_rows) + 1), [f"all patients ({whole['pooled_auc'].n_patients})", *names])
         axes.invert_yaxis()
         axes.set_xlabel("AUC, 95 % interval")

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 from monai.bundle import ConfigParser
 
 from .. import checkpoints, runner
-from ..console import say
+from ..console import markdown, say
 from ..datalists import datalist_info
 from ..errors import InputError
 from ..files import ROOT, read_json, write_csv, write_json, write_text
@@ -227,7 +227,7 @@ def write_table(path: Path, title: str, cohort: str, columns: Sequence[str], row
     cells = [[format_cell(row.get(name)) for name in columns] for row in rows]
     lines = [" | ".join(line) for line in [list(columns), ["---"] * len(columns), *cells]]
     table = "\n".join(f"| {line} |" for line in lines)
-    write_text(path.with_suffix(".md"), f"{title}\n\n{table}\n")
+    write_text(path.with_suffix(".md"), f"{markdown(title)}\n\n{table}\n")
     say(f"\n{title}\n\n{table}\n\ntable: {path.with_suffix('.csv')}")
 
 
@@ -235,7 +235,7 @@ def format_cell(value: Any) -> str:
     """Format a cell of a table for people; None becomes ``undefined``."""
     if value is None:
         return "undefined"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else markdown(value)
 
 
 def datalist_path(cohort: str) -> Path:
