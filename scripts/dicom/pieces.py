@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .defects import WIDE
 from .geometry import SAME_POSITION_MM, Array, axes_of
 from .stacks import Stack
-
-WIDEST = 1.5
-"""Times the stack's spacing: the largest distance of two slices that begin a piece."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def pieces(stack: Stack) -> list[Piece]:
         return [whole]
     found = [single(stack, 0)]
     for number, one in enumerate(stack.slices[1:], 1):
-        reach_mm = one.position_mm - WIDEST * (stack.spacing_mm or 0)
+        reach_mm = one.position_mm - WIDE * (stack.spacing_mm or 0)
         for index in range(len(found) - 1, -1, -1):
             # a piece that another has interrupted goes on only where no slice is missing
             if index < len(found) - 1 and stack.slices[found[index].slices[-1]].position_mm < reach_mm:
@@ -58,10 +56,9 @@ def pieces(stack: Stack) -> list[Piece]:
 def slice_corners(stack: Stack) -> Array:
     """Return the centres of the four corner pixels of every slice, LPS, shape (slices, 4, 3)."""
     origins = np.array([one.origin_mm for one in stack.slices])
-    right = np.array([one.row_direction for one in stack.slices]) * (
-        (stack.columns - 1) * (stack.column_spacing_mm or 0)
-    )
-    down = np.array([one.column_direction for one in stack.slices]) * ((stack.rows - 1) * (stack.row_spacing_mm or 0))
+    width, height = (stack.columns - 1) * (stack.column_spacing_mm or 0), (stack.rows - 1) * (stack.row_spacing_mm or 0)
+    right = width * np.array([one.row_direction for one in stack.slices])
+    down = height * np.array([one.column_direction for one in stack.slices])
     return np.stack([origins, origins + right, origins + down, origins + right + down], axis=1)
 
 
@@ -74,7 +71,7 @@ def on_grid(stack: Stack, corners: Array, numbers: Sequence[int]) -> Piece | Non
     unit = float(np.diff(along).min())
     if unit < SAME_POSITION_MM or stack.spacing_mm is None:
         return None
-    if len(numbers) == 2 and unit > WIDEST * stack.spacing_mm:
+    if len(numbers) == 2 and unit > WIDE * stack.spacing_mm:
         if abs(unit - round(unit / stack.spacing_mm) * stack.spacing_mm) > SAME_POSITION_MM:
             return None
         unit = stack.spacing_mm

@@ -86,8 +86,8 @@ class HeatmapLevelsd(MapTransform):
     Viewers that show only integer label maps (3D Slicer and OHIF through MONAI Label) would turn [0, 1] into zeros.
 
     MONAI Label shows one map on one grid, that of the image's metadata. Where slices are missing or stand at angles,
-    the map is put on a grid of its own, see `scripts.inference.heatmap_files.on_one_grid`, and the image's metadata then
-    describe that.
+    the map is put on a grid of its own, see `scripts.inference.heatmap_files.on_one_grid`, and the image's metadata
+    then describe that.
 
     Args:
         keys: key of the heat map.
@@ -120,7 +120,10 @@ class HeatmapLevelsd(MapTransform):
             values, affine = on_one_grid(levels)
             if values.shape != levels.shape[1:]:
                 image = result[self.image]
-                meta = {MetaKeys.SPATIAL_SHAPE: np.array(values.shape), MetaKeys.ORIGINAL_AFFINE: affine}
+                meta: dict[str, Any] = {
+                    MetaKeys.SPATIAL_SHAPE: np.array(values.shape),
+                    MetaKeys.ORIGINAL_AFFINE: affine,
+                }
                 result[self.image] = MetaTensor(image.as_tensor(), meta=image.meta | meta)
                 meta[MetaKeys.AFFINE] = torch.from_numpy(affine)
                 result[self.target] = MetaTensor(torch.from_numpy(values)[None], meta=levels.meta | meta)

@@ -40,6 +40,8 @@ SCALE = "Grad-CAM for compression"
 class WriteSeries:
     """Write ``OUT/<series_uid>/{slices.csv, summary.json, heatmap.nii.gz, heatmap.png}``, series.csv and failures.csv.
 
+    A series whose slices lie on several grids has heatmap_1.nii.gz, heatmap_2.nii.gz ..., see `write_heatmaps`.
+
     summary.json comes last, so a folder that has one is complete. A series that cannot be written is recorded in the
     dataset's failures, and the rest go on.
 
