@@ -16,6 +16,9 @@ from monai.data import ITKReader, NibabelReader
 from monai.utils import MetaKeys, SpaceKeys
 from numpy.typing import NDArray
 
+from .dicom.geometry import SAME_POSITION_MM
+from .dicom.pieces import pieces, slice_corners
+from .dicom.pixels import decoded
 from .dicom.sources import one_stack
 from .dicom.stacks import Stack
 from .errors import InputError
@@ -66,7 +69,7 @@ def decode(stack: Stack) -> NDArray[np.float32]:
             if one.frame == "":
                 files.clear()  # single frames are needed once
             try:
-                files[one.path] = itk.array_from_image(itk.imread(one.path, pixel_type=itk.F))
+                files[one.path] = decoded(one.path)
             except RuntimeError as error:
                 reason = str(error).strip().splitlines()[-1]
                 raise InputError(f"the pixels of {one.path} cannot be decoded: {reason}") from error
@@ -83,6 +86,9 @@ def decode(stack: Stack) -> NDArray[np.float32]:
 def affine_of(stack: Stack) -> NDArray[np.float64]:
     """Return the matrix from (column, row, slice) to millimetres in LPS, from the headers' full precision.
 
+    Where slices are missing or stand at angles, no matrix fits all of them: this one has their mean distance and
+    directions, and `scripts.dicom.pieces` says where each lies.
+
     Raises:
         InputError: the headers do not say where the pixels lie.
     """
@@ -91,22 +97,34 @@ def affine_of(stack: Stack) -> NDArray[np.float64]:
     affine = np.eye(4)
     affine[:3, 0] = np.multiply(stack.row_direction, stack.column_spacing_mm)
     affine[:3, 1] = np.multiply(stack.column_direction, stack.row_spacing_mm)
-    first, last = (np.asarray(stack.slices[n].origin_mm) for n in (0, -1))
-    if len(stack.slices) > 1:
+    first, last = (np.asarray(stack.slices[number].origin_mm) for number in (0, -1))
+    affine[:3, 3] = first
+    if len(stack.slices) == 1 or stack.slices[-1].position_mm - stack.slices[0].position_mm < SAME_POSITION_MM:
+        affine[:3, 2] = np.multiply(stack.normal, stack.thickness_mm or 1.0)
+    elif len(pieces(stack)) == 1:
         affine[:3, 2] = (last - first) / (len(stack.slices) - 1)
     else:
-        affine[:3, 2] = np.multiply(stack.normal, stack.thickness_mm or 1.0)
-    affine[:3, 3] = first
+        middles = slice_corners(stack).mean(axis=1)
+        half = [(stack.columns - 1) / 2, (stack.rows - 1) / 2]
+        affine[:3, 2] = (middles[-1] - middles[0]) / (len(stack.slices) - 1)
+        affine[:3, 3] = middles[0] - affine[:3, :2] @ half
     return affine
 
 
 def metadata_of(stack: Stack) -> dict[str, Any]:
-    """Return the metadata of a stack's pixels ``(columns, rows, slices)``: where they lie (RAS) and whose they are."""
+    """Return the metadata of a stack's pixels ``(columns, rows, slices)``: where they lie (RAS) and whose they are.
+
+    ``pieces`` is a JSON list of `scripts.dicom.pieces.Piece`, the matrices flattened and to RAS.
+    """
     affine = LPS_TO_RAS @ affine_of(stack)
     thickness_mm = stack.thickness_mm or stack.spacing_mm or 1.0
     identity = [
         {"sop_uid": one.sop_uid, "frame": one.frame, "position_mm": one.position_mm, "thickness_mm": thickness_mm}
         for one in stack.slices
+    ]
+    parts = [
+        {"slices": one.slices, "places": one.places, "affine": (LPS_TO_RAS @ one.affine).ravel().tolist()}
+        for one in pieces(stack)
     ]
     return {
         MetaKeys.ORIGINAL_AFFINE: affine,
@@ -116,6 +134,7 @@ def metadata_of(stack: Stack) -> dict[str, Any]:
         MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan"),
         "series_uid": stack.series_uid,
         "slices": json.dumps(identity),
+        "pieces": json.dumps(parts),
     }
 
 

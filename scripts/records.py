@@ -72,7 +72,7 @@ class SliceGeometry(TypedDict):
     """One row of geometry.csv: where a labelled slice lies, and which scanner made it.
 
     Attributes:
-        stack: number of the stack in its series, from 1.
+        stack: number of the volume (repeat, echo) in its series, from 1; slices at angles are of one volume.
         position_mm: of the slice's centre along the stack's normal.
         field_t: magnetic field in tesla.
     """

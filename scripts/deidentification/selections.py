@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..dicom.frames import Frame
+from ..dicom.grouping import kind_of
 from ..dicom.judgements import ENHANCED_MR, MR
 from ..dicom.pixels import same_pixels
-from ..dicom.stacks import kind_of
 
 COPY = "a copy of an image that another file holds"
 DAMAGED = "damaged or incomplete pixels"

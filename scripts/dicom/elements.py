@@ -28,13 +28,27 @@ KEYWORDS = [
     "SpacingBetweenSlices", "PatientPosition", "EchoPulseSequence", "InversionRecovery", "EchoPlanarPulseSequence",
     "SpectrallySelectedSuppression", "SpectrallySelectedExcitation", "InversionTimes", "EffectiveEchoTime",
     "DiffusionBValue", "StudyInstanceUID", "SeriesInstanceUID", "AcquisitionNumber",
-    "AcquisitionTime", "TemporalPositionIdentifier", "TemporalPositionIndex", "ImagePositionPatient",
+    "AcquisitionTime", "TemporalPositionIdentifier", "TemporalPositionIndex", "InstanceNumber",
+    "FrameAcquisitionNumber", "FrameAcquisitionDateTime", "ImagePositionPatient",
     "ImageOrientationPatient", "StackID", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows",
     "Columns", "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleIntercept",
     "RescaleSlope", "LossyImageCompression", "QualityControlImage", "ImageComments",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
+PRIVATE = {
+    "PhilipsCreator": (0x20010010, "LO"),
+    "PhilipsBValue": (0x20011003, "FL"),
+    "PhilipsEPIFactor": (0x20011013, "SL"),
+    "SiemensCreator": (0x00190010, "LO"),
+    "SiemensBValue": (0x0019100C, "IS"),
+    "GECreator": (0x00430010, "LO"),
+    "GEBValue": (0x00431039, "IS"),
+}
+"""Private elements by a name of our own, with tag and VR; they count only below their maker's creator."""
+CREATORS = {"Philips": "PHILIPS IMAGING DD 001", "Siemens": "SIEMENS MR HEADER", "GE": "GEMS_PARM_01"}
 TAGS = {int(tag_for_keyword(keyword) or 0): keyword for keyword in KEYWORDS}
+TAGS |= {tag: name for name, (tag, _) in PRIVATE.items()}
+PRIVATE_VR = dict(PRIVATE.values())
 PIXELS = {0x7FE00010: "PixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00008: "FloatPixelData"}
 MEDIA_STORAGE_CLASS = 0x00020002
 TRANSFER_SYNTAX = 0x00020010
@@ -204,7 +218,7 @@ def numbers(element: Any) -> tuple[float, ...]:
     value = element.value
     vr = str(element.VR or "UN")
     if vr == "UN":
-        vr = dictionary_VR(element.tag)
+        vr = PRIVATE_VR.get(int(element.tag)) or dictionary_VR(element.tag)
     try:
         if isinstance(value, bytes) and vr in BINARY:
             code = BINARY[vr]
@@ -222,3 +236,12 @@ def number(element: Any, allowed: Callable[[float], bool] = lambda _: True) -> f
     """Decode the first number; None where it is absent, unreadable or not allowed."""
     found = numbers(element)
     return found[0] if found and allowed(found[0]) else None
+
+
+def private_number(fields: Fields, name: str) -> float | None:
+    """Decode the first number of one of ``PRIVATE``; None where it is absent or the block belongs to somebody else."""
+    if name not in fields:
+        return None
+    maker = next(maker for maker in CREATORS if name.startswith(maker))
+    creator = text(fields.get(f"{maker}Creator")).upper()
+    return number(fields[name]) if creator == CREATORS[maker] else None

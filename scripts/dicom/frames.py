@@ -9,12 +9,14 @@ from typing import Any
 
 from .elements import (
     KEYWORDS,
+    PRIVATE,
     Fields,
     Header,
     UnreadableError,
     flatten,
     number,
     numbers,
+    private_number,
     read_header,
     sequence,
     text,
@@ -22,13 +24,16 @@ from .elements import (
 )
 from .pixels import pixel_problem
 
-TIMES = ("TemporalPositionIdentifier", "TemporalPositionIndex", "StackID", "AcquisitionNumber", "AcquisitionTime")
+TIMES = (
+    "TemporalPositionIdentifier", "TemporalPositionIndex", "StackID", "AcquisitionNumber", "FrameAcquisitionNumber",
+    "AcquisitionTime", "FrameAcquisitionDateTime",
+)  # fmt: skip
 PER_SLICE = {
     "SOPInstanceUID", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope",
-    "RescaleIntercept", "HighBit", "NumberOfFrames", *TIMES,
+    "RescaleIntercept", "HighBit", "NumberOfFrames", *TIMES, "InstanceNumber",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 }  # fmt: skip
-FACT_KEYWORDS = tuple(keyword for keyword in KEYWORDS if keyword not in PER_SLICE)
+FACT_KEYWORDS = tuple(keyword for keyword in (*KEYWORDS, *PRIVATE) if keyword not in PER_SLICE)
 PLAIN = (bytes, str)
 # how the images of scripts.phantom say what they are, beside QualityControlImage
 PHANTOM_COMMENT = "Synthetic phantom"
@@ -39,8 +44,9 @@ class Facts:
     """What the slices of one stack share; numbers that the header lacks are None, texts empty.
 
     Echo, repetition and inversion times are in ms, the field strength in tesla, spacings and thickness in mm.
-    ``sequence`` unites ScanningSequence (SE, GR, IR, EP) with its enhanced counterparts. ``phantom`` says that
-    ``scripts.phantom`` made it.
+    ``sequence`` unites ScanningSequence (SE, GR, IR, EP) with its enhanced counterparts. ``b_value`` (s/mm²) comes from
+    DiffusionBValue or where the makers keep it. ``epi_factor`` is Philips' number of gradient echoes per excitation or
+    refocusing pulse. ``phantom`` says that ``scripts.phantom`` made it.
     """
 
     patient_id: str
@@ -67,6 +73,7 @@ class Facts:
     ti_ms: float | None
     echo_number: float | None
     b_value: float | None
+    epi_factor: float | None
     rows: int
     columns: int
     row_spacing_mm: float | None
@@ -164,7 +171,7 @@ def frame_of(path: str, name: str, fields: Fields, header: Header, problem: str,
         orientation=exactly(6, numbers(fields.get("ImageOrientationPatient"))),
         slope=1.0 if slope is None else slope,
         intercept=0.0 if intercept is None else intercept,
-        times=tuple((keyword, text(fields[keyword])) for keyword in TIMES if keyword in fields),
+        times=tuple((keyword, text(fields[keyword])) for keyword in (*TIMES, "InstanceNumber") if keyword in fields),
         problem=problem,
     )
 
@@ -215,7 +222,8 @@ def facts_of(fields: Fields, header: Header, multi_frame: bool) -> Facts:
         te_ms=above(0, "EffectiveEchoTime", "EchoTime"),
         ti_ms=above(0, "InversionTimes", "InversionTime"),
         echo_number=above(-1, "EchoNumbers"),
-        b_value=above(-1, "DiffusionBValue"),
+        b_value=b_value_of(fields),
+        epi_factor=private_number(fields, "PhilipsEPIFactor"),
         rows=whole("Rows"),
         columns=whole("Columns"),
         row_spacing_mm=spacing[0] if spacing else None,
@@ -244,6 +252,21 @@ def sequences_of(fields: Fields) -> tuple[str, ...]:
     if text(fields.get("EchoPlanarPulseSequence")) == "YES":
         found.add("EP")
     return tuple(sorted(found))
+
+
+def b_value_of(fields: Fields) -> float | None:
+    """Return the b-value in s/mm², from DiffusionBValue or the elements that makers wrote before there was one.
+
+    GE adds 10^9 to the b-value of some images, and writes 0 for images without diffusion weighting.
+
+    Source: dcm2niix, https://github.com/rordenlab/dcm2niix, console/nii_dicom.cpp (set_bValGE), GE/README.md,
+    Philips/README.md and Siemens/README.md.
+    """
+    public = number(fields.get("DiffusionBValue"), lambda value: value >= 0)
+    if public is not None:
+        return public
+    found = [private_number(fields, name) for name in ("PhilipsBValue", "SiemensBValue", "GEBValue")]
+    return next((value % 1e9 for value in found if value is not None and value >= 0), None)
 
 
 def exactly(n: int, values: tuple[float, ...]) -> tuple[float, ...]:

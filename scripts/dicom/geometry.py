@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .frames import Frame
 
@@ -15,6 +16,8 @@ SAME_DIRECTION = math.cos(math.radians(0.5))
 SLACK = 0.01
 PLANES = ("sagittal", "coronal", "axial")
 
+Array = NDArray[np.float64]
+
 
 def same_orientation(first: Sequence[float], second: Sequence[float]) -> bool:
     """Return whether two orientations differ by less than half a degree in rows and in columns."""
@@ -22,6 +25,19 @@ def same_orientation(first: Sequence[float], second: Sequence[float]) -> bool:
         return tuple(first) == tuple(second)
     dots = (sum(a * b for a, b in zip(first[i : i + 3], second[i : i + 3], strict=True)) for i in (0, 3))
     return all(dot > SAME_DIRECTION for dot in dots)
+
+
+def by_orientation(orientations: Sequence[tuple[float, ...]]) -> list[list[int]]:
+    """Cluster orientations: each within half a degree of the smallest of its cluster; returns indices, in order."""
+    clusters: list[tuple[tuple[float, ...], list[int]]] = []
+    for number in sorted(range(len(orientations)), key=lambda one: (orientations[one], one)):
+        for orientation, members in clusters:
+            if same_orientation(orientation, orientations[number]):
+                members.append(number)
+                break
+        else:
+            clusters.append((orientations[number], [number]))
+    return [sorted(members) for _, members in clusters]
 
 
 @lru_cache(maxsize=1024)
@@ -35,14 +51,12 @@ def orthonormal(orientation: tuple[float, ...]) -> bool:
     return max(abs(length - 1) for length in lengths) <= SLACK and abs(dot) <= SLACK
 
 
-def axes(frame: Frame) -> np.ndarray | None:
-    """Return row direction, column direction and normal, shape (3, 3), read-only; None unless they are orthonormal."""
-    return axes_of(frame.orientation)
-
-
 @lru_cache(maxsize=1024)
-def axes_of(orientation: tuple[float, ...]) -> np.ndarray | None:
-    """Return the axes of an ImageOrientationPatient."""
+def axes_of(orientation: tuple[float, ...]) -> Array | None:
+    """Return row direction, column direction and normal of an ImageOrientationPatient, shape (3, 3), read-only.
+
+    The largest component of the normal is positive. None unless the orientation is orthonormal.
+    """
     if not orthonormal(orientation):
         return None
     row, column = np.reshape(orientation, (2, 3))
@@ -56,9 +70,27 @@ def axes_of(orientation: tuple[float, ...]) -> np.ndarray | None:
     return directions
 
 
-def plane_of(frame: Frame) -> tuple[str, float | None]:
-    """Name the plane of a frame and its angle, in degrees, to that plane."""
-    directions = axes(frame)
+def one_angle(frames: Sequence[Frame]) -> bool:
+    """Return whether frames have one orientation, within half a degree."""
+    return len(by_orientation(sorted({frame.orientation for frame in frames}))) == 1
+
+
+def mean_axes(frames: Sequence[Frame]) -> Array | None:
+    """Return the axes of frames that lie in one plane: the first one's where all agree, else the nearest to the mean.
+
+    Returns:
+        As `axes_of`.
+    """
+    if one_angle(frames):
+        return axes_of(frames[0].orientation)
+    found = [axes_of(frame.orientation) for frame in frames]
+    left, _, right = np.linalg.svd(np.sum([one for one in found if one is not None], axis=0))
+    nearest: Array = left @ right  # the rotation nearest to the mean
+    return nearest
+
+
+def plane_of(directions: Array | None) -> tuple[str, float | None]:
+    """Name the plane of some axes and the angle, in degrees, of their normal to the nearest axis of the patient."""
     if directions is None:
         return "", None
     nearest = int(np.abs(directions[2]).argmax())
@@ -66,26 +98,60 @@ def plane_of(frame: Frame) -> tuple[str, float | None]:
     return (PLANES[nearest] if angle <= 45 else "oblique"), angle
 
 
-def positions(frames: Sequence[Frame]) -> np.ndarray:
-    """Return positions along the first frame's normal, in mm, shape (n,); all 0 where there is no geometry."""
-    directions = axes(frames[0])
+def centres(frames: Sequence[Frame]) -> Array:
+    """Return the middle of each frame, shape (n, 3)."""
+    found = []
+    for frame in frames:
+        directions, facts = axes_of(frame.orientation), frame.facts
+        assert directions is not None
+        halves = (
+            (facts.columns - 1) * (facts.column_spacing_mm or 0) / 2,
+            (facts.rows - 1) * (facts.row_spacing_mm or 0) / 2,
+        )
+        found.append(frame.origin_mm + halves @ directions[:2])
+    return np.array(found)
+
+
+def positions(frames: Sequence[Frame]) -> Array:
+    """Return positions along the frames' mean normal, in mm, shape (n,); all 0 where there is no geometry.
+
+    A frame of one orientation with the others is measured at its first pixel; where frames stand at angles, at its
+    middle, which alone says where it crosses the neck.
+    """
+    directions = mean_axes(frames)
     if directions is None or not frames[0].origin_mm:
         return np.zeros(len(frames))
-    return np.array([frame.origin_mm for frame in frames]) @ directions[2]
+    measured = np.array([frame.origin_mm for frame in frames]) if one_angle(frames) else centres(frames)
+    along: Array = measured @ directions[2]
+    return along
 
 
-def n_shared(frames: Sequence[Frame]) -> int:
-    """Count slices that lie where another one lies."""
-    return int((np.diff(np.sort(positions(frames))) < SAME_POSITION_MM).sum()) if len(frames) > 1 else 0
+def places(frames: Sequence[Frame]) -> list[int]:
+    """Number the places of frames: those of one orientation less than 0.05 mm apart along their normal share one."""
+    found = [0] * len(frames)
+    count = 0
+    for members in by_orientation([frame.orientation for frame in frames]):
+        along = positions([frames[number] for number in members])
+        order = np.argsort(along, kind="stable")
+        further = np.diff(along[order], prepend=-np.inf) >= SAME_POSITION_MM
+        for number, place in zip(order, count + np.cumsum(further), strict=True):
+            found[members[number]] = int(place)
+        count += int(further.sum())
+    return found
 
 
-def sideways(frames: Sequence[Frame], along: np.ndarray, directions: np.ndarray) -> tuple[float, float]:
+def sideways(origins_mm: Array, along: Array, directions: Array) -> tuple[float, float]:
     """Measure how slices shift in their own plane.
+
+    Args:
+        origins_mm: of each slice, shape (n, 3).
+        along: its position along the normal, shape (n,).
+        directions: see `axes_of`.
 
     Returns:
         The angle of a steady shift (shear), in degrees, and the largest departure from it, in mm.
     """
-    lateral = np.array([frame.origin_mm for frame in frames]) @ directions[:2].T  # (n, 2)
+    lateral = origins_mm @ directions[:2].T  # (n, 2)
     centred = along - along.mean()
     power = float(centred @ centred)
     slopes = centred @ (lateral - lateral.mean(axis=0)) / power if power else np.zeros(2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .stacks import Stack
-from .weightings import only_compressed
+from .weightings import named_lossless
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR = ("1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")
@@ -20,12 +20,16 @@ READABLE = {
     "1.2.840.10008.1.2.4.91": "JPEG 2000",
     "1.2.840.10008.1.2.5": "RLE",
 }
+COMPRESSED_LOSSLESSLY = tuple(uid for uid, name in READABLE.items() if "lossless" in name or name == "RLE")
 LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81")
 NOT_MAGNITUDE = {"P", "PHASE", "PHASE MAP", "I", "IMAGINARY", "R", "REAL", "VELOCITY MAP", "VELOCITY"}
 NOT_ANATOMY = {
     "ADC", "ADC MAP", "ADC_MAP", "FA", "TRACEW", "TRACE", "DIFFUSION", "T1 MAP", "T2 MAP", "T2_STAR MAP", "T2*MAP",
     "R2 MAP", "SUBTRACTION", "SUB", "FIELD MAP", "B0 MAP", "MNIP", "MIP", "MPR", "PROJECTION IMAGE", "REFORMATTED",
     "CSA RESAMPLED", "COMPOSED", "SCREEN SAVE", "FAT", "F", "FF", "OPP_PHASE", "OP",
+}  # fmt: skip
+AS_ACQUIRED = {
+    "M", "M_SE", "M_FFE", "SE", "FFE", "ND", "NORM", "DIS2D", "DIS3D", "FM", "FIL", "OTHER", "NONE", "T2", "T2_STAR",
 }  # fmt: skip
 SPINE = ("SPINE", "NECK", "CERVICAL")
 
@@ -99,6 +103,22 @@ def not_an_original(stack: Stack) -> str:
     return ""
 
 
+def only_compressed(stack: Stack) -> bool:
+    r"""Return whether images were derived by nothing but lossless compression.
+
+    Either DerivationDescription says so; or nothing describes a derivation, ImageType is DERIVED\PRIMARY with no word
+    but those of acquired images, and the pixels are compressed without loss. LossyImageCompression 00 alone proves
+    nothing, since scanners write it into reformats, too. What reformats, filters and averages have in common is
+    SECONDARY, a word for what was computed, or a description, e.g. DERIVED\SECONDARY\MPR with MEDCOM RESAMPLED.
+    """
+    return named_lossless(stack) or (
+        stack.image_type[:2] == ("DERIVED", "PRIMARY")
+        and set(stack.image_type[2:]) <= AS_ACQUIRED
+        and not stack.derivation
+        and all(one.transfer_syntax_uid in COMPRESSED_LOSSLESSLY for one in stack.slices)
+    )
+
+
 def not_axial(stack: Stack) -> str:
     """Refuse every plane but the axial."""
     if stack.plane == "axial":
@@ -110,8 +130,12 @@ def not_t2(stack: Stack) -> str:
     """Refuse echo planar and diffusion images, suppressed fat, and every weighting but T2 and T2*."""
     if "EP" in stack.sequence or stack.sequence_name.lower().lstrip("*").startswith("ep"):
         return "echo planar (EPI)" + (", diffusion" if stack.b_value else "")
+    if stack.epi_factor is not None and stack.epi_factor > 1:
+        return f"echo planar (EPI or GRASE, EPI factor {stack.epi_factor:g})"
     if stack.b_value:
         return f"diffusion (b = {stack.b_value:g} s/mm²)"
+    if any(stack.b_values_in_series):
+        return f"diffusion series (other images of it have b = {max(stack.b_values_in_series):g} s/mm²)"
     if stack.fat_suppression:
         return stack.fat_suppression
     if "IR" in stack.sequence:

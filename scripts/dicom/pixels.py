@@ -6,8 +6,9 @@ import os
 import struct
 from pathlib import Path
 
+import itk
 import numpy as np
-from pydicom import dcmread
+from numpy.typing import NDArray
 
 from .elements import Header, Pixels, number, read_header
 
@@ -94,7 +95,7 @@ def rle_problem(length: int, start: bytes, n_segments: int) -> str:
 
 
 def same_pixels(first: str, second: str) -> bool:
-    """Return whether two files hold the same pixels: byte for byte, or decoded where they are compressed.
+    """Return whether two files hold the same pixels: byte for byte, or decoded by ITK where they are compressed.
 
     Meant for the few files that share a SOPInstanceUID. What cannot be read or decoded is not the same.
     """
@@ -106,9 +107,19 @@ def same_pixels(first: str, second: str) -> bool:
         syntaxes = {header.transfer_syntax for header in headers}
         if len(syntaxes) == 1 and (contents[0] == contents[1] or syntaxes <= set(NATIVE)):
             return contents[0] == contents[1]
-        return np.array_equal(dcmread(first, force=True).pixel_array, dcmread(second, force=True).pixel_array)
+        return np.array_equal(decoded(first), decoded(second))
     except Exception:  # decoders fail in more ways than can be listed
         return False
+
+
+def decoded(path: str) -> NDArray[np.float32]:
+    """Decode the pixels of a file with ITK, which reads them for the network, too; rescale slope and intercept applied.
+
+    Raises:
+        RuntimeError: they cannot be decoded.
+    """
+    pixels: NDArray[np.float32] = itk.array_from_image(itk.imread(path, pixel_type=itk.F))
+    return pixels
 
 
 def pixel_bytes(path: str, header: Header) -> bytes:

@@ -7,8 +7,8 @@ from .frames import Facts
 FAT_SATURATED = {"FS", "FATSAT", "FAT_SAT", "FSAT", "WE", "SPIR", "SPAIR"}
 
 
-def only_compressed(facts: Facts) -> bool:
-    """Return whether an image was derived by nothing but lossless compression."""
+def named_lossless(facts: Facts) -> bool:
+    """Return whether DerivationDescription names lossless compression."""
     derivation = facts.derivation.lower()
     return "lossless" in derivation and "compress" in derivation
 

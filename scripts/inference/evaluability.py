@@ -1,7 +1,7 @@
 """Which slices the network can be asked about at all; the others get a reason instead of a score.
 
 The limits are wide on purpose: inside them a cervical cord can be seen, whatever the scanner. A cord 7 mm deep must
-span four pixels, and the field of view must hold the canal and its surroundings.
+span four pixels, and what the crop leaves of the field of view must hold the canal and its surroundings.
 """
 
 from __future__ import annotations
@@ -21,22 +21,28 @@ LIMITS: Mapping[str, Any] = {
 }
 
 
-def in_plane(image: MetaTensor) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the original spacing in mm, shape (2,), and size in pixels, shape (2,), of the axial plane."""
+def original_spacing_mm(image: MetaTensor) -> NDArray[np.float64]:
+    """Return the spacing of the axial plane in the original image, in mm, shape (2,)."""
     affine = np.asarray(image.meta.get("original_affine", image.affine.cpu()), dtype=float)
-    shape = np.asarray(image.meta.get("spatial_shape", image.shape[1:]), dtype=int)[:3]
     axes = [axis for axis, (anatomical, _) in enumerate(io_orientation(affine)) if anatomical != 2]
-    return np.linalg.norm(affine[:3, axes], axis=0), shape[axes]
+    spacing_mm: NDArray[np.float64] = np.linalg.norm(affine[:3, axes], axis=0)
+    return spacing_mm
+
+
+def seen_mm(image: MetaTensor) -> float:
+    """Return the longer side, in mm, of what the network sees of a slice: the field of view less what is cropped."""
+    sides_mm = image.pixdim[:2].cpu().numpy() * np.asarray(image.shape[1:3])
+    return round(float(sides_mm.max()), 6)
 
 
 def geometry_problem(image: MetaTensor, limits: Mapping[str, Any]) -> str:
-    """Return what is wrong with the pixel size or field of view; empty where nothing is."""
-    spacing_mm, size = in_plane(image)
+    """Return what is wrong with the pixel size, or the field of view after the crop; empty where nothing is."""
+    spacing_mm = original_spacing_mm(image)
     low, high = limits["mm_per_pixel"]
     if spacing_mm.min() < low or spacing_mm.max() > high:
         return f"pixels of {spacing_mm[0]:.3g} x {spacing_mm[1]:.3g} mm, expected {low:g} to {high:g} mm"
     low, high = limits["field_of_view_mm"]
-    extent_mm = float((spacing_mm * size).max())
+    extent_mm = seen_mm(image)
     if not low <= extent_mm <= high:
         return f"field of view of {extent_mm:.0f} mm, expected {low:g} to {high:g} mm"
     return ""

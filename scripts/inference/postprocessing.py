@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from monai.utils import MetaKeys
 
 from ..readers import is_volume_file
 from ..records import SeriesFindings
 from .evaluability import slice_problems
+from .heatmap_files import on_one_grid
 from .results import series_findings, slice_results
 
 
@@ -82,17 +85,26 @@ class HeatmapLevelsd(MapTransform):
 
     Viewers that show only integer label maps (3D Slicer and OHIF through MONAI Label) would turn [0, 1] into zeros.
 
+    MONAI Label shows one map on one grid, that of the image's metadata. Where slices are missing or stand at angles,
+    the map is put on a grid of its own, see `scripts.inference.heatmap_files.on_one_grid`, and the image's metadata
+    then describe that.
+
     Args:
         keys: key of the heat map.
         target: key of the result, uint8, 0 ... len(levels).
         levels: ascending lower borders of the levels 1, 2, 3.
+        image: key of the image.
     """
 
     def __init__(
-        self, keys: Any = "heatmap", target: str = "pred", levels: Sequence[float] = (0.25, 0.5, 0.75)
+        self,
+        keys: Any = "heatmap",
+        target: str = "pred",
+        levels: Sequence[float] = (0.25, 0.5, 0.75),
+        image: str = "image",
     ) -> None:
         super().__init__(keys)
-        self.target, self.levels = target, tuple(levels)
+        self.target, self.levels, self.image = target, tuple(levels), image
 
     def __call__(self, data: Any) -> dict[Any, Any]:
         """Quantise."""
@@ -101,5 +113,18 @@ class HeatmapLevelsd(MapTransform):
             heatmap = result[key]
             values = heatmap.as_tensor() if isinstance(heatmap, MetaTensor) else heatmap
             counted = torch.stack([values >= level for level in self.levels]).sum(0).to(torch.uint8)
-            result[self.target] = MetaTensor(counted, meta=heatmap.meta) if isinstance(heatmap, MetaTensor) else counted
+            if not isinstance(heatmap, MetaTensor):
+                result[self.target] = counted
+                continue
+            result[self.target] = levels = MetaTensor(counted, meta=heatmap.meta)
+            values, affine = on_one_grid(levels)
+            if values.shape != levels.shape[1:]:
+                image = result[self.image]
+                meta: dict[str, Any] = {
+                    MetaKeys.SPATIAL_SHAPE: np.array(values.shape),
+                    MetaKeys.ORIGINAL_AFFINE: affine,
+                }
+                result[self.image] = MetaTensor(image.as_tensor(), meta=image.meta | meta)
+                meta[MetaKeys.AFFINE] = torch.from_numpy(affine)
+                result[self.target] = MetaTensor(torch.from_numpy(values)[None], meta=levels.meta | meta)
         return result

@@ -206,8 +206,8 @@ class Outputs:
 
     def complete_in(self, folder: Path) -> bool:
         """Return whether a series' folder has all of it."""
-        names = {"dicom": self.dicom, "overlays": self.overlays, "heatmap_raw.nii.gz": self.raw_heatmap}
-        return all((folder / name).exists() for name, wanted in names.items() if wanted)
+        names = {"dicom": self.dicom, "overlays": self.overlays, "heatmap_raw*.nii.gz": self.raw_heatmap}
+        return all(any(folder.glob(name)) for name, wanted in names.items() if wanted)
 
 
 class Finished:

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel
-import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
 from ..console import say
 from ..errors import root_message
-from ..files import replacing, write_csv, write_json
+from ..files import write_csv, write_json
 from ..heatmaps.montages import grey, overlay, save_png, sheet_picture, source_overlays
 from ..readers import decode
 from ..records import (
@@ -32,6 +30,7 @@ from ..records import (
 from .dicom_results.captures import secondary_captures
 from .dicom_results.reports import structured_report
 from .dicom_results.sources import headers, require_highdicom, save
+from .heatmap_files import write_heatmaps
 from .results import Outputs, add_identity, findings_in_words, notice_line
 from .series import SeriesDataset
 
@@ -40,6 +39,8 @@ SCALE = "Grad-CAM for compression"
 
 class WriteSeries:
     """Write ``OUT/<series_uid>/{slices.csv, summary.json, heatmap.nii.gz, heatmap.png}``, series.csv and failures.csv.
+
+    A series whose slices lie on several grids has heatmap_1.nii.gz, heatmap_2.nii.gz ..., see `write_heatmaps`.
 
     summary.json comes last, so a folder that has one is complete. A series that cannot be written is recorded in the
     dataset's failures, and the rest go on.
@@ -86,9 +87,9 @@ class WriteSeries:
         rows, summary = add_identity(series, self.facts, output["slice_results"], output["series_findings"])
         notice = notice_line(summary)
         write_csv(folder / "slices.csv", SLICE_COLUMNS, rows)
-        self.write_heatmap(output["heatmap"], folder / "heatmap.nii.gz", notice)
+        write_heatmaps(output["heatmap"], folder, "heatmap", notice)
         if self.outputs.raw_heatmap:
-            self.write_heatmap(output["raw_heatmap"], folder / "heatmap_raw.nii.gz", notice)
+            write_heatmaps(output["raw_heatmap"], folder, "heatmap_raw", notice)
         self.write_sheet(output["image"], output["network_heatmap"], rows, summary, folder / "heatmap.png")
         if self.outputs.overlays or self.outputs.dicom:
             problem = self.write_overlays(series, output["heatmap"], rows, summary, folder)
@@ -96,15 +97,6 @@ class WriteSeries:
         write_json(folder / "summary.json", summary)
         self.records.append(series_record(summary, "scored", folder.name))
         say(f"{series['series_uid']}: {findings_in_words(summary)}, results in {folder}")
-
-    @staticmethod
-    def write_heatmap(heatmap: MetaTensor, path: Path, notice: str) -> None:
-        """Write a heat map on the grid of the original image."""
-        values = heatmap.as_tensor()[0].cpu().numpy().astype(np.float32)
-        written = nibabel.Nifti1Image(values, heatmap.affine.cpu().numpy())
-        written.header["descrip"] = notice.encode("ascii", "replace")[:79]
-        with replacing(path) as temporary:
-            nibabel.save(written, temporary)
 
     @staticmethod
     def write_sheet(

@@ -29,7 +29,7 @@ from .readings import RATERS
 from .scanners import STYLES
 from .writing import Options, Record, write_patient
 
-KEY_COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "stack", "image", "twin_image")
+KEY_COLUMNS = ("patient_id", "series_uid", "sop_uid", "frame", "stack", "stack_slice", "image", "twin_image")
 MEASURED_COLUMNS = tuple(name for name in SliceTruth.__dataclass_fields__ if name not in FINDING_COLUMNS)
 CANAL_COLUMNS = ("canal_column_px", "canal_row_px")
 RECIPE = "phantom.json"

@@ -42,8 +42,7 @@ def disc_stacks(patient: Patient) -> tuple[Stack, ...]:
     """Return one stack for each cervical disc that the series covers, across the canal and turned with the disc.
 
     The stacks turn steadily from disc to disc, by more than a degree each, as the discs of a lordotic (or kyphotic)
-    neck do; readers would take parallel stacks for one. They come in the order in which `scripts.dicom` numbers the
-    stacks of a series, which is that of their orientations.
+    neck do. They are one volume to `scripts.dicom`, whose slices come by position; here they come by orientation.
     """
     scan, anatomy = patient.scan, patient.anatomy
     rng = stream(patient, "disc-angled stacks")

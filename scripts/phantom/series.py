@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,6 +117,30 @@ def axial_geometry(patient: Patient, written_matrix: int, number: int = 1) -> Ge
     steps = (np.arange(count) - 0.5 * (count - 1)) * scan.step_mm
     origins = corner + steps[:, None] * cranial
     return Geometry(left, posterior, origins, scan.fov_mm / written_matrix, scan.thickness_mm, scan.step_mm)
+
+
+def volume_positions_mm(patient: Patient, stacks: Sequence[Geometry], written_matrix: int) -> Array:
+    """Return where the slices of all stacks lie along the mean normal, as `scripts.dicom` orders a series, shape (S,).
+
+    Args:
+        patient: whose.
+        stacks: of the axial series.
+        written_matrix: pixels along a side.
+
+    Returns:
+        Positions in mm; of one stack, heights above the C2/C3 disc; of several, with the same mean as those.
+    """
+    heights = np.array(patient.scan.heights_mm)
+    if len(stacks) == 1:
+        return heights
+    normal = np.sum([stack.normal * len(stack.origins_mm) for stack in stacks], axis=0)
+    half_mm = 0.5 * (written_matrix - 1)
+    along = np.concatenate([
+        (stack.origins_mm + half_mm * stack.pixel_mm * (stack.along_row + stack.along_column)) @ normal
+        for stack in stacks
+    ]) / np.linalg.norm(normal)  # fmt: skip
+    found: Array = along - along.mean() + heights.mean()
+    return found
 
 
 def axial_t2(patient: Patient, twin: bool = False) -> Protocol:

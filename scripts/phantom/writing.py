@@ -20,7 +20,7 @@ from .patients import Patient, Settings
 from .pictures import canal_centre_px, render, render_masks
 from .readings import RATERS, n_readings, read_series
 from .sampling import pathology, sample_patient
-from .series import Geometry, axial_geometry, axial_t2
+from .series import Geometry, axial_geometry, axial_t2, volume_positions_mm
 
 
 @dataclass(frozen=True)
@@ -117,17 +117,18 @@ def record(
     entries, labels, slices, rows = [], [], [], []
     scan = patient.scan
     machine = {"manufacturer": scan.vendor.manufacturer, "model": scan.model, "field_t": scan.field_strength_t}
+    positions_mm = volume_positions_mm(patient, axial_stacks(patient), scan.written_matrix)
+    order = np.argsort(np.argsort(positions_mm, kind="stable"))
     for number, (slice_truth, file) in enumerate(zip(truth, files, strict=True)):
         key = {"patient_id": patient.patient_id, "series_uid": file.series_uid, "sop_uid": file.sop_uid}
         image = file.path.relative_to(folder).as_posix()
         twin_image = twin_files[number].path.relative_to(folder).as_posix() if twin_files else ""
-        stack, slice_index = scan.place(number)
-        place = {"frame": file.frame, "slice_index": slice_index}
+        place = {"frame": file.frame, "slice_index": int(order[number])}
         who = {"site": patient.site.name, "person": patient.person}
         entries.append({**key, **place, "image": image, "label": slice_truth.label, **who})
         where = {
-            "stack": stack,
-            "position_mm": round(slice_truth.z_mm, 3),
+            "stack": 1,  # all stacks are one volume, as `scripts.dicom` has it
+            "position_mm": round(float(positions_mm[number]), 3),
             "thickness_mm": scan.thickness_mm,
             "level": slice_truth.level,
             "vertebra": slice_truth.vertebra,
@@ -137,7 +138,9 @@ def record(
         values = {name: rounded(value) for name, value in asdict(slice_truth).items()}
         values |= {rater.name: judged[number].label for (rater, reading), judged in readings.items() if reading == 1}
         column, row = canal_centre_px(patient, number, scan.written_matrix)
-        about = {"canal_column_px": rounded(column), "canal_row_px": rounded(row), "stack": stack}
+        stack, stack_slice = scan.place(number)
+        about = {"canal_column_px": rounded(column), "canal_row_px": rounded(row)}
+        about |= {"stack": stack, "stack_slice": stack_slice}
         rows.append({**key, **values, **place, **about, "image": image, "twin_image": twin_image})
         for (rater, reading), judged in readings.items():
             reader = {"rater": rater.name, "role": rater.role, "reading": reading, "status": EVALUABLE}

@@ -127,7 +127,7 @@ def read_sample(
         row = known[slice_key(entry)]
         image, twin = (picture(path, row["frame"]) for path in (Path(entry["image"]), cohort / row["twin_image"]))
         patient = str(entry["patient_id"])
-        centre = centres(mask_path(cohort, patient, row["stack"]))[int(entry["slice_index"])]
+        centre = centres(mask_path(cohort, patient, row["stack"]))[int(row["stack_slice"] or row["slice_index"])]
         side = row["side"] if row["lesion"] == "lateral" and row["side"] in ("left", "right") else ""
         truth = np.abs(image - twin) > difference
         rows.append((image, twin, truth, entry["label"], patient, centre, side))
