@@ -9,7 +9,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from ..readers import is_volume_file
+from ..dicom.listings import is_volume_file
 from ..records import SeriesFindings
 from .evaluability import slice_problems
 from .results import series_findings, slice_results
