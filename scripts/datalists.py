@@ -92,6 +92,8 @@ def load(path: str | Path, section: str) -> list[dict[str, Any]]:
         if entry["label"] not in (0, 1):
             raise InputError(f"{path}, {section}[{number}]: label must be 0 or 1, got {entry['label']!r}")
         name = str(entry["image"])
+        if not name.strip():
+            raise InputError(f"{path}, {section}[{number}]: image is empty; expected the path of a file")
         if name not in found:
             if "\0" in name:
                 raise InputError(f"{path}, {section}[{number}]: image {name!r} is no path")

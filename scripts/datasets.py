@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from .console import progress, say
+from .dicom.archives import is_archive
+from .dicom.listings import is_volume_file
+from .dicom.sources import only_stack, stacks_at
 from .errors import InputError, root_message
 from .losses import counted_pos_weight
 from .transforms import from_uint8, to_network_input, to_uint8
@@ -55,27 +58,63 @@ class ImageFiles(Dataset[tuple[int, Levels | str]]):
 
     def __getitem__(self, number: int) -> tuple[int, Levels | str]:
         try:
-            volume = self.transform({"image": self.images[number]})["image"]
-            positions = [self.position(volume, entry) for entry in self.wanted[number]]
-            # arrays, because every tensor sent between processes would hold a file descriptor
-            return number, to_uint8(volume.as_tensor()[..., positions]).permute(3, 0, 1, 2).contiguous().numpy()
+            return number, self.levels(self.images[number], self.wanted[number])
         except Exception as error:  # whatever a broken file provokes, the other files are still good
             return number, root_message(error)
 
-    def position(self, volume: MetaTensor, entry: dict[str, Any]) -> int:
-        """Find the slice an entry means: by its SOPInstanceUID and frame, else by its index."""
-        known = identities(volume)
-        if entry.get("sop_uid"):
-            wanted = (str(entry["sop_uid"]), str(entry.get("frame", "")))
-            if wanted not in known:
+    def levels(self, image: str, wanted: Sequence[dict[str, Any]]) -> Levels:
+        """Load the slices of an image that are wanted, in their order.
+
+        Raises:
+            InputError: one of them is not there.
+        """
+        found: dict[int, Levels] = {}
+        n_slices = 0
+        for part in parts_of(image, wanted):
+            volume = self.transform({"image": part})["image"]
+            places = {number: position(volume, entry) for number, entry in enumerate(wanted)}
+            here = {number: place for number, place in places.items() if place is not None}
+            # arrays, because every tensor sent between processes would hold a file descriptor
+            slices = to_uint8(volume.as_tensor()[..., list(here.values())]).permute(3, 0, 1, 2).contiguous().numpy()
+            found |= dict(zip(here, slices, strict=True))
+            n_slices += int(volume.shape[-1])
+        for number, entry in enumerate(wanted):
+            if number not in found:
+                name = " frame ".join(filter(None, (str(entry.get("sop_uid") or ""), str(entry.get("frame") or ""))))
                 raise InputError(
-                    f"{entry['image']} holds no slice with SOPInstanceUID {' frame '.join(filter(None, wanted))}"
+                    f"{image} holds no slice with SOPInstanceUID {name}"
+                    if name
+                    else f"{image} has {n_slices} axial slices, the datalist wants slice {entry.get('slice_index')}"
                 )
-            return known.index(wanted)
-        index = int(entry.get("slice_index") or 0)
-        if not 0 <= index < len(known):
-            raise InputError(f"{entry['image']} has {len(known)} axial slices, the datalist wants slice {index}")
-        return index
+        return np.stack([found[number] for number in range(len(wanted))])
+
+
+def parts_of(image: str, wanted: Sequence[dict[str, Any]]) -> list[Any]:
+    """Return what the reader is to load for some slices of an image: the image, or those of its stacks that hold them.
+
+    A multi-frame file may hold several stacks, of other angles or echoes; a slice names its own by UID and frame.
+
+    Raises:
+        InputError: it holds several stacks and a slice does not name its own, or it cannot be read.
+    """
+    if is_volume_file(image) or is_archive(image):
+        return [image]
+    stacks = stacks_at(image)
+    keys = {(str(entry.get("sop_uid") or ""), str(entry.get("frame") or "")) for entry in wanted}
+    if len(stacks) == 1 or ("", "") in keys:
+        return [only_stack(stacks, image)]
+    holding = [stack for stack in stacks if keys & {(one.sop_uid, one.frame) for one in stack.slices}]
+    return [only_stack([stack], image) for stack in holding]
+
+
+def position(volume: MetaTensor, entry: dict[str, Any]) -> int | None:
+    """Find the slice an entry means, by its SOPInstanceUID and frame, else by its index; None where it is not."""
+    known = identities(volume)
+    if entry.get("sop_uid"):
+        wanted = (str(entry["sop_uid"]), str(entry.get("frame") or ""))
+        return known.index(wanted) if wanted in known else None
+    index = int(entry.get("slice_index") or 0)
+    return index if 0 <= index < len(known) else None
 
 
 class SliceDataset(Dataset[dict[str, Any]]):

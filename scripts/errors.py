@@ -41,7 +41,7 @@ def check_seed(value: object, option: str = "--seed") -> None:
 
 
 def root_message(error: BaseException) -> str:
-    """Return the message of the exception that began it all; MONAI's transforms and configs wrap it in their own."""
-    while error.__cause__ is not None:
+    """Return the message of the `InputError`, or the exception, that began it; MONAI wraps it in its own."""
+    while error.__cause__ is not None and not isinstance(error, InputError):
         error = error.__cause__
     return str(error) or type(error).__name__

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import tempfile
-import zipfile
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import itk
@@ -17,39 +14,15 @@ from monai.utils import MetaKeys, SpaceKeys
 from numpy.typing import NDArray
 
 from .dicom.geometry import SAME_POSITION_MM
+from .dicom.listings import NIFTI, list_files
 from .dicom.pieces import pieces, slice_corners
 from .dicom.pixels import decoded
-from .dicom.sources import one_stack
+from .dicom.sources import contents_of, only_image
 from .dicom.stacks import Stack
+from .dicom.volumes import first_line, shape_problem, value_problem
 from .errors import InputError
 
-NIFTI = (".nii", ".nii.gz")
-OTHER_VOLUMES = (".nrrd", ".nhdr", ".mha", ".mhd")
-ZIP_LIMIT_BYTES = 8 * 2**30
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-def is_volume_file(path: str | Path) -> bool:
-    """Return whether a name is that of a NIfTI, NRRD or MetaImage volume; everything else is taken for DICOM."""
-    return str(path).lower().endswith((*NIFTI, *OTHER_VOLUMES))
-
-
-def unpack(archive: Path, folder: str) -> None:
-    """Unpack a zip, unless it would fill the disk.
-
-    Raises:
-        InputError: it is damaged or unpacks to more than 8 GiB.
-    """
-    try:
-        with zipfile.ZipFile(archive) as content:
-            size = sum(member.file_size for member in content.infolist())
-            if size > ZIP_LIMIT_BYTES:
-                raise InputError(
-                    f"{archive} unpacks to {size / 2**30:.0f} GiB, more than the {ZIP_LIMIT_BYTES >> 30} allowed"
-                )
-            content.extractall(folder)  # refuses absolute paths and '..' itself
-    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
-        raise InputError(f"{archive} cannot be unpacked: {error}") from error
 
 
 def decode(stack: Stack) -> NDArray[np.float32]:
@@ -141,72 +114,54 @@ def metadata_of(stack: Stack) -> dict[str, Any]:
 class SeriesReader(ITKReader):
     """Read one image series as ``(columns, rows, slices)`` float32 with its full affine.
 
-    Takes a DICOM file, a list of files in any order, a folder or a zip that holds exactly one stack, or a NIfTI, NRRD
-    or MetaImage file. DICOM slices come most caudal first (along the slice normal, never by file name) and bring their
-    identity: ``meta["slices"]`` is a JSON list of ``{"sop_uid", "frame", "position_mm", "thickness_mm"}``.
+    Takes a `scripts.dicom.stacks.Stack`, which is decoded without reading a header again; or a DICOM file, a list of
+    files in any order, a folder or a zip that holds exactly one stack or volume, or a NIfTI, NRRD or MetaImage file.
+    DICOM slices come most caudal first (along the slice normal, never by file name) and bring their identity:
+    ``meta["slices"]`` is a JSON list of ``{"sop_uid", "frame", "position_mm", "thickness_mm"}``.
 
     Reading happens in ``get_data``: MONAI's ``LoadImage`` tries other readers when ``read`` fails, and those would
-    return the first of several series in silence.
-
-    Attributes:
-        stacks: stacks whose headers have been read, by their files.
+    return the first of several series in silence. ``LoadImage`` needs ``expanduser=False`` to hand over a stack.
     """
 
     def __init__(self) -> None:
         super().__init__(pixel_type=itk.F)
-        self.stacks: dict[tuple[str, ...], Stack] = {}
 
-    def add_stacks(self, stacks: Iterable[Stack]) -> None:
-        """Remember stacks, so that reading their files reads no header again.
+    def read(self, data: Sequence[Any] | Any, **_: Any) -> list[Any]:
+        """Remember what to read: paths as text, or a stack."""
+        images = data if isinstance(data, list | tuple) else [data]
+        return [str(image) if isinstance(image, str | os.PathLike) else image for image in images]
 
-        Several stacks in one multi-frame file are not remembered: the file alone does not say which is wanted.
-        """
-        stacks = list(stacks)
-        count = Counter(tuple(stack.files) for stack in stacks)
-        self.stacks |= {tuple(stack.files): stack for stack in stacks if count[tuple(stack.files)] == 1}
-
-    def read(self, data: Sequence[Any] | Any, **_: Any) -> list[str]:
-        """Remember what to read."""
-        return [str(path) for path in (data if isinstance(data, Sequence) and not isinstance(data, str) else [data])]
-
-    def get_data(self, img: list[str]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    def get_data(self, img: list[Any]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Read it.
 
         Raises:
             InputError: the image is missing or damaged, or there are several stacks.
         """
-        first = Path(img[0])
-        if not first.exists():
-            raise InputError(f"{first} does not exist")
-        if len(img) == 1 and is_volume_file(first):
-            return self.volume(first)
-        if len(img) == 1 and first.suffix.lower() == ".zip":
-            with tempfile.TemporaryDirectory() as folder:
-                unpack(first, folder)
-                volumes = [path for path in Path(folder).rglob("*") if is_volume_file(path)]
-                return self.volume(volumes[0]) if len(volumes) == 1 else self.dicom(folder)
-        return self.dicom(img[0] if len(img) == 1 else img)
+        if not isinstance(img[0], str):
+            return decode(img[0]), metadata_of(img[0])
+        paths = img[0] if len(img) == 1 else img
+        listing = list_files(paths)
+        try:
+            image = only_image(contents_of(listing, workers=1), paths)
+            return self.volume(image) if isinstance(image, str) else (decode(image), metadata_of(image))
+        except InputError as error:
+            raise InputError(listing.archives.named(str(error))) from None
 
-    def dicom(self, paths: str | list[str]) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Read one DICOM stack."""
-        stack = self.stacks.get((paths,) if isinstance(paths, str) else tuple(paths)) or one_stack(paths)
-        return decode(stack), metadata_of(stack)
-
-    def volume(self, path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    def volume(self, path: str) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Read a NIfTI, NRRD or MetaImage volume."""
         try:
-            if str(path).lower().endswith(NIFTI):
+            if path.lower().endswith(NIFTI):
                 reader = NibabelReader()
-                pixels, meta = reader.get_data(reader.read(str(path)))
+                pixels, meta = reader.get_data(reader.read(path))
             else:
-                pixels, meta = super().get_data(super().read(str(path)))
+                pixels, meta = super().get_data(super().read(path))
         except Exception as error:  # nibabel and ITK raise many kinds for a damaged file
-            raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-        if pixels.ndim != 3:
-            raise InputError(f"{path} has shape {pixels.shape}; expected one volume of three axes")
-        pixels = np.ascontiguousarray(pixels, dtype=np.float32)
-        if not np.isfinite(pixels).all():
-            raise InputError(f"{path} holds voxel values that are no numbers")
-        if len(np.unique(pixels)) <= 2:
-            raise InputError(f"{path} holds at most two different values: a mask, not an image")
-        return pixels, meta
+            raise InputError(f"{path} cannot be read: {first_line(error)}") from error
+        problem = shape_problem(pixels.shape)
+        if not problem and pixels.ndim > 3:
+            pixels = pixels.reshape(pixels.shape[:3])
+            meta |= {MetaKeys.SPATIAL_SHAPE: np.asarray(pixels.shape), MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan")}
+        problem = problem or value_problem(pixels)
+        if problem:
+            raise InputError(f"{path} {problem}")
+        return np.ascontiguousarray(pixels, dtype=np.float32), meta

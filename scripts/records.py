@@ -25,6 +25,9 @@ SECTIONS = ("training", "validation", "testing")
 SCORED = "scored"
 """Status of a slice, or a series, that has a score; any other status says why there is none."""
 
+NO_IMAGE = "no image"
+"""Status of a file that was passed over because it is no image."""
+
 
 class DatalistFields(TypedDict):
     """What every labelled slice of a datalist.json has.
@@ -94,14 +97,14 @@ class Series(TypedDict):
     """One image series to score.
 
     Attributes:
-        image: the file of a volume or a zip, or the files of a DICOM stack.
+        image: what the reader takes: the file of a volume, or the DICOM stack itself.
         name: name of its results' folder.
         phantom: whether the bundle's phantom made it.
         warnings: what is odd about it, in one text; empty if nothing.
-        stack: the judged stack with its headers, so that the reader scans no file again; None for other volumes.
+        stack: the judged stack with its headers; None for other volumes.
     """
 
-    image: str | list[str]
+    image: str | Stack
     name: str
     series_uid: str
     patient_id: str
@@ -233,8 +236,9 @@ class Failure(TypedDict):
     """One row of failures.csv: what has no result, and why.
 
     Attributes:
-        input: file or folder.
-        status: ``refused`` (not axial T2, or not fit for these weights), ``unreadable`` (a file) or ``failed``.
+        input: file or folder; what lies in a zip is named ``study.zip/a/IM0001``.
+        status: ``refused`` (not axial T2, or not fit for these weights), ``unreadable`` (a file or folder that could
+            not be read or was not opened), ``no image`` (text, a picture, a table of contents) or ``failed``.
     """
 
     input: str
@@ -291,6 +295,22 @@ def section_path(folder: str | Path, name: str, section: str) -> Path:
     """
     path = Path(folder) / name
     return path if section == "testing" else path.with_name(f"{path.stem}_{section}{path.suffix}")
+
+
+def exit_status(n_used: int, n_unread: int) -> int:
+    """Return the exit status of a command that looks through files: the one place that says what it means.
+
+    0: everything that may hold images was used, or refused for a reason that its table names. Files that are no images
+    (text, pictures, DICOMDIR) do not count. 1: something could not be read, or failed; the rest was used. 2: nothing
+    was used.
+
+    Args:
+        n_used: series, or stacks, that have a result.
+        n_unread: files and folders that could not be read or were not opened, and series that failed.
+    """
+    if not n_used:
+        return 2
+    return 1 if n_unread else 0
 
 
 def probability(logit: float, slope: float = 1.0, intercept: float = 0.0) -> float:

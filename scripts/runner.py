@@ -140,6 +140,8 @@ def prepare(folders: Sequence[str]) -> None:
         if files and "--args_file" not in " ".join(sys.argv):
             check_overrides(sys.argv[2:], files)
     for folder in folders:
+        if not str(folder).strip():
+            raise InputError("--output_dir is empty; name the folder to write to, or . for this one")
         check_folder(folder, "--output_dir")
 
 

@@ -122,6 +122,30 @@ def enhanced_t2(patient: str = "P1", series: str = "E", n: int = 5) -> Dataset:
     return enhanced_of(frames, uid(patient, series, 0))
 
 
+def tilted(ds: Dataset, degrees: float) -> Dataset:
+    """Turn a slice about the axis from side to side through the origin."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+    ds.ImagePositionPatient = [f"{value:.6f}" for value in turn @ np.array(ds.ImagePositionPatient, float)]
+    rows = np.array(ds.ImageOrientationPatient, float).reshape(2, 3) @ turn.T
+    ds.ImageOrientationPatient = [f"{value:.8f}" for value in rows.ravel()]
+    return ds
+
+
+def write_several(folder: Path, patient: str = "P1", series: str = "E", n: int = 3, **changes: Any) -> Path:
+    """Write one enhanced file with two stacks of axial T2 at angles of their own, and one of their first echo (PD)."""
+    frames = []
+    for kind, (degrees, te_ms) in enumerate([(-10.0, 100.0), (12.0, 100.0), (-10.0, 30.0)]):
+        for index in range(n):
+            frame = tilted(axial_t2(patient, f"{series} {kind}", index + 10 * (kind == 1)), degrees)
+            frame.SeriesInstanceUID, frame.EchoTime = uid(patient, series), str(te_ms)
+            frame.EchoNumbers = "1" if te_ms < 60 else "2"
+            for keyword, value in changes.items():
+                setattr(frame, keyword, value(index + n * kind) if callable(value) else value)
+            frames.append(frame)
+    return write(enhanced_of(frames, uid(patient, series, 0)), folder / "several.dcm")
+
+
 def read_slice(path: Path | str, frame: str = "") -> tuple[Dataset, np.ndarray]:
     """Give header and stored pixels of one slice; of a frame, the header with its functional groups unfolded."""
     header = dcmread(path)

@@ -6,19 +6,19 @@ import json
 import pickle
 import shutil
 import zipfile
-from dataclasses import replace
 
 import nibabel
 import numpy as np
 import pydicom
 import pytest
 import torch
+from dicom_fixtures import read_slice, write_several
 from monai.data import MetaTensor
 from monai.transforms import LoadImage
 
 from scripts.dicom import sources
 from scripts.dicom.sources import one_stack
-from scripts.errors import InputError
+from scripts.errors import InputError, root_message
 from scripts.readers import SeriesReader
 
 
@@ -64,31 +64,50 @@ def test_a_folder_a_list_in_any_order_and_a_zip_give_the_same(axial_series, tmp_
         assert folder.meta["slices"] == other.meta["slices"]
 
 
-def test_a_stack_that_is_known_is_decoded_without_reading_headers(axial_series, monkeypatch):
+def test_a_stack_is_decoded_without_reading_headers(axial_series, monkeypatch):
     stack = one_stack(str(axial_series))
     wanted = load(stack.files)
     monkeypatch.setattr(sources, "read_frames", lambda *_: pytest.fail("a header was read"))
-    reader = SeriesReader()
-    reader.add_stacks([stack])
-    found = LoadImage(reader=reader)(stack.files)
-    assert torch.equal(found.as_tensor(), wanted.as_tensor())
-    assert torch.equal(found.affine, wanted.affine)
-    assert found.meta["slices"] == wanted.meta["slices"]
+    travelled = pickle.loads(pickle.dumps((LoadImage(reader=SeriesReader(), expanduser=False), stack)))
+    for loader, one in ((LoadImage(reader=SeriesReader(), expanduser=False), stack), travelled):
+        found = loader(one)
+        assert torch.equal(found.as_tensor(), wanted.as_tensor())
+        assert torch.equal(found.affine, wanted.affine)
+        assert found.meta["slices"] == wanted.meta["slices"]
+        assert found.meta["filename_or_obj"] == stack.files[0]
 
 
-def test_of_several_stacks_in_the_same_files_none_is_taken_for_the_other(axial_series):
-    stack = one_stack(str(axial_series))
-    frames = [replace(stack.slices[0], frame=frame) for frame in ("1", "2")]
-    reader = SeriesReader()
-    reader.add_stacks([replace(stack, slices=(frame,)) for frame in frames])
-    assert reader.stacks == {}
+def test_every_stack_of_one_multi_frame_file_can_be_loaded(tmp_path):
+    write_several(tmp_path)
+    stacks, _ = sources.scan(tmp_path, workers=0)
+    assert len(stacks) > 2
+    for stack in stacks:
+        found = LoadImage(reader=SeriesReader(), expanduser=False)(stack)
+        for number, one in enumerate(stack.slices):
+            _, pixels = read_slice(one.path, one.frame)
+            assert np.array_equal(found[..., number].numpy().T, pixels * one.slope + one.intercept)
+    with pytest.raises(InputError, match=rf"several\.dcm holds {len(stacks)} stacks where one is expected"):
+        load(str(tmp_path / "several.dcm"))
 
 
-def test_the_reader_travels_to_loader_processes_with_what_it_knows(axial_series):
-    reader = SeriesReader()
-    reader.add_stacks([one_stack(str(axial_series))])
-    other = pickle.loads(pickle.dumps(LoadImage(reader=reader))).readers[-1]
-    assert other.stacks == reader.stacks
+def test_several_images_in_a_zip_are_listed_by_the_names_they_have_there(tmp_path):
+    write_several(tmp_path)
+    nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).random((4, 4, 4)), np.eye(4)), tmp_path / "v.nii")
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in ("several.dcm", "v.nii"):
+            archive.write(tmp_path / name, f"a/{name}")
+    with pytest.raises(InputError, match=r"x\.zip holds \d images where one is expected") as caught:
+        load(str(tmp_path / "x.zip"))
+    text = root_message(caught.value)
+    assert f"{tmp_path}/x.zip/a/v.nii" in text
+    assert f"{tmp_path}/x.zip/a/several.dcm" in text
+    assert "cord-" not in text
+
+
+def test_an_empty_path_is_not_the_current_folder(axial_series, monkeypatch):
+    monkeypatch.chdir(axial_series)
+    with pytest.raises(InputError, match="an empty path names nothing"):
+        LoadImage(reader=SeriesReader(), expanduser=False)("")
 
 
 def test_several_stacks_are_refused_and_listed(cohort):
@@ -115,9 +134,13 @@ def test_a_nifti_mask_or_time_series_is_not_taken_for_an_image(tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.eye(4)[..., None], np.eye(4)), tmp_path / "mask.nii")
     with pytest.raises(InputError, match="a mask, not an image"):
         load(str(tmp_path / "mask.nii"))
-    nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).random((4, 4, 4, 2)), np.eye(4)), tmp_path / "time.nii")
+    pixels = np.random.default_rng(0).random((4, 4, 4, 2)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(pixels, np.eye(4)), tmp_path / "time.nii")
     with pytest.raises(InputError, match=r"time\.nii has shape \(4, 4, 4, 2\)"):
         load(str(tmp_path / "time.nii"))
+    nibabel.save(nibabel.Nifti1Image(pixels[..., :1], np.eye(4)), tmp_path / "one.nii")
+    one = LoadImage(reader=SeriesReader(), ensure_channel_first=True)(str(tmp_path / "one.nii"))
+    assert np.array_equal(one[0].numpy(), pixels[..., 0])
 
 
 def test_a_real_nifti_keeps_its_voxels_and_affine(real_data):

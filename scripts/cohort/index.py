@@ -5,18 +5,19 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..console import progress, say
 from ..errors import InputError
 from ..files import check_output, write_csv
+from ..records import exit_status
 
 if TYPE_CHECKING:
     from ..dicom.judgements import Judgement
-    from ..dicom.sources import Read
     from ..dicom.stacks import Stack
+    from ..dicom.volumes import Volume
 
 COLUMNS = (
     "path", "patient_id", "study_uid", "series_uid", "stack", "n_slices", "decision", "reason", "warnings",
@@ -31,67 +32,90 @@ INDEX_SLICE_COLUMNS = ("path", "patient_id", "series_uid", "sop_uid", "frame", "
 def index(folder: str, out: str = "index.csv", workers: int = 2, decode: bool = True, benchmark: bool = False) -> int:
     """List every series below a folder: which are axial T2 and can be used, which are refused, and why.
 
-    Reads headers only, at any depth and under any file names. Writes three tables that a spreadsheet opens:
+    Reads headers only, at any depth and under any file names, in zips too, and volume files (NIfTI, NRRD, MetaImage).
+    Writes three tables that a spreadsheet opens:
 
-    OUT: one row per geometric stack (a series with two echoes has two), with its decision and reason.
+    OUT: one row per geometric stack (a series with two echoes has two) or volume file, with its decision and reason.
     OUT_slices: the slices of accepted stacks from caudal to cranial, with the UIDs that raters' tables use.
-    OUT_unreadable: each file that is no DICOM image, folders that cannot be read, links to folders and pipes, which are
-    not followed or opened, and copies of a slice that were left out, with the reason.
+    OUT_unreadable: each file that is no image, files and folders that cannot be read, links to folders and pipes, which
+    are not followed or opened, and copies of a slice that were left out, with the reason.
 
     A series is accepted by its tags and geometry, never by its description. The body part is no ground for refusal, for
     hospitals fill it unreliably: look at the warnings.
 
     Args:
-        folder: the folder to look through.
+        folder: the folder to look through, or a zip; a DICOMDIR stands for its folder.
         out: the table to write; the other two are named after it.
         workers: processes that read headers, this one included, at most; below 4,096 files this one suffices.
         decode: also decode compressed slices of accepted stacks, so that damaged ones are refused.
         benchmark: also time a plain one-process pydicom loop over the same files, and print how much faster this is.
-    """
-    from ..dicom.judgements import judge
-    from ..dicom.sources import look_below, scan
 
-    root = Path(folder).resolve()
-    if not root.is_dir():
-        raise InputError(f"{folder} is no folder; expected one with DICOM files below it")
+    Returns:
+        0 if everything that may hold images has a decision, 1 if some could not be read, 2 if there is none.
+    """
+    from ..dicom.elements import UnreadableError
+    from ..dicom.judgements import judge
+    from ..dicom.listings import list_files, named_path
+    from ..dicom.sources import contents_of, watch_headers
+    from ..dicom.volumes import judge_volume, read_volume
+
+    top = named_path(folder).resolve()
     table = Path(out)
     tables = [table, table.with_name(f"{table.stem}_slices.csv"), table.with_name(f"{table.stem}_unreadable.csv")]
-    for path in tables:
-        check_output(path)
-    own = {str(path.resolve()) for path in tables}
-    below, strange = look_below(root)
-    files = [path for path in below if path not in own]
-    if not files:
-        other = "".join(f"\n  {shortened(path, root)}: {reason}" for path, reason in strange[:5])
-        raise InputError(f"{folder} holds no files{other}")
+    for place in tables:
+        check_output(place, [] if top.is_dir() else [top])
+    listing = list_files(top, skip={str(place.resolve()) for place in tables})
+    names = Names(top if top.is_dir() else top.parent, listing.archives.named)
+    if listing.empty:
+        raise InputError(f"{folder} holds no files")
     started = time.perf_counter()
-    stacks, unreadable = scan(files, workers, watch_headers)
+    found = contents_of(listing, workers, watch_headers)
     seconds = time.perf_counter() - started
-    unreadable += strange
+    stacks, unreadable = found.stacks, list(found.unreadable)
     judgements = [judge(stack) for stack in stacks]
     if decode:
         judgements = decoded(stacks, judgements)
-    unreadable += [(path, "a copy of a slice that another file holds") for stack in stacks for path in stack.copies]
-    write_csv(tables[0], COLUMNS, index_rows(stacks, judgements, root))
+    rows = list(index_rows(stacks, judgements, names))
+    for path in progress(found.volumes, "reading volumes", "file") if found.volumes else ():
+        try:
+            volume = read_volume(path)
+        except UnreadableError as error:
+            unreadable.append((path, str(error)))
+        else:
+            rows.append(volume_row(volume, judge_volume(volume), names))
+    copies = [(path, "a copy of a slice that another file holds") for stack in stacks for path in stack.copies]
+    write_csv(tables[0], COLUMNS, sorted(rows, key=lambda row: row["path"]))
     accepted = [stack for stack, judgement in zip(stacks, judgements, strict=True) if judgement.accepted]
-    write_csv(tables[1], INDEX_SLICE_COLUMNS, (row for stack in accepted for row in slice_rows(stack, root)))
-    left_out = [{"path": relative(path, root), "reason": reason} for path, reason in sorted(unreadable)]
-    write_csv(tables[2], ("path", "reason"), left_out)
-    say(f"{len(files)} files in {seconds:.1f} s: {len(stacks)} stacks, {len(accepted)} accepted")
-    say(f"{len(left_out)} files left out, see {tables[2]}")
-    for reason, n in Counter(judgement.reason.split(" (")[0] for judgement in judgements).most_common():
+    write_csv(tables[1], INDEX_SLICE_COLUMNS, (row for stack in accepted for row in slice_rows(stack, names)))
+    unused = [*unreadable, *found.no_images, *copies]
+    left_out = sorted((names.path(path), names.text(reason)) for path, reason in unused)
+    write_csv(tables[2], ("path", "reason"), [{"path": path, "reason": reason} for path, reason in left_out])
+    n_files = len(listing.files) + len(listing.volumes)
+    n_accepted = sum(row["decision"] == "accept" for row in rows)
+    volumes = f" and {len(rows) - len(stacks)} volumes" if len(rows) > len(stacks) else ""
+    say(f"{n_files} files in {seconds:.1f} s: {len(stacks)} stacks{volumes}, {n_accepted} accepted")
+    say(f"{len(left_out)} files left out, {len(unreadable)} of them could not be read, see {tables[2]}")
+    for reason, n in Counter(row["reason"].split(" (")[0] for row in rows).most_common():
         say(f"  {n:5} {reason}")
-    say(f"wrote {', '.join(str(path) for path in tables)}")
+    say(f"wrote {', '.join(map(str, tables))}")
     if benchmark:
-        time_plain_loop(files, seconds)
-    return 0
+        time_plain_loop(listing.files, seconds)
+    return exit_status(len(rows), len(unreadable))
 
 
-def watch_headers(chunks: Iterable[Read], n: int) -> Iterable[Read]:
-    """Show the progress of reading headers."""
-    from ..dicom.sources import CHUNK
+class Names(NamedTuple):
+    """How tables name paths: relative to the indexed folder, and what lies in a zip by its zip."""
 
-    return progress(chunks, "reading headers", f"x{CHUNK} files", total=n)
+    root: Path
+    named: Callable[[str], str]
+
+    def path(self, path: str) -> str:
+        """Name a path."""
+        return writable(Path(self.named(path)).relative_to(self.root).as_posix())
+
+    def text(self, text: str) -> str:
+        """Name the paths within a message."""
+        return writable(self.named(text).replace(f"{self.root}/", ""))
 
 
 def decoded(stacks: Sequence[Stack], judgements: Sequence[Judgement]) -> list[Judgement]:
@@ -128,35 +152,46 @@ def decodable(path: str) -> bool:
     return True
 
 
-def index_rows(stacks: Sequence[Stack], judgements: Sequence[Judgement], root: Path) -> Iterable[dict[str, Any]]:
-    """Return the rows of the index, by folder; stacks of one series are numbered from 1."""
+def index_rows(stacks: Sequence[Stack], judgements: Sequence[Judgement], names: Names) -> Iterable[dict[str, Any]]:
+    """Yield the rows of stacks; those of one series are numbered from 1."""
     from ..dicom.judgements import body_part_warning
 
     seen: Counter[str] = Counter()
-    found = []
     for stack, (decision, reason) in zip(stacks, judgements, strict=True):
         seen[stack.series_uid] += 1
         warnings = [*stack.warnings, *filter(None, [body_part_warning(stack)])]
         slopes = sorted({one.slope for one in stack.slices})
-        row = {column: cell(getattr(stack, column, "")) for column in COLUMNS}
-        row |= {
-            "path": relative(str(stack.folder), root),
+        yield {column: cell(getattr(stack, column, "")) for column in COLUMNS} | {
+            "path": names.path(str(stack.folder)),
             "stack": seen[stack.series_uid],
             "n_slices": len(stack.slices),
             "decision": decision,
-            "reason": shortened(reason, root),
-            "warnings": shortened("; ".join(warnings), root),
+            "reason": names.text(reason),
+            "warnings": names.text("; ".join(warnings)),
             "slopes": cell(tuple(slopes[:1] + slopes[1:][-1:])),
         }
-        found.append(row)
-    return sorted(found, key=lambda row: row["path"])
 
 
-def slice_rows(stack: Stack, root: Path) -> Iterable[dict[str, Any]]:
+def volume_row(volume: Volume, judgement: Judgement, names: Names) -> dict[str, Any]:
+    """Return the row of a volume file."""
+    from ..dicom.volumes import volume_uid
+
+    path = names.path(volume.path)
+    return {column: cell(getattr(volume, column, "")) for column in COLUMNS} | {
+        "path": path,
+        "series_uid": volume_uid(path, volume.sha256),
+        "stack": 1,
+        "decision": judgement.decision,
+        "reason": judgement.reason,
+        "warnings": names.text("; ".join(volume.warnings)),
+    }
+
+
+def slice_rows(stack: Stack, names: Names) -> Iterable[dict[str, Any]]:
     """Yield one row per slice, from caudal to cranial."""
     for number, one in enumerate(stack.slices):
         yield {
-            "path": relative(one.path, root),
+            "path": names.path(one.path),
             "patient_id": stack.patient_id,
             "series_uid": stack.series_uid,
             "sop_uid": one.sop_uid,
@@ -173,16 +208,6 @@ def cell(value: Any) -> Any:
     if isinstance(value, tuple):
         return "\\".join(str(cell(part)) for part in value)
     return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
-
-
-def relative(path: str, root: Path) -> str:
-    """Name a path relative to the indexed folder."""
-    return writable(Path(path).relative_to(root).as_posix())
-
-
-def shortened(text: str, root: Path) -> str:
-    """Take the indexed folder out of a message."""
-    return writable(text.replace(f"{root}/", ""))
 
 
 def writable(text: str) -> str:

@@ -71,6 +71,18 @@ def check_folder(dicom: str, folder: Path) -> None:
         raise outside(images, folder)
 
 
+def check_zips(left_out: Iterable[tuple[str, str]]) -> None:
+    """Refuse zips among the images: a datalist names files that stay."""
+    from ..dicom.archives import is_archive
+
+    zips = [path for path, _ in left_out if is_archive(path)]
+    if zips:
+        raise InputError(
+            f"{zips[0]} is a zip ({len(zips)} in all), and training needs files that stay: unpack it beside the other "
+            "images and remove it, or move it away"
+        )
+
+
 def outside(path: Path, folder: Path) -> InputError:
     """Return the refusal of an image that a datalist in ``folder`` cannot name."""
     return InputError(f"{path} lies outside {folder}; put the datalist (--out) into the images' folder or above it")

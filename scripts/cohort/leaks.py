@@ -103,19 +103,26 @@ def identity(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def first_file(image: str) -> str:
-    """Return a file, or the first of a folder.
+    """Return a file, or the first of a folder; see `image_files`."""
+    return image_files(image)[0]
+
+
+def image_files(image: str) -> list[str]:
+    """Return the files of an image: itself, or those below a folder.
 
     Raises:
-        InputError: the folder holds no files.
+        InputError: the folder holds no files, or some that cannot be read.
     """
-    from ..dicom.sources import files_below
+    from ..dicom.listings import list_files
 
     if not Path(image).is_dir():
-        return image
-    files = files_below(image)
-    if not files:
+        return [image]
+    found = list_files(image, unpack=False)
+    if found.unreadable:
+        raise InputError(f"{found.unreadable[0][0]} cannot be read as an image: {found.unreadable[0][1]}")
+    if not found.files and not found.volumes:
         raise InputError(f"{image} is a folder without files; expected an image; restore it or correct the datalist")
-    return files[0]
+    return [*found.files, *found.volumes]
 
 
 def pictures(image: str, entry: Mapping[str, Any]) -> list[str]:
@@ -126,10 +133,8 @@ def pictures(image: str, entry: Mapping[str, Any]) -> list[str]:
     """
     import itk
 
-    from ..dicom.sources import files_below
-
     digests = []
-    for path in files_below(image) if Path(image).is_dir() else [image]:
+    for path in image_files(image):
         try:
             volume = np.asarray(itk.array_from_image(itk.imread(path, itk.F)))
         except (RuntimeError, OSError) as error:

@@ -15,13 +15,13 @@ from ..files import check_output
 from ..records import DatalistEntry
 from . import geometry
 from .divisions import SCHEMES, check_sections, divide, rounding
-from .index import watch_headers
 from .joining import (
     check_folder,
     check_labels,
     check_patients,
     check_sites,
     check_unlabelled,
+    check_zips,
     datalist_entry,
     images_of,
     reasons,
@@ -70,7 +70,7 @@ def split(
         force: go on with slices that lack a label (they are left out), with labels of refused series, with sites too
             small to be divided, and with sections that nobody is left for. Overlap is never forced.
     """
-    from ..dicom.sources import scan
+    from ..dicom.sources import scan, watch_headers
 
     if scheme not in SCHEMES:
         raise InputError(f"--scheme must be {', '.join(SCHEMES)}, got {scheme!r}")
@@ -98,7 +98,8 @@ def split(
         for name in divisions
     }
     of_sites += check_sections(divisions, scheme, holdout, validation, force)
-    stacks, _ = scan(dicom, watch=watch_headers)  # all that can be checked without images was
+    stacks, left_out = scan(dicom, watch=watch_headers)  # all that can be checked without images was
+    check_zips(left_out)
     images = images_of(stacks)
     notes = check_labels(final, people, images, force)
     notes += check_unlabelled(final, stacks, force)

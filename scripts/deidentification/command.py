@@ -27,7 +27,7 @@ def deidentify(source: str, out: str, linkage: str, dates: str = "shift", tables
     also private, lists the files that were not copied, also in earlier runs.
 
     Args:
-        source: the folder with the originals.
+        source: the folder with the originals; zips below it are copied from, too.
         out: a new or empty folder.
         linkage: CSV with the secret key and the pseudonyms; made if absent, extended if there. Not inside OUT.
         dates: shift (each patient's dates move back by their own number of days, intervals stay) or remove.

@@ -12,8 +12,9 @@ from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 
 from ..console import progress, say
-from ..dicom.frames import Facts, Frame
-from ..dicom.sources import CHUNK, Read, look_below, quiet, read_quietly, share
+from ..dicom.frames import Frame
+from ..dicom.listings import list_files
+from ..dicom.sources import NO_DICOM, quiet, read_all, watch_headers
 from ..errors import InputError
 from ..tables import Row
 from .identifiers import SHORTEST_PIECE, Identifiers, add_pieces, identifiers, left_over, table_identifiers
@@ -56,11 +57,13 @@ def copy_images(
     Raises:
         InputError: no image can be copied, or the tables do not fit the images.
     """
-    files, strange = look_below(source)
-    frames, unreadable = read_headers(files)
-    selection = select(frames)
+    listing = list_files(source)
+    read = read_all(listing.files, 1, watch_headers)
+    selection = select(read.frames)
     refused = selection.refused
-    refused += [*strange, *unreadable]
+    refused += [*listing.unreadable, *read.unreadable, *listing.no_images, *read.no_images]
+    refused += [(path, NO_DICOM) for path in listing.volumes]
+    named = listing.archives.named
     before = {kind: {original for one, original in linkage.known if one == kind} for kind in ("patient", "uid")}
     if tables:
         check_against(tables, images_of(selection, before))
@@ -94,9 +97,9 @@ def copy_images(
                 if not any(folder.iterdir()):
                     folder.rmdir()
         if not copied:
-            write_private(refusals, table_of(earlier, refused))
+            write_private(refusals, table_of(earlier, [(named(path), reason) for path, reason in refused]))
             raise InputError(
-                f"none of the {len(files)} files is an MR image that can be copied: {reason_counts(refused)}; see "
+                f"none of the {len(refused)} files is an MR image that can be copied: {reason_counts(refused)}; see "
                 f"{refusals}"
             )
         kept = [frames[0] for frames in selection.chosen.values()]
@@ -106,7 +109,9 @@ def copy_images(
             table: write_renamed(rows, draft / table, linkage, patients, gone) for table, rows in tables.items()
         }
         linkage.write(secret)  # before the images appear, so that the key is never lost
-        write_private(refusals, table_of((row for row in earlier if row[0] not in copied.values()), refused))
+        done = set(map(named, copied.values()))
+        lines = [(named(path), reason) for path, reason in refused]
+        write_private(refusals, table_of((row for row in earlier if row[0] not in done), lines))
         if target.exists():
             target.rmdir()
         draft.replace(target)
@@ -120,18 +125,6 @@ def copy_images(
     if unstated & copied.keys():
         n = len(unstated & copied.keys())
         say(f"{n} images do not say whether text is burned into their pixels; look at some of each maker")
-
-
-def read_headers(files: list[str]) -> Read:
-    """Read the headers of all files."""
-    chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-    frames: list[Frame] = []
-    unreadable: list[tuple[str, str]] = []
-    known: dict[Facts, Facts] = {}
-    for found, failed in progress(map(read_quietly, chunks), "reading headers", f"x{CHUNK} files", total=len(chunks)):
-        frames += [share(frame, known) for frame in found]
-        unreadable += failed
-    return frames, unreadable
 
 
 def images_of(selection: Selection, before: dict[str, set[str]]) -> Images:

@@ -64,6 +64,20 @@ MACROS = {
         "UnassignedSharedConvertedAttributes", "UnassignedPerFrameConvertedAttributes",
     )
 }  # fmt: skip
+OTHER_CONTENTS = {
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"GIF8": "a GIF picture",
+    b"BM": "a BMP picture",
+    b"II*\0": "a TIFF picture",
+    b"MM\0*": "a TIFF picture",
+    b"%PDF": "a PDF",
+    b"\x7fELF": "a program",
+    b"MZ": "a program",
+    b"\xff\xfe": "text",
+    b"\xfe\xff": "text",
+}
+CONTROL_BYTES = set(range(32)) - set(b"\t\n\r\f")
 BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 
 Fields = dict[str, Any]
@@ -71,6 +85,14 @@ Fields = dict[str, Any]
 
 class UnreadableError(Exception):
     """The file is no DICOM image; the message is the reason that a person reads."""
+
+
+class NotDicomError(UnreadableError):
+    """The file is not DICOM, or so damaged that nothing of it shows."""
+
+
+class OtherContentError(UnreadableError):
+    """The file is whole and something else, such as text."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +152,7 @@ def parse(stream: BinaryIO, start: bytes) -> Header:
     }
     syntax = text(meta.get(TRANSFER_SYNTAX))
     if text(meta.get(MEDIA_STORAGE_CLASS)) == DICOMDIR:
-        raise UnreadableError("DICOMDIR, a table of contents without images")
+        raise OtherContentError("DICOMDIR, a table of contents without images")
     if syntax == DEFLATED:
         raise UnreadableError("deflated DICOM is not supported; inflate it first (dcmconv +te of dcmtk)")
     stream.seek(offset if not meta else stream.tell())
@@ -159,7 +181,12 @@ def dataset_offset(start: bytes) -> int:
         return 132
     if start[:2] in (b"\x08\x00", b"\x02\x00", b"\x00\x08") and len(start) > 8:
         return 0
-    raise UnreadableError("not DICOM (no DICM at byte 128)" if start else "empty file")
+    if not start:
+        raise NotDicomError("empty file")
+    known = next((kind for mark, kind in OTHER_CONTENTS.items() if start.startswith(mark)), None)
+    if known or not set(start[:1024]) & CONTROL_BYTES:
+        raise OtherContentError(f"not DICOM ({known or 'text'})")
+    raise NotDicomError("not DICOM (no DICM at byte 128)")
 
 
 def not_group_2(tag: int, _vr: str | None, _length: int) -> bool:

@@ -1,4 +1,4 @@
-"""From folders, files and lists of files to stacks."""
+"""From folders, files and zips to stacks and volumes."""
 
 from __future__ import annotations
 
@@ -9,91 +9,69 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
+from ..console import progress
 from ..errors import InputError
-from .elements import UnreadableError
+from .archives import Archives, LeftOut, is_archive
+from .elements import NotDicomError, OtherContentError, UnreadableError
 from .frames import Facts, Frame, read_frames
+from .listings import DICOM_SUFFIXES, Listing, Paths, claims_image, list_files
 from .stacks import Stack, group_into_stacks
 
 CHUNK = 64
 # a process that starts up takes the time of reading about a thousand headers
 FILES_PER_PROCESS = 4096
-Paths = str | Path | Sequence[str | Path]
-Read = tuple[list[Frame], list[tuple[str, str]]]
+NO_DICOM = "a NIfTI, NRRD or MetaImage volume, not DICOM"
 
 
-def files_below(paths: Paths) -> list[str]:
-    """List files: a file is itself, a folder all files below it at any depth, in one order.
+class Read(NamedTuple):
+    """What some files hold: frames; what cannot be read; and files that are whole and no DICOM."""
 
-    Raises:
-        InputError: a path does not exist.
+    frames: list[Frame]
+    unreadable: list[LeftOut]
+    no_images: list[LeftOut]
+
+
+Watch = Callable[[Iterable[Read], int], Iterable[Read]]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What some paths hold: each file is in a stack, among the volumes, or left out with the reason.
+
+    Attributes:
+        stacks: in an order that does not depend on file names.
+        volumes: NIfTI, NRRD and MetaImage files.
+        unreadable: what could not be read or was not opened, though it may hold images.
+        no_images: files that are no images: text, pictures, tables of contents, clutter.
+        archives: where zips were unpacked; keep it as long as pixels are to be read.
     """
-    return look_below(paths)[0]
 
-
-def look_below(paths: Paths) -> tuple[list[str], list[tuple[str, str]]]:
-    """List regular files like ``files_below``, and what else lies there with the reason why it is not opened.
-
-    Raises:
-        InputError: a path does not exist.
-    """
-    found: list[str] = []
-    strange: list[tuple[str, str]] = []
-    for path in [paths] if isinstance(paths, str | Path) else paths:
-        if Path(path).is_dir():
-            walk(str(path), found, strange)
-        elif Path(path).is_file():
-            found.append(str(path))
-        else:
-            raise InputError(f"{path} does not exist; expected a DICOM file or a folder that holds some")
-    return sorted(dict.fromkeys(found)), sorted(dict.fromkeys(strange))
-
-
-def walk(top: str, found: list[str], strange: list[tuple[str, str]]) -> None:
-    """Gather what lies below a folder; nothing is opened, since opening a pipe waits for ever."""
-    folders = [top]
-    while folders:
-        folder = folders.pop()
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-                    elif reason := strangeness(entry):
-                        strange.append((entry.path, reason))
-                    else:
-                        found.append(entry.path)
-        except OSError as error:
-            strange.append((folder, f"folder cannot be read: {error.strerror or error}"))
-
-
-def strangeness(entry: os.DirEntry[str]) -> str:
-    """Return why an entry that is no folder is not opened; empty for a regular file."""
-    try:
-        if entry.is_file():
-            return ""
-        if entry.is_dir():
-            return "link to a folder, not followed; name that folder itself if its images are wanted"
-        if not entry.is_symlink():
-            return "neither a file nor a folder (a pipe, socket or device), not opened"
-    except OSError as error:
-        return f"cannot be read: {error.strerror or error}"
-    return "link that leads to no file"
+    stacks: list[Stack]
+    volumes: list[str]
+    unreadable: list[LeftOut]
+    no_images: list[LeftOut]
+    archives: Archives
 
 
 def read(paths: Sequence[str]) -> Read:
     """Read some files; slices of one series share one ``Facts``."""
     known: dict[object, Facts] = {}
-    frames: list[Frame] = []
-    unreadable = []
+    found = Read([], [], [])
     for path in paths:
         try:
-            frames += read_frames(path, known)
+            found.frames.extend(read_frames(path, known))
+        except OtherContentError as error:
+            named_as_dicom = path.lower().endswith(DICOM_SUFFIXES)
+            (found.unreadable if named_as_dicom else found.no_images).append((path, str(error)))
+        except NotDicomError as error:
+            (found.unreadable if claims_image(path) else found.no_images).append((path, str(error)))
         except UnreadableError as error:
-            unreadable.append((path, str(error)))
-    return frames, unreadable
+            found.unreadable.append((path, str(error)))
+    return found
 
 
 @contextmanager
@@ -122,34 +100,28 @@ def share(frame: Frame, known: dict[Facts, Facts]) -> Frame:
     return frame if facts is frame.facts else replace(frame, facts=facts)
 
 
-def scan(
-    paths: Paths,
-    workers: int | None = None,
-    watch: Callable[[Iterable[Read], int], Iterable[Read]] = lambda chunks, _: chunks,
-) -> tuple[list[Stack], list[tuple[str, str]]]:
-    """Read the headers of all files and group them into stacks.
+def watch_headers(chunks: Iterable[Read], n: int) -> Iterable[Read]:
+    """Show the progress of reading headers."""
+    return progress(chunks, "reading headers", f"x{CHUNK} files", total=n)
+
+
+def read_all(files: Sequence[str], workers: int | None = None, watch: Watch = lambda chunks, _: chunks) -> Read:
+    """Read the headers of all files.
 
     Args:
-        paths: a folder (any nesting, any file names), a file, or a list of either.
+        files: files that may be DICOM.
         workers: processes at most, this one included; None allows one per core. Few files are read in this one alone.
         watch: wraps the iteration over chunks of ``CHUNK`` files, given their number, e.g. to show progress.
-
-    Returns:
-        Stacks, in an order that does not depend on file names; and each unreadable file, or folder, with its reason.
-
-    Raises:
-        InputError: a path does not exist.
     """
-    files, strange = look_below(paths)
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
     workers = min(os.cpu_count() or 1 if workers is None else workers, 1 + len(files) // FILES_PER_PROCESS)
     known: dict[Facts, Facts] = {}
-    frames: list[Frame] = []
-    unreadable = strange
-    for found, failed in watch(read_chunks(chunks, workers), len(chunks)):
-        frames += [share(frame, known) for frame in found]
-        unreadable += failed
-    return group_into_stacks(frames), sorted(unreadable)
+    found = Read([], [], [])
+    for part in watch(read_chunks(chunks, workers), len(chunks)):
+        found.frames.extend(share(frame, known) for frame in part.frames)
+        found.unreadable.extend(part.unreadable)
+        found.no_images.extend(part.no_images)
+    return found
 
 
 def read_chunks(chunks: Sequence[Sequence[str]], workers: int) -> Iterator[Read]:
@@ -166,6 +138,39 @@ def read_chunks(chunks: Sequence[Sequence[str]], workers: int) -> Iterator[Read]
             yield read_quietly(chunk) if future.cancel() else future.result()
 
 
+def contents_of(listing: Listing, workers: int | None = None, watch: Watch = lambda chunks, _: chunks) -> Contents:
+    """Read the headers of all listed files and group them into stacks; ``workers`` and ``watch`` as in `read_all`."""
+    found = read_all(listing.files, workers, watch)
+    return Contents(
+        stacks=group_into_stacks(found.frames),
+        volumes=listing.volumes,
+        unreadable=sorted([*listing.unreadable, *found.unreadable]),
+        no_images=sorted([*listing.no_images, *found.no_images]),
+        archives=listing.archives,
+    )
+
+
+def scan(
+    paths: Paths, workers: int | None = None, watch: Watch = lambda chunks, _: chunks
+) -> tuple[list[Stack], list[LeftOut]]:
+    """Read the headers of all DICOM files that lie at some paths themselves, and group them into stacks.
+
+    Args:
+        paths: a folder (any nesting, any file names), a file, or a list of either. Zips are listed and not opened.
+        workers: processes at most, see `read_all`.
+        watch: see `read_all`.
+
+    Returns:
+        Stacks, in an order that does not depend on file names; and each other file, or folder, with its reason.
+
+    Raises:
+        InputError: a path does not exist.
+    """
+    found = contents_of(list_files(paths, unpack=False), workers, watch)
+    volumes = [(path, NO_DICOM) for path in found.volumes]
+    return found.stacks, sorted([*found.unreadable, *found.no_images, *volumes])
+
+
 def one_stack(paths: Paths) -> Stack:
     """Read the one stack that a file, a list of files in any order, or a folder holds.
 
@@ -175,22 +180,70 @@ def one_stack(paths: Paths) -> Stack:
     Raises:
         InputError: there is no stack, there are several, or the one there is cannot be used as a volume.
     """
-    frames, unreadable = read(files_below(paths))
-    what = str(paths) if isinstance(paths, str | Path) else f"the list of {len(paths)} files"
-    if unreadable and not (frames and isinstance(paths, str | Path) and Path(paths).is_dir()):
-        path, reason = unreadable[0]
-        others = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
-        raise InputError(f"{path} cannot be read: {reason}{others}")
-    stacks = group_into_stacks(frames)
-    images = [stack for stack in stacks if stack.plane] or stacks
+    return only_stack(stacks_at(paths), paths)
+
+
+def stacks_at(paths: Paths) -> list[Stack]:
+    """Read the stacks of a file, a list of files, or a folder; see `usable_stacks`.
+
+    Raises:
+        InputError: a file that was named cannot be read, or there is no stack.
+    """
+    return usable_stacks(contents_of(list_files(paths, unpack=False), workers=1), paths)
+
+
+def usable_stacks(found: Contents, paths: Paths) -> list[Stack]:
+    """Return the stacks that are images; those without geometry only where there are no others.
+
+    Raises:
+        InputError: a file that was named cannot be read, or there is no stack.
+    """
+    left_out = [*found.unreadable, *found.no_images]
+    searched = isinstance(paths, str | Path) and (Path(paths).is_dir() or is_archive(paths))
+    if left_out and not (found.stacks and searched):
+        path, reason = left_out[0]
+        others = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
+        raise InputError(f"{path} {'' if reason.startswith('cannot be') else 'cannot be read: '}{reason}{others}")
+    images = [stack for stack in found.stacks if stack.plane] or found.stacks
     if not images:
-        raise InputError(f"{what} holds no DICOM image")
+        raise InputError(f"{described(paths)} holds no DICOM image")
+    return images
+
+
+def only_stack(images: Sequence[Stack], paths: Paths) -> Stack:
+    """Return the one stack there is.
+
+    Raises:
+        InputError: there are several, or it cannot be used as a volume.
+    """
     if len(images) > 1:
         listed = "".join(f"\n  {summary(stack)}" for stack in images)
-        raise InputError(f"{what} holds {len(images)} stacks where one is expected; give the files of one:{listed}")
+        raise InputError(
+            f"{described(paths)} holds {len(images)} stacks where one is expected; give the files of one:{listed}"
+        )
     if images[0].defects:
-        raise InputError(f"{what} cannot be used as a volume: {'; '.join(images[0].defects)}")
+        raise InputError(f"{described(paths)} cannot be used as a volume: {'; '.join(images[0].defects)}")
     return images[0]
+
+
+def only_image(found: Contents, paths: Paths) -> Stack | str:
+    """Return the one stack, or the path of the one volume file, that named paths hold.
+
+    Raises:
+        InputError: there is none, there are several, or the one there is cannot be used as a volume.
+    """
+    if not found.volumes:
+        return only_stack(usable_stacks(found, paths), paths)
+    if len(found.volumes) > 1 or found.stacks:
+        listed = "".join(f"\n  {one}" for one in [*found.volumes, *map(summary, found.stacks)])
+        n = len(found.volumes) + len(found.stacks)
+        raise InputError(f"{described(paths)} holds {n} images where one is expected; give the files of one:{listed}")
+    return found.volumes[0]
+
+
+def described(paths: Paths) -> str:
+    """Name some paths in a message."""
+    return str(paths) if isinstance(paths, str | Path) else f"the list of {len(paths)} files"
 
 
 def summary(stack: Stack) -> str:

@@ -87,6 +87,10 @@ class Stack(Facts):
     defects: tuple[str, ...]
     warnings: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """Return the path of its first file, which MONAI keeps as the name of the image."""
+        return self.slices[0].path
+
     @property
     def files(self) -> list[str]:
         """Its files, each once, in the order of its slices."""

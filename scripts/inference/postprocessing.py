@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import MetaKeys
 
-from ..readers import is_volume_file
+from ..dicom.listings import is_volume_file
 from ..records import SeriesFindings
 from .evaluability import slice_problems
 from .heatmap_files import on_one_grid

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..console import say
 from ..errors import InputError
-from ..records import Failure, SeriesRecord
+from ..records import Failure, SeriesRecord, exit_status
 from ..report.operating_points_file import read_operating_point
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def predict(
     not be read, and why. Under torchrun, each process takes its share of the series.
 
     Args:
-        inputs: DICOM files or folders at any depth, NIfTI files, or zips of one series.
+        inputs: files or folders at any depth (DICOM, NIfTI, NRRD, MetaImage, zips of them); a DICOMDIR stands for its
+            folder.
         out: folder of the results.
         weights: checkpoint; it stores the architecture and settings of its network. Default models/model.pt.
         threshold: probability from which a slice is called compressed; default is that of configs/inference.json.
@@ -75,7 +76,8 @@ def predict(
         allow_phantom_weights: use weights that were trained on the phantom on other images, too; every output says so.
 
     Returns:
-        0 if every accepted series was scored, 1 if some failed, 2 if none was scored.
+        0 if everything that may hold images was scored or refused, 1 if some could not be read or failed, 2 if no
+        series was scored.
     """
     if threshold is not None and not 0 < threshold < 1:
         raise InputError(f"threshold is a probability between 0 and 1, got {threshold}")
@@ -165,7 +167,7 @@ def score(inputs: Sequence[str], force: bool, overrides: dict[str, Any], workers
 
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         return score_under_torchrun(inputs, force, overrides)
-    found = find_series(inputs, force)
+    found = find_series(inputs, force, workers)
     if workers == 1:
         return score_shard(found, overrides, 0, 1)
     outcome = Outcome([], [])
@@ -246,9 +248,7 @@ def report_outcome(out: Path, outcome: Outcome) -> int:
     for reason, count in Counter(row["reason"] for row in failures).most_common(5):
         say(f"  left out ({count}): {reason}")
     say(f"tables: {out / 'series.csv'}" + (f", {out / 'failures.csv'}" if failures else ""))
-    if not records:
-        return 2
-    return 1 if any(row["status"] == "failed" for row in failures) else 0
+    return exit_status(len(records), sum(row["status"] in ("unreadable", "failed") for row in failures))
 
 
 def say_table(records: Sequence[SeriesRecord]) -> None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from typing import Any
 
 from ignite.engine import Events
 from monai.engines import SupervisedEvaluator
 from torch.utils.data import Dataset
 
-from ..console import say
+from ..console import progress, say
+from ..dicom.archives import Archives
+from ..dicom.elements import UnreadableError
 from ..dicom.judgements import judge
-from ..dicom.sources import scan
+from ..dicom.listings import list_files, named_path
+from ..dicom.sources import contents_of, watch_headers
 from ..dicom.stacks import Stack
+from ..dicom.volumes import Volume, judge_volume, read_volume, volume_uid
 from ..errors import InputError, root_message
-from ..readers import SeriesReader, is_volume_file
-from ..records import Failure, Series, SeriesSummary
+from ..records import NO_IMAGE, Failure, Series, SeriesSummary
 
 PHANTOM_WEIGHTS = (
     "the weights were trained on a synthetic phantom and know no real patient; train on your own cohort, or try them "
@@ -32,83 +35,103 @@ class FoundSeries:
     """What lies below some paths: the series to score, and what was refused or cannot be read.
 
     MONAI's configs take it as one value and look at nothing inside, so that a path is never read as an expression.
+    Unpacked zips go with this object: keep it as long as its series are to be read.
     """
 
     series: tuple[Series, ...]
     refused: tuple[Failure, ...]
+    archives: Archives = field(default_factory=Archives, compare=False)
 
 
 def input_paths(inputs: Inputs) -> list[Path]:
     """Return the paths a user named.
 
     Raises:
-        InputError: there is none, or one does not exist.
+        InputError: there is none, or one is empty or does not exist.
     """
-    paths = [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     if not paths:
-        raise InputError("nothing to score: name a DICOM folder or file, or a NIfTI file")
-    for path in paths:
-        if not path.exists():
-            raise InputError(f"{path} does not exist; name a DICOM folder or file, or a NIfTI file")
-    return paths
+        raise InputError("nothing to score: name a folder, a zip, or a file (DICOM, NIfTI, NRRD, MetaImage)")
+    return [named_path(path) for path in paths]
 
 
-def find_series(inputs: Inputs, force: bool = False) -> FoundSeries:
+def find_series(inputs: Inputs, force: bool = False, workers: int = 1) -> FoundSeries:
     """Find the image series below some paths that are axial T2, and those that are not with the reason.
 
     This reads the header of every DICOM file, once; loading and writing use the stacks found here.
 
     Args:
-        inputs: files or folders at any depth; DICOM, NIfTI, NRRD, MetaImage, or zips of one series.
+        inputs: files or folders at any depth, with DICOM, NIfTI, NRRD, MetaImage and zips of them in any mixture; a
+            DICOMDIR stands for its folder.
         force: also take series whose sequence or orientation is refused, as long as they are volumes.
+        workers: processes that read headers, this one included, at most.
 
     Raises:
-        InputError: a path does not exist, or there is no file below any.
+        InputError: a path is empty or does not exist, or there is no file below any.
     """
+    tops = input_paths(inputs)
+    listing = list_files(tops)
+    if listing.empty:
+        raise InputError(f"{', '.join(map(str, tops))}: no files; name a folder with DICOM or NIfTI below it")
+    found = contents_of(listing, workers, watch_headers)
+    named = found.archives.named
     series: list[Series] = []
-    refused: list[Failure] = []
-    dicom: list[Path] = []
-    for path in input_paths(inputs):
-        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-            if is_volume_file(file) or file.suffix.lower() == ".zip":
-                series.append(series_of_file(file))
-            else:
-                dicom.append(file)
-    stacks, unreadable = scan(dicom, workers=0) if dicom else ([], [])
-    for name, reason in unreadable:
-        refused.append({"input": name, "series_uid": "", "status": "unreadable", "reason": reason})
-    for stack in stacks:
+    refused = [failure(named(path), "unreadable", named(reason)) for path, reason in found.unreadable]
+    refused += [failure(named(path), NO_IMAGE, reason) for path, reason in found.no_images]
+    for stack in found.stacks:
         judgement = judge(stack)
         if judgement.accepted:
             series.append(series_of_stack(stack))
         elif force and not stack.defects:
             series.append(series_of_stack(stack, f"forced: {judgement.reason}"))
         else:
-            refused.append(failure_of(series_of_stack(stack), "refused", judgement.reason))
-    if not series and not refused:
-        raise InputError(
-            f"{', '.join(map(str, input_paths(inputs)))}: no files; name a folder with DICOM or NIfTI below it"
-        )
+            folder = named(str(stack.folder))
+            refused.append(failure(folder, "refused", named(judgement.reason), stack.series_uid))
+    for path in progress(found.volumes, "reading volumes", "file") if found.volumes else ():
+        try:
+            volume = read_volume(path)
+        except UnreadableError as error:
+            refused.append(failure(named(path), "unreadable", named(str(error))))
+            continue
+        judgement, uid = judge_volume(volume), volume_uid(relative(named(path), tops), volume.sha256)
+        if judgement.accepted:
+            series.append(series_of_volume(volume, uid))
+        elif force and not volume.defects:
+            series.append(series_of_volume(volume, uid, f"forced: {judgement.reason}"))
+        else:
+            refused.append(failure(named(path), "refused", judgement.reason, uid))
     total = Counter(one["series_uid"] for one in series)
     seen: Counter[str] = Counter()
     for one in series:
         uid = one["series_uid"]
         seen[uid] += 1
         one["name"] = uid if total[uid] == 1 else f"{uid}_{seen[uid]}"
-    return FoundSeries(tuple(series), tuple(refused))
+        one["warnings"] = named(one["warnings"])
+    return FoundSeries(tuple(series), tuple(refused), found.archives)
 
 
-def series_of_file(file: Path) -> Series:
-    """Return the series of a volume file or a zip, of which only the name is known before it is read."""
-    stem = file.name.removesuffix(".gz").rsplit(".", 1)[0]
+def relative(path: str, tops: Sequence[Path]) -> str:
+    """Name a file relative to the path that a user named, so that it does not depend on where that lies."""
+    folders = [top if top.is_dir() else top.parent for top in tops]
+    return next(PurePath(path).relative_to(one).as_posix() for one in folders if PurePath(path).is_relative_to(one))
+
+
+def series_of_volume(volume: Volume, uid: str, *notes: str) -> Series:
+    """Return the series of a volume file.
+
+    Args:
+        volume: the volume, from its header.
+        uid: what stands for its SeriesInstanceUID.
+        notes: warnings beside the volume's own.
+    """
     return {
-        "image": str(file),
-        "name": stem,
-        "series_uid": stem,
+        "image": volume.path,
+        "name": uid,
+        "series_uid": uid,
         "patient_id": "",
         "study_uid": "",
         "phantom": False,
-        "warnings": "",
+        "warnings": "; ".join([*notes, *volume.warnings]),
         "stack": None,
     }
 
@@ -121,7 +144,7 @@ def series_of_stack(stack: Stack, *notes: str) -> Series:
         notes: warnings beside the stack's own.
     """
     return {
-        "image": stack.files,
+        "image": stack,
         "name": stack.series_uid,
         "series_uid": stack.series_uid,
         "patient_id": stack.patient_id,
@@ -132,11 +155,9 @@ def series_of_stack(stack: Stack, *notes: str) -> Series:
     }
 
 
-def failure_of(series: Series, status: str, reason: str) -> Failure:
-    """Make the row of failures.csv of a series that was found and has no result."""
-    image = series["image"]
-    folder = image if isinstance(image, str) else str(series["stack"].folder if series["stack"] else image[0])
-    return {"input": folder, "series_uid": series["series_uid"], "status": status, "reason": reason}
+def failure(path: str, status: str, reason: str, series_uid: str = "") -> Failure:
+    """Make a row of failures.csv."""
+    return {"input": path, "series_uid": series_uid, "status": status, "reason": reason}
 
 
 class SeriesDataset(Dataset[dict[str, Any]]):
@@ -144,8 +165,7 @@ class SeriesDataset(Dataset[dict[str, Any]]):
 
     Args:
         found: the series, see `find_series`.
-        transform: the preprocessing, from ``{"image": path or paths}`` to ``(1, S, S, D)``.
-        reader: the reader that ``transform`` uses; it then reads no header again.
+        transform: the preprocessing, from ``{"image": stack or path}`` to ``(1, S, S, D)``.
         shard: which part of the series this process takes, 0 to ``shards`` - 1.
         shards: processes that share the series.
         trained_on_phantom: whether the weights know synthetic patients only.
@@ -162,17 +182,16 @@ class SeriesDataset(Dataset[dict[str, Any]]):
         self,
         found: FoundSeries,
         transform: Callable[[dict[str, Any]], dict[str, Any]],
-        reader: SeriesReader | None = None,
         shard: int = 0,
         shards: int = 1,
         trained_on_phantom: bool = False,
         allow_phantom_weights: bool = False,
         finished: Callable[[Series], SeriesSummary | None] = lambda _: None,
     ) -> None:
-        self.transform = transform
+        self.found, self.transform = found, transform
         refused, series = list(found.refused), list(found.series)
         if trained_on_phantom and not allow_phantom_weights:
-            refused += [failure_of(one, "refused", PHANTOM_WEIGHTS) for one in series if not one["phantom"]]
+            refused += [self.failure_of(one, "refused", PHANTOM_WEIGHTS) for one in series if not one["phantom"]]
             series = [one for one in series if one["phantom"]]
         self.failures = refused if int(shard) == 0 else []
         self.series: list[Series] = []
@@ -183,8 +202,6 @@ class SeriesDataset(Dataset[dict[str, Any]]):
                 self.series.append(one)
             else:
                 self.kept.append(summary)
-        if reader is not None:
-            reader.add_stacks(one["stack"] for one in self.series if one["stack"] is not None)
 
     def __len__(self) -> int:
         return len(self.series)
@@ -198,11 +215,17 @@ class SeriesDataset(Dataset[dict[str, Any]]):
         except Exception as error:  # whatever a broken series provokes, the others are still good
             return {"index": index, "reason": root_message(error)}
 
+    def failure_of(self, series: Series, status: str, reason: str) -> Failure:
+        """Make the row of failures.csv of a series that was found and has no result."""
+        path = str(series["stack"].folder) if series["stack"] else str(series["image"])
+        named = self.found.archives.named
+        return failure(named(path), status, named(reason), series["series_uid"])
+
     def add_failure(self, index: int, reason: str) -> None:
         """Record why a series could not be scored."""
-        failure = failure_of(self.series[index], "failed", reason)
-        self.failures.append(failure)
-        say(f"left out {failure['input']}: {reason}")
+        row = self.failure_of(self.series[index], "failed", reason)
+        self.failures.append(row)
+        say(f"left out {row['input']}: {row['reason']}")
 
 
 class SeriesEvaluator(SupervisedEvaluator):

@@ -25,7 +25,7 @@ def no_images(monkeypatch):
     def look(*args, **options):
         raise AssertionError("an image was looked at")
 
-    for name in ("deidentification.copying.look_below", "dicom.sources.scan", "dicom.sources.look_below",
+    for name in ("deidentification.copying.list_files", "dicom.sources.scan", "dicom.listings.list_files",
                  "dicom.frames.read_frames"):  # fmt: skip
         monkeypatch.setattr(f"scripts.{name}", look)
 

@@ -39,7 +39,7 @@ def test_index_accounts_for_every_file(tmp_path, capsys):
     assert [row["slice_index"] for row in slices] == list("01234")
     assert all((disk / row["path"]).is_file() for row in slices)
     left_out = {row["path"]: row["reason"] for row in read_rows(tmp_path / "index_unreadable.csv")}
-    assert set(left_out.values()) == {"not DICOM (no DICM at byte 128)", "a copy of a slice that another file holds"}
+    assert set(left_out.values()) == {"not DICOM (text)", "a copy of a slice that another file holds"}
     assert sum(int(row["n_slices"]) for row in rows) + len(left_out) == sum(p.is_file() for p in disk.rglob("*"))
     assert "14 files" in capsys.readouterr().out
 

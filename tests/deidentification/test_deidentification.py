@@ -240,7 +240,7 @@ def test_what_must_not_be_copied_is_refused_and_listed_privately(source, capsys)
         "report": "not an MR image",
         "short": "damaged or incomplete pixels",
         "hidden": "an identifier would remain in SequenceName",
-        "Doe.txt": "not DICOM (no DICM at byte 128)",
+        "Doe.txt": "not DICOM (text)",
     }
     assert "3 images of 1 patients" in capsys.readouterr().out
 
@@ -530,7 +530,7 @@ def test_rows_of_patients_and_images_that_are_not_copied_are_left_out_and_counte
 def test_places_that_cannot_be_written_are_refused_before_any_work(tmp_path, monkeypatch, out, linkage):
     write_series(tmp_path / "in", n=1)
     (tmp_path / "file").write_text("x")
-    monkeypatch.setattr("scripts.deidentification.copying.read_headers", None)
+    monkeypatch.setattr("scripts.deidentification.copying.list_files", None)
     with pytest.raises(InputError, match=r"cannot be (written|used)"):
         deidentify(str(tmp_path / "in"), str(tmp_path / out), str(tmp_path / linkage))
 

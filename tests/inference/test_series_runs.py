@@ -183,7 +183,7 @@ def test_a_run_with_nothing_to_score_ends_once_and_writes_its_tables(tmp_path):
         **{**SETTINGS, "profile": "paper"},
     )
     assert parser.get_parsed_content("handlers")[1].n == 1
-    assert [row["status"] for row in read_rows(tmp_path / "out" / "failures.csv")] == ["unreadable"]
+    assert [row["status"] for row in read_rows(tmp_path / "out" / "failures.csv")] == ["no image"]
 
 
 def test_resume_reads_no_pixels_of_what_is_finished(tmp_path, weights, monkeypatch):
