@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,9 @@ from ..dicom.judgements import judge
 from ..dicom.sources import scan
 from ..dicom.stacks import Stack
 from ..errors import InputError, root_message
+from ..files import safe_names
 from ..readers import SeriesReader, is_volume_file
-from ..records import Failure, Series, SeriesSummary
+from ..records import Failure, Series, WrittenSummary
 
 PHANTOM_WEIGHTS = (
     "the weights were trained on a synthetic phantom and know no real patient; train on your own cohort, or try them "
@@ -89,12 +89,8 @@ def find_series(inputs: Inputs, force: bool = False) -> FoundSeries:
         raise InputError(
             f"{', '.join(map(str, input_paths(inputs)))}: no files; name a folder with DICOM or NIfTI below it"
         )
-    total = Counter(one["series_uid"] for one in series)
-    seen: Counter[str] = Counter()
-    for one in series:
-        uid = one["series_uid"]
-        seen[uid] += 1
-        one["name"] = uid if total[uid] == 1 else f"{uid}_{seen[uid]}"
+    for one, name in zip(series, safe_names([one["series_uid"] for one in series]), strict=True):
+        one["name"] = name
     return FoundSeries(tuple(series), tuple(refused))
 
 
@@ -167,7 +163,7 @@ class SeriesDataset(Dataset[dict[str, Any]]):
         shards: int = 1,
         trained_on_phantom: bool = False,
         allow_phantom_weights: bool = False,
-        finished: Callable[[Series], SeriesSummary | None] = lambda _: None,
+        finished: Callable[[Series], WrittenSummary | None] = lambda _: None,
     ) -> None:
         self.transform = transform
         refused, series = list(found.refused), list(found.series)
@@ -176,7 +172,7 @@ class SeriesDataset(Dataset[dict[str, Any]]):
             series = [one for one in series if one["phantom"]]
         self.failures = refused if int(shard) == 0 else []
         self.series: list[Series] = []
-        self.kept: list[SeriesSummary] = []
+        self.kept: list[WrittenSummary] = []
         for one in series[int(shard) :: int(shards)]:
             summary = finished(one)
             if summary is None:
