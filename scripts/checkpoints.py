@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from .datalists import datalist_info
 from .datasets import SliceDataset
 from .errors import InputError
 from .files import read_json, replacing
+from .files import sha256 as sha256  # of checkpoints, for who names them
 from .inferers import actual_precision
 from .networks import load_safely, network_interface, unwrapped
 from .records import Weights
@@ -70,16 +70,24 @@ def describe(
 
 
 def save(path: Path, network: nn.Module, settings: Mapping[str, Any], **states: Any) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint, whole or not at all; equal content gives equal files.
 
     Args:
         path: the file.
         network: its state dict becomes ``model``.
         settings: `describe`'s, and what the network was trained on.
         states: anything else made of tensors and plain values, e.g. the optimizer's state.
+
+    Raises:
+        InputError: it cannot be written.
     """
-    with replacing(Path(path)) as temporary:
-        torch.save({"model": network.state_dict(), **settings, **states}, temporary)
+    with replacing(Path(path)) as temporary, temporary.open("wb") as stream:
+        try:
+            torch.save({"model": network.state_dict(), **settings, **states}, stream)
+        except RuntimeError as error:  # torch's own, about its archive, hides what the system said
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -95,7 +103,9 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> dict[st
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"no checkpoint at {path}; train one with configs/train.json, or name another file")
+        raise InputError(
+            f"no checkpoint at {path}; training writes model.pt to models/ in its --output_dir: name that file"
+        )
     content = load_safely(path)
     model = content.get("model") if isinstance(content, dict) else None
     if not isinstance(model, dict) or not all(isinstance(value, torch.Tensor) for value in model.values()):
@@ -127,11 +137,6 @@ def read_resumable(path: str | Path, settings: Mapping[str, Any]) -> dict[str, A
     if "optimizer" not in content or "trainer" not in content:
         raise InputError(f"{path} holds weights only; resume from the model_last.pt of the interrupted run")
     return content
-
-
-def sha256(path: str | Path) -> str:
-    """Hash a file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def load_network(path: str | Path, network: nn.Module, settings: Mapping[str, Any]) -> Weights:

@@ -1,13 +1,20 @@
-"""Writing files that appear whole or not at all."""
+"""Writing files that appear whole or not at all, under safe names, and what to do where that fails."""
 
 from __future__ import annotations
 
 import csv
+import errno
+import glob
+import hashlib
 import json
+import os
+import re
 import secrets
 import tempfile
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +23,112 @@ from .tables import guard
 
 ROOT = Path(__file__).resolve().parent.parent
 """The bundle's folder."""
+
+UID_NAME = re.compile(r"(?=[0-9.]{1,64}(_|$))[0-9]+(\.[0-9]+)*(_[0-9]+)?", re.ASCII)
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+RESERVED_NAMES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+"""Names that Windows keeps for devices."""
+
+WRITING_ADVICE = {
+    errno.ENOSPC: "free some space there, or choose another",
+    errno.EDQUOT: "free some of your quota there, or choose another",
+    errno.EFBIG: "raise the limit on the size of files there, or choose another",
+    errno.EROFS: "it is mounted read-only; choose another",
+    errno.EACCES: "change its permissions, or choose another",
+    errno.EPERM: "change its permissions, or choose another",
+    errno.ENAMETOOLONG: "choose a shorter name or another",
+    errno.EIO: "the disk is faulty; choose another",
+}
+"""What to do where the system refuses to write, up to what else can be chosen."""
+
+
+def safe_name(text: str) -> str:
+    """Return a name for a file or folder made of text that comes from a file, such as a UID or a PatientID.
+
+    DICOM UIDs and plain names of ASCII letters, digits, ``_`` and ``-`` stay as they are, up to 64 characters.
+    Everything else (paths, names that Windows reserves, other alphabets, nothing) becomes a readable part and 16 digits
+    of its SHA-256.
+    """
+    if UID_NAME.fullmatch(text) or (PLAIN_NAME.fullmatch(text) and text.lower() not in RESERVED_NAMES):
+        return text
+    return hashed_name(text)
+
+
+def hashed_name(text: str, number: int = 0) -> str:
+    """Return the readable part of a text with a hash of all of it; ``number`` distinguishes equal texts."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    stem = re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_")[:40] or "name"
+    content = text if not number else f"{text}\0{number}"
+    return f"{stem}-{hashlib.sha256(content.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
+def safe_names(texts: Sequence[str]) -> list[str]:
+    """Return a `safe_name` for each text, no two of them equal, also where upper and lower case are one.
+
+    Equal texts are numbered: ``1.2.3_1``, ``1.2.3_2``.
+    """
+    total, seen = Counter(texts), Counter[str]()
+    names, numbers = [], []
+    for text in texts:
+        seen[text] += 1
+        numbers.append(seen[text])
+        names.append(safe_name(text if total[text] == 1 else f"{text}_{seen[text]}"))
+    folded = Counter(map(str.lower, names))
+    return [
+        name if folded[name.lower()] == 1 else hashed_name(text, number)
+        for name, text, number in zip(names, texts, numbers, strict=True)
+    ]
+
+
+def inside(folder: Path, *names: str) -> Path:
+    """Return a path below a folder, and prove that it lies there, through links and all.
+
+    Raises:
+        InputError: it leads elsewhere.
+    """
+    path = Path(folder).joinpath(*names)
+    if not path.resolve().is_relative_to(Path(folder).resolve()):
+        raise InputError(f"{path} leads out of {folder}, so nothing is written there; remove the link or rename it")
+    return path
+
+
+def writing_error(error: OSError, path: str | Path, option: str = "folder") -> InputError:
+    """Return one line for what the system said when ``path`` was written: the path, the disk, and what to do."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        place = Path(path).absolute()
+        reason += f"; the disk is mounted at {next(one for one in (place, *place.parents) if os.path.ismount(one))}"
+    return InputError(
+        f"{path} cannot be written ({reason}); {WRITING_ADVICE.get(error.errno or 0, 'choose another')} {option}"
+    )
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn what the system says when ``path``, or something below it, is written into one line.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        elsewhere = error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(path.parent)
+        if elsewhere or isinstance(error, BrokenPipeError):
+            raise
+        raise writing_error(error, path) from error
+
+
+def temporary_name(path: Path, token: str) -> str:
+    """Return the name under which `replacing` writes a file."""
+    return f".{path.stem}-{token}{''.join(path.suffixes[-2:]) or '.tmp'}"
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes that were killed in `replacing` left beside ``path``, which nobody else may be writing."""
+    pattern = temporary_name(path.with_name(glob.escape(path.name)), "[0-9a-f]" * 8)
+    for left in path.parent.glob(pattern):
+        left.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -29,20 +142,16 @@ def replacing(path: Path) -> Iterator[Path]:
         InputError: the folder cannot be written, or ``path`` is a folder.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{''.join(path.suffixes[-2:]) or '.tmp'}")
-    try:
+    temporary = path.with_name(temporary_name(path, secrets.token_hex(4)))
+    with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch(exist_ok=False)
-    except OSError as error:
-        raise InputError(f"{path.parent} cannot be written ({error.strerror}); choose another output folder") from error
-    try:
-        yield temporary
         try:
+            temporary.touch(exist_ok=False)
+            yield temporary
             temporary.replace(path)
-        except OSError as error:
-            raise InputError(f"{path} cannot be written ({error.strerror}); choose another name") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
 
 
 def check_folder(path: str | Path, option: str = "--out") -> Path:
@@ -66,7 +175,7 @@ def check_folder(path: str | Path, option: str = "--out") -> Path:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}); choose another {option}") from error
+        raise writing_error(error, path, option) from error
     return path
 
 
@@ -133,3 +242,12 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is not valid JSON: {error}") from error
     except RecursionError as error:
         raise InputError(f"{path} is nested deeper than any file of ours; expected another file") from error
+
+
+def sha256(path: str | Path) -> str:
+    """Hash a file, a megabyte at a time."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while chunk := stream.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -232,6 +232,32 @@ class SeriesSummary(ResultFacts, SeriesFindings):
     warnings: str
 
 
+class SeriesInput(TypedDict):
+    """What a result was made of: it can be checked against its source, and ``--resume`` compares the hashes.
+
+    Attributes:
+        input_files: the files, as they were found below what the user named.
+        content_sha256: of the file; where there are several, of their SHA-256s as hexadecimal, sorted, one a line.
+        slices_sha256: of the slices' ``sop_uid,frame``, sorted, one a line; empty for files without such identity.
+    """
+
+    input_files: list[str]
+    content_sha256: str
+    slices_sha256: str
+
+
+class WrittenSummary(SeriesSummary, SeriesInput):
+    """summary.json as `predict` writes it.
+
+    Attributes:
+        folder: of the results, below the output folder.
+        files: what was written there; everything else in the folder is the user's.
+    """
+
+    folder: str
+    files: list[str]
+
+
 class Failure(TypedDict):
     """One row of failures.csv: what has no result, and why.
 

@@ -8,14 +8,15 @@ import gc
 import logging
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from types import TracebackType
 from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from .console import printable
-from .errors import InputError
+from .errors import InputError, root_error
 from .files import ROOT, check_folder
 
 # arguments of `python -m monai.bundle run` itself
@@ -40,7 +41,7 @@ def under_monai_bundle() -> bool:
 
 def show_input_errors(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print the message alone and exit with status 2 where an `InputError` began it; else keep the traceback."""
-    first = first_error(error)
+    first = root_error(error)
     unknown_run = isinstance(first, ValueError) and str(first).startswith("run ID")
     if isinstance(first, InputError) or unknown_run:
         hint = " The configs of this bundle have `run`, and train.json also `training`." if unknown_run else ""
@@ -145,13 +146,30 @@ def prepare(folders: Sequence[str]) -> None:
         check_folder(folder, "--output_dir")
 
 
+def literals(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return overrides for MONAI's config language in which every text is a value, also ``$x``, ``@x`` or ``a#b``.
+
+    Lists and dicts stay part of the config, and may hold references and expressions.
+
+    Args:
+        overrides: config keys to values.
+    """
+    texts = {name: value for name, value in overrides.items() if isinstance(value, str | PurePath)}
+    if not texts:
+        return dict(overrides)
+    # the parser looks into dicts, lists and texts, never into tuples
+    places = {name: f"$@given[{number}]" for number, name in enumerate(texts)}
+    return {**overrides, **places, "given": tuple(texts.values())}
+
+
 def run_config(files: Sequence[str], run_id: str = "run", **overrides: Any) -> ConfigParser:
     """Run configs of the bundle from Python, as ``python -m monai.bundle run`` would.
 
     Args:
         files: names below ``configs/``; later ones overlay earlier ones.
         run_id: which expression to run.
-        overrides: config keys to values; ``__`` in a key stands for ``#``.
+        overrides: config keys to values; ``__`` in a key stands for ``#``. A text is a value and never an expression,
+            see `literals`.
 
     Returns:
         The parser, whose ``get_parsed_content`` gives the objects that ran.
@@ -159,7 +177,7 @@ def run_config(files: Sequence[str], run_id: str = "run", **overrides: Any) -> C
     Raises:
         InputError: something the user gave cannot be used.
     """
-    changes = {name.replace("__", "#"): value for name, value in overrides.items()}
+    changes = {name.replace("__", "#"): value for name, value in overrides.items()} | {"bundle_root": str(ROOT)}
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
     gc.collect()  # networks of earlier runs, which trainers and handlers that refer to each other keep alive
@@ -169,8 +187,7 @@ def run_config(files: Sequence[str], run_id: str = "run", **overrides: Any) -> C
         config_file=[str(ROOT / "configs" / name) for name in files],
         logging_file=str(ROOT / "configs" / "logging.conf"),
         run_id=run_id,
-        bundle_root=str(ROOT),
-        **changes,
+        **literals(changes),
     )
     refuse_renamed(map(str, workflow.parser.config))
     try:
@@ -178,15 +195,8 @@ def run_config(files: Sequence[str], run_id: str = "run", **overrides: Any) -> C
         workflow.run()
         workflow.finalize()
     except Exception as error:
-        root_error = first_error(error)
-        if isinstance(root_error, InputError):
-            raise root_error from error
+        first = root_error(error)
+        if isinstance(first, InputError):
+            raise first from error
         raise
     return workflow.parser
-
-
-def first_error(error: BaseException) -> BaseException:
-    """Follow the causes of an exception to the `InputError` that began it, or to the very first."""
-    while error.__cause__ is not None and not isinstance(error, InputError):
-        error = error.__cause__
-    return error

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from scripts.errors import InputError, check_seed, check_whole
-from scripts.files import check_folder, check_output, replacing, write_text
+from scripts.files import (
+    RESERVED_NAMES,
+    check_folder,
+    check_output,
+    inside,
+    replacing,
+    safe_name,
+    safe_names,
+    write_text,
+)
 from scripts.records import derive_seed
 
 
@@ -58,7 +69,7 @@ def test_an_output_folder_is_checked_without_being_made(tmp_path, monkeypatch):
         with pytest.raises(InputError, match="file is a file where a folder is needed"):
             check_output(tmp_path / "file" / "below" / "table.csv")
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: (_ for _ in ()).throw(OSError(30, "Read-only")))
-    with pytest.raises(InputError, match=r"cannot be written \(Read-only\); choose another --out"):
+    with pytest.raises(InputError, match=r"cannot be written \(Read-only; the disk .* choose another --out"):
         check_folder(tmp_path / "a")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -81,3 +92,89 @@ def test_any_other_seed_is_refused(seed):
 def test_a_number_out_of_range_is_told_its_range(value, high):
     with pytest.raises(InputError, match="--folds must be a whole number from 2" + (f" to {high}" if high else ",")):
         check_whole("--folds", value, 2, high)
+
+
+UIDS = ["1.2.840.113619.2.5", "0", "9" * 64, "1." * 31 + "1"]
+HOSTILE = [
+    *("../../../evil", "/etc/passwd", "..", ".", "", " ", "CON", "con", "Nul", "lpt1", "COM9", "series.csv"),
+    *("failures.csv", ".hidden", "1.2.", ".1.2", "1..2", "1.2\n", "a\\b", "C:\\x", "1.2 ", "日本語", "ÄÖÜ", "A B"),
+    *("9" * 65, "x" * 300, "a/b", "a\0b", "~", "$(touch x)", "\ud800", "1.2.3/../4", "CON.txt", "٣.٤"),
+]
+
+
+@pytest.mark.parametrize("uid", UIDS)
+def test_a_uid_is_its_own_name(uid):
+    assert safe_name(uid) == uid
+
+
+def test_every_other_text_gets_a_name_that_is_safe_on_any_system_and_no_two_share_one():
+    names = safe_names([*UIDS, *HOSTILE])
+    assert len({name.lower() for name in names}) == len(names)
+    for name in names:
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,70}", name), name
+        assert not name.endswith(".")
+        assert name.split(".")[0].lower() not in RESERVED_NAMES
+        assert name not in ("series.csv", "failures.csv")
+    assert "evil" in safe_name("../../../evil")
+
+
+def test_equal_texts_are_numbered_and_texts_that_differ_in_case_only_are_distinct():
+    assert safe_names(["1.2.3", "1.2.3", "4"]) == ["1.2.3_1", "1.2.3_2", "4"]
+    for texts in (["T2", "t2"], ["CON", safe_name("CON")], ["x", "x", "x_1"], ["1.2", "1.2", "1.2_1"], ["a/b"] * 3):
+        names = safe_names(texts)
+        assert len({name.lower() for name in names}) == len(texts), names
+        assert all(re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]*", name) for name in names)
+
+
+def test_what_is_written_is_proved_to_lie_below_its_folder(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "out" / "real").mkdir()
+    (tmp_path / "out" / "within").symlink_to(tmp_path / "out" / "real")
+    assert inside(tmp_path / "out", "new", "file") == tmp_path / "out" / "new" / "file"
+    assert inside(tmp_path / "out", "within")
+    for names in (("link",), ("link", "new"), ("..", "evil"), ("/etc",), ("a", "..", "..", "b")):
+        with pytest.raises(InputError, match="leads out of"):
+            inside(tmp_path / "out", *names)
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, r"No space left on device; the disk is mounted at /.*free some space there, or choose another"),
+        (errno.EDQUOT, "quota there"),
+        (errno.EROFS, "mounted read-only"),
+        (errno.EACCES, "change its permissions"),
+        (errno.ENAMETOOLONG, "choose a shorter name"),
+        (errno.EIO, "the disk is faulty"),
+        (errno.EFBIG, "limit on the size of files"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("step", ["touch", "write", "replace"])
+def test_what_the_system_refuses_is_one_line_that_names_the_file_and_what_to_do(
+    tmp_path, monkeypatch, step, number, advice
+):
+    (tmp_path / "table.csv").write_text("old")
+    refused = OSError(number, os.strerror(number))
+
+    def refuses(*_, **__):
+        raise refused
+
+    if step == "write":
+        monkeypatch.setattr(Path, "write_text", refuses)
+    else:
+        monkeypatch.setattr(Path, step, refuses)
+    with pytest.raises(InputError, match=advice) as caught:
+        write_text(tmp_path / "table.csv", "new")
+    monkeypatch.undo()
+    assert str(tmp_path / "table.csv") in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+    assert (tmp_path / "table.csv").read_text() == "old"
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_one_that_cannot_be_written(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.txt"), replacing(tmp_path / "table.csv"):
+        Path("/nowhere/nothing.txt").read_text()
+    assert list(tmp_path.iterdir()) == []

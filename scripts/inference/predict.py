@@ -16,6 +16,7 @@ from ..records import Failure, SeriesRecord, exit_status
 from ..report.operating_points_file import read_operating_point
 
 if TYPE_CHECKING:
+    from .output_folder import OutputFolder
     from .series import FoundSeries
 
 LISTED = 20
@@ -57,15 +58,17 @@ def predict(
     Args:
         inputs: files or folders at any depth (DICOM, NIfTI, NRRD, MetaImage, zips of them); a DICOMDIR stands for its
             folder.
-        out: folder of the results.
-        weights: checkpoint; it stores the architecture and settings of its network. Default models/model.pt.
+        out: folder of the results; it then holds those of this run only, beside files of your own. Two runs cannot
+            write to one folder at once.
+        weights: checkpoint; it stores the architecture and settings of its network. Default models/model.pt,
+            which packed bundles have.
         threshold: probability from which a slice is called compressed; default is that of configs/inference.json.
         operating_points: operating_points.json of these weights, from `report` or `recalibrate`; probabilities are then
             calibrated, and the threshold is that of one of its points.
         operating_point: which of its points, e.g. youden or sensitivity_95.
         batch_size: slices that go through the network at once.
         force: also score series that are not axial T2 or T2*.
-        resume: leave series that have results of the same weights and settings as they are.
+        resume: leave series that have results of the same images, weights and settings as they are.
         workers: processes that share the series; several GPUs are used in turn.
         dicom: also write OUT/<series_uid>/dicom, a structured report (TID 1500) and colour overlays (needs highdicom).
         overlays: also write OUT/<series_uid>/overlays, each slice with its heat map as PNG.
@@ -94,6 +97,10 @@ def predict(
     if dicom:
         require_highdicom()
     path = Path(weights) if weights else ROOT / "models" / "model.pt"
+    if not weights and not path.is_file():
+        raise InputError(
+            f"no weights: this bundle has no {path}; name a checkpoint, e.g. --weights runs/train/models/model.pt"
+        )
     overrides: dict[str, Any] = {
         **weights_settings(path, heatmap_layer),
         "output_dir": out,
@@ -115,8 +122,7 @@ def predict(
     check_folder(out)
     if test_time_average or hotspots:
         say("18 views of each slice: expect 18 times the cost of one")
-    outcome = score(inputs, force, overrides, workers)
-    return 0 if outcome is None else report_outcome(Path(out), outcome)
+    return score(inputs, force, overrides, workers)
 
 
 def weights_settings(path: Path, heatmap_layer: str) -> dict[str, Any]:
@@ -157,19 +163,30 @@ def operating_point_settings(operating_points: str, name: str, weights: Path) ->
     }
 
 
-def score(inputs: Sequence[str], force: bool, overrides: dict[str, Any], workers: int) -> Outcome | None:
+def score(inputs: Sequence[str], force: bool, overrides: dict[str, Any], workers: int) -> int:
     """Find the series once and score them in this process, in several, or in those of torchrun.
 
     Returns:
-        What became of all series; None in a process of torchrun that leaves that to another.
+        The exit status.
     """
+    from .output_folder import OutputFolder
     from .series import find_series
 
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         return score_under_torchrun(inputs, force, overrides)
     found = find_series(inputs, force, workers)
-    if workers == 1:
-        return score_shard(found, overrides, 0, 1)
+    folder = OutputFolder(overrides["output_dir"])
+    try:
+        folder.begin(one["name"] for one in found.series)
+        changes = {**overrides, "shared_run": folder.run}
+        outcome = score_shard(found, changes, 0, 1) if workers == 1 else score_in_pool(found, changes, workers, inputs)
+        return report_outcome(folder, outcome)
+    finally:
+        folder.end()
+
+
+def score_in_pool(found: FoundSeries, overrides: dict[str, Any], workers: int, inputs: Sequence[str]) -> Outcome:
+    """Score the series in several processes of this machine."""
     outcome = Outcome([], [])
     # clean processes: forked ones inherit threads' locks and cannot use a GPU
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -188,28 +205,36 @@ def score(inputs: Sequence[str], force: bool, overrides: dict[str, Any], workers
     return outcome
 
 
-def score_under_torchrun(inputs: Sequence[str], force: bool, overrides: dict[str, Any]) -> Outcome | None:
+def score_under_torchrun(inputs: Sequence[str], force: bool, overrides: dict[str, Any]) -> int:
     """Score the share of one process of torchrun; rank 0 finds the series, and gathers what became of them."""
     import datetime
 
     import torch.distributed as dist
 
+    from .output_folder import OutputFolder
     from .series import find_series
 
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    folder = OutputFolder(overrides["output_dir"])
     dist.init_process_group("gloo", timeout=datetime.timedelta(days=7))
     try:
-        shared = [find_series(inputs, force) if rank == 0 else None]
+        shared: list[Any] = [None]
+        if rank == 0:
+            found = find_series(inputs, force)
+            folder.begin(one["name"] for one in found.series)
+            shared = [(found, folder.run)]
         dist.broadcast_object_list(shared)
-        assert shared[0] is not None
-        scored = score_shard(shared[0], overrides, rank, world_size)
+        found, run = shared[0]
+        scored = score_shard(found, {**overrides, "shared_run": run}, rank, world_size)
         gathered: list[Any] | None = [None] * world_size if rank == 0 else None
         dist.gather_object(scored, gathered)
+        if gathered is None:
+            return 0
+        records = [row for one in gathered for row in one.records]
+        return report_outcome(folder, Outcome(records, [row for one in gathered for row in one.failures]))
     finally:
+        folder.end()
         dist.destroy_process_group()
-    if gathered is None:
-        return None
-    return Outcome([row for one in gathered for row in one.records], [row for one in gathered for row in one.failures])
 
 
 def score_shard(found: FoundSeries, overrides: dict[str, Any], shard: int, shards: int) -> Outcome:
@@ -223,18 +248,18 @@ def score_shard(found: FoundSeries, overrides: dict[str, Any], shard: int, shard
     changes = dict(overrides)
     if torch.cuda.device_count() > 1:
         number = int(os.environ.get("LOCAL_RANK", shard)) % torch.cuda.device_count()
-        changes["device"] = f"$torch.device('cuda:{number}')"
+        changes["device"] = torch.device(f"cuda:{number}")
     parser = run_config(["inference.json"], found=found, shard=shard, shards=shards, **changes)
     return Outcome(parser.get_parsed_content("writer").records, parser.get_parsed_content("dataset").failures)
 
 
-def report_outcome(out: Path, outcome: Outcome) -> int:
+def report_outcome(folder: OutputFolder, outcome: Outcome) -> int:
     """Write the tables of the whole run, print what became of the series, and return the exit status."""
-    from .writing import write_tables
+    from .writing import finish_run
 
     records = sorted(outcome.records, key=lambda row: (row["patient_id"], row["series_uid"]))
     failures = sorted(outcome.failures, key=lambda row: row["input"])
-    write_tables(out, records, failures)
+    finish_run(folder, records, failures)
     say()
     if len(records) <= LISTED:
         say_table(records)
@@ -247,7 +272,8 @@ def report_outcome(out: Path, outcome: Outcome) -> int:
     )
     for reason, count in Counter(row["reason"] for row in failures).most_common(5):
         say(f"  left out ({count}): {reason}")
-    say(f"tables: {out / 'series.csv'}" + (f", {out / 'failures.csv'}" if failures else ""))
+    tables = ("series.csv", "failures.csv") if failures else ("series.csv",)
+    say(f"tables: {', '.join(str(folder.path / name) for name in tables)}")
     return exit_status(len(records), sum(row["status"] in ("unreadable", "failed") for row in failures))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,20 @@ from numpy.typing import NDArray
 from ..datasets import identities
 from ..errors import InputError
 from ..evaluation.coding import runs
-from ..files import read_json
+from ..files import read_json, sha256
 from ..inferers import SeriesInferer, actual_precision
-from ..records import SCORED, ResultFacts, Series, SeriesFindings, SeriesSummary, SliceResult, Weights, probability
+from ..records import (
+    SCORED,
+    ResultFacts,
+    Series,
+    SeriesFindings,
+    SeriesInput,
+    SeriesSummary,
+    SliceResult,
+    Weights,
+    WrittenSummary,
+    probability,
+)
 
 RESEARCH_USE = "Research use only, not for diagnosis"
 
@@ -204,10 +216,35 @@ class Outputs:
     overlays: bool = False
     raw_heatmap: bool = False
 
-    def complete_in(self, folder: Path) -> bool:
-        """Return whether a series' folder has all of it."""
-        names = {"dicom": self.dicom, "overlays": self.overlays, "heatmap_raw*.nii.gz": self.raw_heatmap}
+    def complete_in(self, folder: Path, series: Series) -> bool:
+        """Return whether a series' folder has all of it that the series can have."""
+        from_dicom = series["stack"] is not None
+        names = {"dicom": self.dicom and from_dicom, "overlays": self.overlays and from_dicom}
+        names["heatmap_raw*.nii.gz"] = self.raw_heatmap
         return all(any(folder.glob(name)) for name, wanted in names.items() if wanted)
+
+
+def series_input(series: Series, named: Callable[[str], str] = str) -> SeriesInput:
+    """Return what a series is made of; this reads its files, but decodes nothing.
+
+    Args:
+        series: the series.
+        named: names a file as the user does, see `scripts.dicom.archives.Archives.named`.
+    """
+    stack = series["stack"]
+    files = [str(series["image"])] if stack is None else list(stack.files)
+    hashes = sorted(map(sha256, files))
+    slices = sorted(f"{one.sop_uid},{one.frame}" for one in stack.slices) if stack is not None else []
+    return {
+        "input_files": list(map(named, files)),
+        "content_sha256": hashes[0] if len(hashes) == 1 else text_sha256(hashes),
+        "slices_sha256": text_sha256(slices) if slices else "",
+    }
+
+
+def text_sha256(lines: Sequence[str]) -> str:
+    """Hash lines of text."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 class Finished:
@@ -216,22 +253,32 @@ class Finished:
     Args:
         enabled: whether to look at all.
         output_dir: folder of the results.
-        facts: what their summary.json must say.
+        facts: what their summary.json must say, beside what the series is made of.
         outputs: what must be there beside it.
     """
 
     def __init__(self, enabled: bool, output_dir: str, facts: ResultFacts, outputs: Outputs) -> None:
         self.enabled, self.output_dir, self.facts, self.outputs = enabled, Path(output_dir), facts, outputs
 
-    def __call__(self, series: Series) -> SeriesSummary | None:
+    def __call__(self, series: Series) -> WrittenSummary | None:
         """Return the summary of a series that is finished, None where it is still to be scored."""
         folder = self.output_dir / series["name"]
-        path = folder / "summary.json"
-        if not self.enabled or not path.is_file() or not self.outputs.complete_in(folder):
+        if not self.enabled or not (folder / "summary.json").is_file() or not self.outputs.complete_in(folder, series):
             return None
         try:
-            summary = read_json(path)
-        except InputError:
+            summary: WrittenSummary = read_json(folder / "summary.json")
+            wanted = {**self.facts, "series_uid": series["series_uid"], "folder": series["name"]}
+            if any(summary.get(name) != value for name, value in wanted.items()):
+                return None
+            whole = all((folder / str(name)).is_file() for name in summary["files"])
+            source = series_input(series)
+            same = all(summary[name] == source[name] for name in ("content_sha256", "slices_sha256"))
+        except (
+            InputError,
+            AttributeError,
+            KeyError,
+            TypeError,
+            OSError,
+        ):  # of an earlier version, or damaged; or the input is
             return None
-        same = isinstance(summary, dict) and all(summary.get(name) == value for name, value in self.facts.items())
-        return summary if same else None
+        return summary if whole and same else None

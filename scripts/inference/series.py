@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -21,7 +20,8 @@ from ..dicom.sources import contents_of, watch_headers
 from ..dicom.stacks import Stack
 from ..dicom.volumes import Volume, judge_volume, read_volume, volume_uid
 from ..errors import InputError, root_message
-from ..records import NO_IMAGE, Failure, Series, SeriesSummary
+from ..files import safe_names
+from ..records import NO_IMAGE, Failure, Series, WrittenSummary
 
 PHANTOM_WEIGHTS = (
     "the weights were trained on a synthetic phantom and know no real patient; train on your own cohort, or try them "
@@ -100,12 +100,8 @@ def find_series(inputs: Inputs, force: bool = False, workers: int = 1) -> FoundS
             series.append(series_of_volume(volume, uid, f"forced: {judgement.reason}"))
         else:
             refused.append(failure(named(path), "refused", judgement.reason, uid))
-    total = Counter(one["series_uid"] for one in series)
-    seen: Counter[str] = Counter()
-    for one in series:
-        uid = one["series_uid"]
-        seen[uid] += 1
-        one["name"] = uid if total[uid] == 1 else f"{uid}_{seen[uid]}"
+    for one, name in zip(series, safe_names([one["series_uid"] for one in series]), strict=True):
+        one["name"] = name
         one["warnings"] = named(one["warnings"])
     return FoundSeries(tuple(series), tuple(refused), found.archives)
 
@@ -186,7 +182,7 @@ class SeriesDataset(Dataset[dict[str, Any]]):
         shards: int = 1,
         trained_on_phantom: bool = False,
         allow_phantom_weights: bool = False,
-        finished: Callable[[Series], SeriesSummary | None] = lambda _: None,
+        finished: Callable[[Series], WrittenSummary | None] = lambda _: None,
     ) -> None:
         self.found, self.transform = found, transform
         refused, series = list(found.refused), list(found.series)
@@ -195,7 +191,7 @@ class SeriesDataset(Dataset[dict[str, Any]]):
             series = [one for one in series if one["phantom"]]
         self.failures = refused if int(shard) == 0 else []
         self.series: list[Series] = []
-        self.kept: list[SeriesSummary] = []
+        self.kept: list[WrittenSummary] = []
         for one in series[int(shard) :: int(shards)]:
             summary = finished(one)
             if summary is None:

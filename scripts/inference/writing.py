@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
+from numpy.typing import NDArray
 
 from ..console import say
 from ..errors import root_message
@@ -26,12 +30,14 @@ from ..records import (
     SeriesRecord,
     SeriesSummary,
     SliceResult,
+    WrittenSummary,
 )
 from .dicom_results.captures import secondary_captures
 from .dicom_results.reports import structured_report
 from .dicom_results.sources import headers, require_highdicom, save
 from .heatmap_files import write_heatmaps
-from .results import Outputs, add_identity, findings_in_words, notice_line
+from .output_folder import OutputFolder, files_below
+from .results import Outputs, add_identity, findings_in_words, notice_line, series_input
 from .series import SeriesDataset
 
 SCALE = "Grad-CAM for compression"
@@ -42,30 +48,45 @@ class WriteSeries:
 
     A series whose slices lie on several grids has heatmap_1.nii.gz, heatmap_2.nii.gz ..., see `write_heatmaps`.
 
-    summary.json comes last, so a folder that has one is complete. A series that cannot be written is recorded in the
-    dataset's failures, and the rest go on.
+    The folder of a series appears when it is complete. A series that cannot be written is recorded in the dataset's
+    failures, and the rest go on. Figures, overlays and DICOM are extras: what keeps one of them from being made becomes
+    a warning of the result.
 
     Args:
         dataset: the series; its failures are written at the end.
         output_dir: OUT.
         facts: what every result repeats, see `scripts.inference.results.result_facts`.
         outputs: what else is written of each series.
-        shard: which part of the series this process takes; others than 0 leave the tables to who started them.
+        shared_run: name of the run whose share this process scores, and which writes the tables; None where this
+            process is the whole run.
     """
 
     def __init__(
-        self, dataset: SeriesDataset, output_dir: str, facts: ResultFacts, outputs: Outputs, shard: int = 0
+        self,
+        dataset: SeriesDataset,
+        output_dir: str,
+        facts: ResultFacts,
+        outputs: Outputs,
+        shared_run: str | None = None,
     ) -> None:
         if outputs.dicom:
             require_highdicom()
-        self.dataset, self.output_dir, self.shard = dataset, Path(output_dir), int(shard)
+        self.dataset, self.shared_run = dataset, shared_run
+        self.folder = OutputFolder(output_dir, shared_run)
         self.facts, self.outputs = facts, outputs
         self.records: list[SeriesRecord] = []
 
     def attach(self, engine: Engine) -> None:
         """Attach to the evaluator of inference.json."""
+        engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
         engine.add_event_handler(Events.COMPLETED, self.finish)
+
+    def start(self) -> None:
+        """Take the output folder, unless the run that this process belongs to has taken it."""
+        if self.shared_run is None:
+            kept = [summary["folder"] for summary in self.dataset.kept]
+            self.folder.begin([*kept, *(one["name"] for one in self.dataset.series)])
 
     def __call__(self, engine: Engine) -> None:
         """Write the series of this batch."""
@@ -83,20 +104,51 @@ class WriteSeries:
             series: the series.
             output: what the postprocessing made of it.
         """
-        folder = self.output_dir / series["name"]
+        name = series["name"]
         rows, summary = add_identity(series, self.facts, output["slice_results"], output["series_findings"])
-        notice = notice_line(summary)
-        write_csv(folder / "slices.csv", SLICE_COLUMNS, rows)
-        write_heatmaps(output["heatmap"], folder, "heatmap", notice)
+        with self.folder.series(name) as folder:
+            write_csv(folder / "slices.csv", SLICE_COLUMNS, rows)
+            write_heatmaps(output["heatmap"], folder, "heatmap", notice_line(summary))
+            problems = self.write_extras(series, output, rows, summary, folder)
+            summary["warnings"] = "; ".join(filter(None, (summary["warnings"], *problems)))
+            files = [*files_below(folder), "summary.json"]
+            written: WrittenSummary = {**summary, **series_input(series, self.dataset.found.archives.named), "folder": name, "files": files}
+            write_json(folder / "summary.json", written)
+        self.records.append(series_record(summary, "scored", name))
+        place = self.folder.path / name
+        say(f"{series['series_uid']}: {findings_in_words(summary)}, results in {place}")
+        for problem in problems:
+            say(f"warning: {problem}")
+
+    def write_extras(
+        self, series: Series, output: dict[str, Any], rows: Sequence[SliceResult], summary: SeriesSummary, folder: Path
+    ) -> list[str]:
+        """Write what a result can do without; returns why where something could not be written."""
+        notice, pixels = notice_line(summary), output["image"]
+        extras: dict[str, Callable[[], object]] = {
+            "heatmap.png": lambda: self.write_sheet(
+                pixels, output["network_heatmap"], rows, summary, folder / "heatmap.png"
+            )
+        }
         if self.outputs.raw_heatmap:
-            write_heatmaps(output["raw_heatmap"], folder, "heatmap_raw", notice)
-        self.write_sheet(output["image"], output["network_heatmap"], rows, summary, folder / "heatmap.png")
-        if self.outputs.overlays or self.outputs.dicom:
-            problem = self.write_overlays(series, output["heatmap"], rows, summary, folder)
-            summary["warnings"] = "; ".join(filter(None, (summary["warnings"], problem)))
-        write_json(folder / "summary.json", summary)
-        self.records.append(series_record(summary, "scored", folder.name))
-        say(f"{series['series_uid']}: {findings_in_words(summary)}, results in {folder}")
+            raw = output["raw_heatmap"]
+            extras["heatmap_raw.nii.gz"] = lambda: write_heatmaps(raw, folder, "heatmap_raw", notice)
+        wanted = [name for name in ("overlays", "dicom") if getattr(self.outputs, name)]
+        problems = []
+        if wanted and (series["stack"] is None or not rows[0]["sop_uid"]):
+            problems.append("no overlays and no DICOM results: they need axial DICOM files")
+        else:
+            makers = {"overlays": self.write_overlays, "dicom": self.write_dicom}
+            heat = output["heatmap"]
+            extras |= {name: partial(makers[name], series, heat, rows, summary, folder / name) for name in wanted}
+        for name, write in extras.items():
+            try:
+                write()
+            except Exception as error:  # whatever keeps an extra from being made, the result is good without it
+                problems.append(f"no {name}: {root_message(error)}")
+                shutil.rmtree(folder / name, ignore_errors=True)
+                (folder / name).unlink(missing_ok=True)
+        return problems
 
     @staticmethod
     def write_sheet(
@@ -113,28 +165,47 @@ class WriteSeries:
         called = [bool(row["compressed"]) for row in rows]
         save_png(sheet_picture(pictures, captions, called, title, f"{SCALE}, maximum = p"), path)
 
+    @staticmethod
     def write_overlays(
-        self, series: Series, heatmap: MetaTensor, rows: Sequence[SliceResult], summary: SeriesSummary, folder: Path
-    ) -> str:
-        """Write the overlays on the grid of the source, as PNG and as DICOM; returns why where there can be none."""
-        if series["stack"] is None or not rows[0]["sop_uid"]:
-            return "no overlays and no DICOM results: they need axial DICOM files"
-        heat = heatmap.as_tensor()[0].cpu().numpy()
-        colour = source_overlays(decode(series["stack"]), heat, rows, summary)
-        if self.outputs.overlays:
-            for row, picture in zip(rows, colour, strict=True):
-                save_png(picture, folder / "overlays" / f"slice_{row['slice_index']:03d}.png")
-        if self.outputs.dicom:
-            images = headers(series["stack"].files)
-            report = structured_report(images, rows, summary)
-            save([report, *secondary_captures(images, rows, summary, colour)], folder / "dicom")
-        return ""
+        series: Series, heatmap: MetaTensor, rows: Sequence[SliceResult], summary: SeriesSummary, folder: Path
+    ) -> None:
+        """Write each slice with its heat map as PNG, on the grid of its source."""
+        for row, picture in zip(rows, overlays_of(series, heatmap, rows, summary), strict=True):
+            save_png(picture, folder / f"slice_{row['slice_index']:03d}.png")
+
+    @staticmethod
+    def write_dicom(
+        series: Series, heatmap: MetaTensor, rows: Sequence[SliceResult], summary: SeriesSummary, folder: Path
+    ) -> None:
+        """Write the structured report, and each slice with its heat map, as DICOM."""
+        colour = overlays_of(series, heatmap, rows, summary)
+        assert series["stack"] is not None
+        images = headers(series["stack"].files)
+        report = structured_report(images, rows, summary)
+        save([report, *secondary_captures(images, rows, summary, colour)], folder)
 
     def finish(self) -> None:
-        """Add what an earlier run had scored, and write the tables."""
-        self.records += [series_record(summary, "kept", "") for summary in self.dataset.kept]
-        if self.shard == 0:
-            write_tables(self.output_dir, self.records, self.dataset.failures)
+        """Add what an earlier run had scored; a whole run also writes the tables, and lets the folder go."""
+        self.records += [series_record(summary, "kept", summary["folder"]) for summary in self.dataset.kept]
+        if self.shared_run is None:
+            finish_run(self.folder, self.records, self.dataset.failures)
+
+
+def overlays_of(
+    series: Series, heatmap: MetaTensor, rows: Sequence[SliceResult], summary: SeriesSummary
+) -> list[NDArray[np.uint8]]:
+    """Draw each slice with its heat map, on the grid of its source."""
+    assert series["stack"] is not None
+    return source_overlays(decode(series["stack"]), heatmap.as_tensor()[0].cpu().numpy(), rows, summary)
+
+
+def finish_run(folder: OutputFolder, records: Sequence[SeriesRecord], failures: Sequence[Failure]) -> None:
+    """Remove what only earlier runs had made, write the tables of this one, and let the folder go."""
+    n_removed = folder.finish(row["folder"] for row in records)
+    write_tables(folder.path, records, failures)
+    folder.end()
+    if n_removed:
+        say(f"removed the results of {n_removed} series of an earlier run in {folder.path}")
 
 
 def series_record(summary: SeriesSummary, status: str, folder: str) -> SeriesRecord:
@@ -156,10 +227,10 @@ def series_record(summary: SeriesSummary, status: str, folder: str) -> SeriesRec
 
 
 def write_tables(output_dir: Path, records: Sequence[SeriesRecord], failures: Sequence[Failure]) -> None:
-    """Write series.csv (every series and what became of it) and failures.csv."""
+    """Write failures.csv, and series.csv (every series and what became of it), which marks a run as finished."""
     failed = [
         {"series_uid": row["series_uid"], "status": row["status"], "reason": row["reason"], "folder": row["input"]}
         for row in failures
     ]
-    write_csv(output_dir / "series.csv", SERIES_COLUMNS, [*records, *failed])
     write_csv(output_dir / "failures.csv", FAILURE_COLUMNS, failures)
+    write_csv(output_dir / "series.csv", SERIES_COLUMNS, [*records, *failed])

@@ -9,7 +9,7 @@ from monai.bundle import ConfigParser
 
 from .. import checkpoints, runner
 from ..datalists import require_both_classes
-from ..errors import InputError, check_seed, check_whole
+from ..errors import InputError, check_seed, check_whole, root_error
 from ..files import ROOT, check_folder
 from ..transforms import to_network_input
 from .experiments import Experiment, check_unchanged, datalist_path
@@ -63,7 +63,7 @@ def check_settings(experiment: Experiment, resume: bool = True) -> None:
             parser.get_parsed_content(name)
         to_network_input(torch.zeros(1, 1, 1, 1), parser.get_parsed_content("profile"))
     except Exception as error:  # MONAI wraps whatever a setting provokes
-        raise InputError(f"{experiment.folder.name} cannot be trained: {runner.first_error(error)}") from error
+        raise InputError(f"{experiment.folder.name} cannot be trained: {root_error(error)}") from error
     last = experiment.folder / "models" / "model_last.pt"
     if resume and last.is_file():
         checkpoints.read(last, parser.get_parsed_content("checkpoint_settings"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +22,8 @@ from torch import nn
 
 from scripts import checkpoints
 from scripts.errors import InputError
+from scripts.inference import writing
 from scripts.inference.predict import predict
-from scripts.inference.writing import WriteSeries
 from scripts.phantom.cohort import make_cohort
 from scripts.runner import run_config
 
@@ -116,14 +118,14 @@ def test_bad_series_are_reported_and_the_others_are_scored(tmp_path, weights, mo
     write_t2(tmp_path / "in" / "sagittal", patient="P8", series="S", ImageOrientationPatient=list(SAGITTAL))
     broken = sorted((tmp_path / "in" / "1").iterdir())[0]
     broken.write_bytes(broken.read_bytes()[:-5000])
-    written = WriteSeries.write_sheet
+    written = writing.write_csv
 
-    def fails_for_one(image, heatmap, rows, summary, path):
-        if summary["patient_id"] == "P2":
-            raise OSError("no space left")
-        written(image, heatmap, rows, summary, path)
+    def fails_for_one(path, columns, rows):
+        if path.name == "slices.csv" and rows[0]["patient_id"] == "P2":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written(path, columns, rows)
 
-    monkeypatch.setattr(WriteSeries, "write_sheet", staticmethod(fails_for_one))
+    monkeypatch.setattr(writing, "write_csv", fails_for_one)
     assert predict(str(tmp_path / "in"), out=str(tmp_path / "out"), weights=weights) == 1
     assert {summary["patient_id"] for summary in results(tmp_path / "out").values()} == {"P0", "P3"}
     failures = {
@@ -131,7 +133,8 @@ def test_bad_series_are_reported_and_the_others_are_scored(tmp_path, weights, mo
         for row in read_rows(tmp_path / "out" / "failures.csv")
     }
     assert failures["sagittal"][0] == "refused"
-    assert failures["2"] == ("failed", "no space left")
+    assert failures["2"][0] == "failed"
+    assert re.search(r"cannot be written \(No space left on device; .*free some space there", failures["2"][1])
     assert set(failures) == {"1", "2", "sagittal"}
     assert len(read_rows(tmp_path / "out" / "series.csv")) == 5
 

@@ -164,7 +164,7 @@ def test_a_series_that_breaks_anything_is_recorded_and_the_rest_go_on_in_any_num
         failures = {Path(row["input"]).name: row["reason"] for row in read_rows(out / "failures.csv")}
         assert set(failures) == {"1", "2", "3", "4"}
         assert failures["2"] == "the network broke"
-        assert failures["3"] == "no space left"
+        assert "no space left" in failures["3"]
         assert failures["4"] == "the postprocessing broke"
         tables.append({path.relative_to(out): path.read_text() for path in sorted(out.rglob("*.csv"))})
     assert tables[0] == tables[1]
