@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from scripts.__main__ import Commands, main
+from scripts.console import end_in_order
 
 # name: (module that holds the function of that name, one line for the overview)
 COMMANDS: Commands = {
@@ -22,4 +23,5 @@ COMMANDS: Commands = {
 }
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main(sys.argv[1:], COMMANDS, "bundle"))

@@ -7,7 +7,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import atheris
+import atheris  # type: ignore[import-untyped]
 
 with atheris.instrument_imports(include=["scripts.dicom", "pydicom"]):
     from scripts.dicom.judgements import judge

@@ -77,11 +77,11 @@ def refuse_want_of_memory(reason: str) -> None:
         raise MemoryError(reason)
 
 
-def found_series(paths: Sequence[Path]) -> tuple[list[Any], list[tuple[Any, NDArray[np.float32], dict[str, Any]]]]:
+def found_series(paths: Sequence[Path]) -> tuple[list[str], list[tuple[Any, NDArray[np.float32], dict[str, Any]]]]:
     """Find series as ``predict`` does and load them.
 
     Returns:
-        The rows of what is refused; and of each series that could be loaded itself, its pixels and their metadata.
+        Why others are refused; and of each series that could be loaded itself, its pixels and their metadata.
     """
     from scripts.inference.series import find_series
     from scripts.readers import SeriesReader
@@ -91,14 +91,14 @@ def found_series(paths: Sequence[Path]) -> tuple[list[Any], list[tuple[Any, NDAr
         refuse_want_of_memory(row["reason"])
     reader = SeriesReader()
     reader.add_stacks(one["stack"] for one in found.series if one["stack"] is not None)
-    loaded, refused = [], list(found.refused)
+    loaded, reasons = [], [row["reason"] for row in found.refused]
     for one in found.series:
         try:
             loaded.append((one, *reader.get_data(reader.read(one["image"]))))
         except InputError as error:
             refuse_want_of_memory(str(error))
-            refused.append({"input": str(one["image"]), "reason": str(error)})
-    return refused, loaded
+            reasons.append(str(error))
+    return reasons, loaded
 
 
 def dicom(path: Path, others: Sequence[Path], truth: Sample | None) -> str:
@@ -126,10 +126,10 @@ def dicom(path: Path, others: Sequence[Path], truth: Sample | None) -> str:
     problem = contradiction(path)
     if problem:
         raise WrongError(f"accepted: {problem}")
-    refused, loaded = found_series(paths)
+    reasons, loaded = found_series(paths)
     mine = [one for one in loaded if str(path) in one[0]["stack"].files]
     if not mine:
-        raise WrongError(f"index accepts what predict cannot load: {refused[0]['reason'] if refused else 'no reason'}")
+        raise WrongError(f"index accepts what predict cannot load: {reasons[0] if reasons else 'no reason'}")
     for series, pixels, meta in mine:
         compare(series["stack"], pixels, path, truth)
         sound_geometry(meta)

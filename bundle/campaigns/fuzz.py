@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scripts.console import progress, say
 from scripts.errors import InputError, check_seed, check_whole
 from scripts.files import check_folder, write_csv, write_json
 
 from .page import check_page, software, write_page
+
+if TYPE_CHECKING:
+    from .pool import Plan
 
 GOOD = ("accepted", "refused")
 FAILURES = ("exception", "wrong", "memory", "hang", "crash")
@@ -47,7 +51,8 @@ def fuzz(
     Returns:
         0 if no file failed, else 1.
     """
-    from .pool import Plan, make_samples, outcomes
+    from .pool import Plan, outcomes
+    from .samples import make_samples
 
     check_seed(seed)
     for option, value in (("--dicom", dicom), ("--others", others), ("--atheris", atheris)):
@@ -94,12 +99,13 @@ def fuzz(
     return 1 if rows else 0
 
 
-def one_alone(plan: Plan, number: int) -> int:  # noqa: F821
+def one_alone(plan: Plan, number: int) -> int:
     """Try one file in this process, with its traceback where it fails."""
     import tempfile
 
     from .doors import try_file
-    from .pool import make_place, make_samples
+    from .pool import make_place
+    from .samples import make_samples
 
     samples = make_samples(plan.folder)
     case = plan.case(samples, number)

@@ -13,11 +13,13 @@ from typing import Any
 
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -25,7 +27,7 @@ from pydicom.uid import (
 Mutation = Callable[[bytearray, random.Random], bytearray]
 SYNTAXES = (
     *(ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian),
-    *(RLELossless, JPEGLSLossless, JPEG2000Lossless, "1.2.840.10008.1.2.4.70", "1.2.3", ""),
+    *(RLELossless, JPEGLSLossless, JPEG2000Lossless, JPEGLosslessSV1, UID("1.2.3"), UID("")),
 )
 HEAD = 132
 """Preamble and magic of a DICOM file, which byte mutations leave alone: without them nothing reads the rest."""
@@ -216,7 +218,9 @@ def zip_members(data: bytearray, rng: random.Random) -> bytearray:
         name, content = rng.choice(members)
         kind = rng.randrange(7)
         if kind == 0:
-            new.writestr(rng.choice(["../outside", "/outside", "a/../../outside", "..\\outside", "C:\\outside"]), content)
+            new.writestr(
+                rng.choice(["../outside", "/outside", "a/../../outside", "..\\outside", "C:\\outside"]), content
+            )
         elif kind == 1:
             link = zipfile.ZipInfo("link")
             link.create_system, link.external_attr = 3, 0o120777 << 16
@@ -245,12 +249,12 @@ def zip_sizes(data: bytearray, rng: random.Random) -> bytearray:
 
 def wrong_cell(data: bytearray, rng: random.Random) -> bytearray:
     """Put junk into a cell of a table."""
-    lines = data.split(b"\n")
+    lines: list[bytes] = list(map(bytes, data.split(b"\n")))
     number = rng.randrange(len(lines))
     cells = lines[number].split(b",")
     junk = rng.choice(JUNK).encode("utf-8", "surrogatepass")
     cells[rng.randrange(len(cells))] = rng.choice([junk, b'"', b"", b";", b"\xff\xfe", b'"a""'])
-    lines[number] = bytearray(b",".join(cells))
+    lines[number] = b",".join(cells)
     return bytearray(b"\n".join(lines))
 
 
@@ -311,7 +315,7 @@ OTHERS: Mapping[str, tuple[Mutation, ...]] = {
 
 def mutate(data: bytes, mutations: Sequence[Mutation], rng: random.Random) -> tuple[bytes, list[str]]:
     """Damage a file once or twice; returns it with the names of what was done."""
-    damaged, names = bytearray(data), []
+    damaged, names = bytearray(data), list[str]()
     for _ in range(rng.choice([1, 1, 2])):
         if len(damaged) > 400 or not names:
             mutation = rng.choice(mutations)

@@ -240,9 +240,7 @@ def outcomes(plan: Plan, numbers: Sequence[int], workers: int) -> Iterator[Outco
             stop(worker)
 
 
-def replaced(
-    plan: Plan, pool: list[Worker], index: int, left: deque[int], again: set[int]
-) -> Iterator[Outcome]:
+def replaced(plan: Plan, pool: list[Worker], index: int, left: deque[int], again: set[int]) -> Iterator[Outcome]:
     """Replace a worker that died or hangs, and yield what became of the file it was at."""
     worker = pool[index]
     late = worker.late

@@ -9,10 +9,12 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -27,7 +29,13 @@ from scripts.files import write_json
 
 NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 COMPRESSED = (RLELossless, JPEGLSLossless, JPEG2000Lossless)
-SETTINGS = {"architecture": "resnet18", "head": [8], "image_size": 64, "crop_fraction": 1.0, "profile": "imagenet"}
+SETTINGS: dict[str, Any] = {
+    "architecture": "resnet18",
+    "head": [8],
+    "image_size": 64,
+    "crop_fraction": 1.0,
+    "profile": "imagenet",
+}
 FRAMES = 3
 
 
@@ -68,7 +76,9 @@ def make_all(folder: Path, samples: Path) -> None:
     cohort = folder / "cohort"
     make_cohort(cohort, patients=6, slices=5, matrix=64, distractors=False, workers=1)
     listed = ([dcmread(path) for path in sorted(series.iterdir())] for series in sorted(cohort.glob("dicom/*/*")))
-    slices = sorted(next(images for images in listed if len(images) > FRAMES), key=lambda one: float(one.ImagePositionPatient[2]))
+    slices = sorted(
+        next(images for images in listed if len(images) > FRAMES), key=lambda one: float(one.ImagePositionPatient[2])
+    )
     for kind in ("dicom", "nifti", "zip", "csv", "json", "checkpoint", "config"):
         (samples / kind).mkdir(parents=True)
     (folder / "neighbours").mkdir()
@@ -78,7 +88,7 @@ def make_all(folder: Path, samples: Path) -> None:
     write_models(samples)
 
 
-def encoded(dataset: Dataset, syntax: str) -> bytes:
+def encoded(dataset: Dataset, syntax: UID) -> bytes:
     """Return a file of a dataset in a transfer syntax."""
     dataset = copy.deepcopy(dataset)
     for _ in dataset.iterall():  # what is not looked at would be written as it was read

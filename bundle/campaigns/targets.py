@@ -147,7 +147,5 @@ TARGETS = {
         deidentify, unlike_bytes, prepare=copy_linkage, done=lambda folder: (folder / "copies").exists()
     ),
     "index": Target(index, unlike_bytes),
-    "workers": Target(
-        lambda inputs, folder: predict(inputs, folder, "--workers", "2"), unlike_results, workers=True
-    ),
+    "workers": Target(lambda inputs, folder: predict(inputs, folder, "--workers", "2"), unlike_results, workers=True),
 }

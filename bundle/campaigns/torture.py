@@ -6,7 +6,7 @@ import random
 import shutil
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,9 +108,11 @@ def torture(
     write_json(folder / "torture.json", {**facts, "targets": {name: vars(row) for name, row in rows.items()}})
     if doc:
         command = f"python -m bundle torture OUT --kills {kills} --seed {seed} --targets {','.join(names)}"
-        table = [["target", "kills", "in saves", "SIGTERM", "violations"]]
+        table: list[list[object]] = [["target", "kills", "in saves", "SIGTERM", "violations"]]
         table += [[name, row.kills, row.saves, row.polite, len(row.violations)] for name, row in rows.items()]
-        table.append(["all", done, *(sum(getattr(r, n) for r in rows.values()) for n in ("saves", "polite")), violations])
+        table.append(
+            ["all", done, *(sum(getattr(r, n) for r in rows.values()) for n in ("saves", "polite")), violations]
+        )
         write_page(Path(doc), "torture", command, table, seconds)
     return 0 if not violations and done >= kills else 1
 
@@ -143,9 +145,7 @@ def make_inputs(folder: Path, patients: int) -> Inputs:
     return inputs
 
 
-def torture_one(
-    name: str, folder: Path, inputs: Inputs, kills: int, seed: int, workers: int, until: float
-) -> Chain:
+def torture_one(name: str, folder: Path, inputs: Inputs, kills: int, seed: int, workers: int, until: float) -> Chain:
     """Run one target untouched, then kill runs of it until ``kills`` have hit, or the time is up."""
     target, total = TARGETS[name], Chain()
     shutil.rmtree(folder, ignore_errors=True)
@@ -162,7 +162,7 @@ def torture_one(
     with ThreadPoolExecutor(workers) as pool:
         while total.kills < kills and number < 4 * kills and time.monotonic() < until:
             wanted = kills - total.kills
-            batch = {}
+            batch: dict[Future[Chain], Path] = {}
             while wanted > 0 and len(batch) < workers:
                 rng = random.Random(f"{seed}/{name}/{number}")
                 most = 1 if target.workers else min(rng.randint(1, MOST_KILLS), wanted)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from ..console import progress, say
 from ..dicom.frames import Facts, Frame
 from ..dicom.sources import CHUNK, Read, look_below, quiet, read_quietly, share
 from ..errors import InputError
+from ..files import drafting
 from ..tables import Row
 from .identifiers import SHORTEST_PIECE, Identifiers, add_pieces, identifiers, left_over, table_identifiers
 from .linkage import Linkage, write_private
@@ -65,8 +65,7 @@ def copy_images(
     if tables:
         check_against(tables, images_of(selection, before))
     copied: dict[Path, str] = {}
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".deidentify") as name:
-        draft = Path(name) / "draft"
+    with drafting(target) as draft:
         broken: dict[str, str] = {}
         unstated = set()
         for path, (frame, *_) in progress(list(selection.chosen.items()), "removing identities", "file"):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +17,7 @@ from ..report.operating_points_file import read_operating_point
 
 if TYPE_CHECKING:
     from .series import FoundSeries
+    from .shares import Share
 
 LISTED = 20
 """Series that the final table names one by one; more are only counted, and listed in series.csv."""
@@ -161,28 +162,22 @@ def score(inputs: Sequence[str], force: bool, overrides: dict[str, Any], workers
     Returns:
         What became of all series; None in a process of torchrun that leaves that to another.
     """
-    from .series import find_series
+    from .series import failure_of, find_series
+    from .shares import score_shares
 
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         return score_under_torchrun(inputs, force, overrides)
     found = find_series(inputs, force)
     if workers == 1:
         return score_shard(found, overrides, 0, 1)
-    outcome = Outcome([], [])
-    # clean processes: forked ones inherit threads' locks and cannot use a GPU
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        shards = {pool.submit(score_shard, found, overrides, number, workers): number for number in range(workers)}
-        for done in as_completed(shards):
-            try:
-                scored = done.result()
-            except InputError:
-                raise
-            except Exception as error:  # a process that died, e.g. for want of memory, takes only its share along
-                reason = f"process {shards[done] + 1} of {workers} ended: {error}; go on with --resume true"
-                names = ", ".join(inputs)
-                scored = Outcome([], [{"input": names, "series_uid": "", "status": "failed", "reason": reason}])
-            outcome.records.extend(scored.records)
-            outcome.failures.extend(scored.failures)
+    outcome = Outcome([], list(found.refused))
+    work = partial(score_share, replace(found, series=(), refused=()), overrides, workers)
+    for share, scored in score_shares(work, found.series, workers):
+        if scored is None:
+            reason = "every process that scores it ends at once (want of memory, or pixels that crash the decoder)"
+            scored = Outcome([], [failure_of(one, "failed", reason) for one in share.series])
+        outcome.records.extend(scored.records)
+        outcome.failures.extend(scored.failures)
     return outcome
 
 
@@ -211,18 +206,34 @@ def score_under_torchrun(inputs: Sequence[str], force: bool, overrides: dict[str
 
 
 def score_shard(found: FoundSeries, overrides: dict[str, Any], shard: int, shards: int) -> Outcome:
-    """Score one share of the series."""
+    """Score every ``shards``-th of the series, in this process or in one of torchrun."""
+    return run_inference(found, {**overrides, **resources(shard, shards), "shard": shard, "shards": shards})
+
+
+def score_share(found: FoundSeries, overrides: dict[str, Any], workers: int, share: Share) -> Outcome:
+    """Score the series of one process of several, which leaves the tables to the one that started it."""
+    changes = {**overrides, **resources(share.number, workers), "writer__shard": 1}
+    # what a process that died has finished is kept
+    changes["resume"] = overrides["resume"] or share.tries > 0
+    return run_inference(replace(found, series=share.series), changes)
+
+
+def resources(number: int, processes: int) -> dict[str, Any]:
+    """Take a share of the cores for this process, and return the config's keys that choose its GPU."""
     import torch
 
+    if processes > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+    if torch.cuda.device_count() < 2:
+        return {}
+    return {"device": f"$torch.device('cuda:{int(os.environ.get('LOCAL_RANK', number)) % torch.cuda.device_count()}')"}
+
+
+def run_inference(found: FoundSeries, overrides: dict[str, Any]) -> Outcome:
+    """Run inference.json on some series."""
     from ..runner import run_config
 
-    if shards > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // shards))
-    changes = dict(overrides)
-    if torch.cuda.device_count() > 1:
-        number = int(os.environ.get("LOCAL_RANK", shard)) % torch.cuda.device_count()
-        changes["device"] = f"$torch.device('cuda:{number}')"
-    parser = run_config(["inference.json"], found=found, shard=shard, shards=shards, **changes)
+    parser = run_config(["inference.json"], found=found, **overrides)
     return Outcome(parser.get_parsed_content("writer").records, parser.get_parsed_content("dataset").failures)
 
 
