@@ -24,6 +24,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from scripts.dicom.sources import quiet
+
 Mutation = Callable[[bytearray, random.Random], bytearray]
 SYNTAXES = (
     *(ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian),
@@ -131,8 +133,7 @@ def edited(edit: Callable[[Dataset, random.Random], None]) -> Mutation:
 
     def mutate(data: bytearray, rng: random.Random) -> bytearray:
         stream = io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             try:
                 dataset = dcmread(io.BytesIO(data), force=True)
                 edit(dataset, rng)
@@ -214,27 +215,26 @@ def zip_members(data: bytearray, rng: random.Random) -> bytearray:
     with warnings.catch_warnings(), zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as new:
         warnings.simplefilter("ignore")
         for name, content in members:
-            new.writestr(name, content)
+            new.writestr(zipfile.ZipInfo(name), content)  # with a fixed date
         name, content = rng.choice(members)
         kind = rng.randrange(7)
         if kind == 0:
-            new.writestr(
-                rng.choice(["../outside", "/outside", "a/../../outside", "..\\outside", "C:\\outside"]), content
-            )
+            outside = ["../outside", "/outside", "a/../../outside", "..\\outside", "C:\\outside"]
+            new.writestr(zipfile.ZipInfo(rng.choice(outside)), content)
         elif kind == 1:
             link = zipfile.ZipInfo("link")
             link.create_system, link.external_attr = 3, 0o120777 << 16
             new.writestr(link, rng.choice(["/etc/passwd", "../..", "/"]))
         elif kind == 2:
-            new.writestr("bomb", bytes(50 * 2**20))
+            new.writestr(zipfile.ZipInfo("bomb"), bytes(50 * 2**20), zipfile.ZIP_DEFLATED)
         elif kind == 3:
-            new.writestr(name, content[: len(content) // 2])
+            new.writestr(zipfile.ZipInfo(name), content[: len(content) // 2])
         elif kind == 4:
-            new.writestr("inner.zip", bytes(data))
+            new.writestr(zipfile.ZipInfo("inner.zip"), bytes(data))
         elif kind == 5:
-            new.writestr("x" * rng.choice([200, 300, 5000]), content)
+            new.writestr(zipfile.ZipInfo("x" * rng.choice([200, 300, 5000])), content)
         else:
-            new.writestr(rng.choice(["", ".", "a/", "con", "a\0b", "é" * 100]), content)
+            new.writestr(zipfile.ZipInfo(rng.choice(["", ".", "a/", "con", "a\0b", "é" * 100])), content)
     return bytearray(stream.getvalue())
 
 

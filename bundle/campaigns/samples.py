@@ -36,7 +36,7 @@ SETTINGS: dict[str, Any] = {
     "crop_fraction": 1.0,
     "profile": "imagenet",
 }
-FRAMES = 3
+FRAMES, ENHANCED_UID = 3, UID("1.2.826.0.1.3680043.8.498.1.1")
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,11 @@ def write_dicom(slices: Sequence[Dataset], folder: Path, neighbours: Path) -> No
     from scripts.phantom.enhanced import enhanced_of
 
     middle = len(slices) // 2
-    enhanced = enhanced_of(slices[:FRAMES], f"{slices[0].SOPInstanceUID}.1")
+    # copies, for the new image takes elements over and changes them
+    enhanced = enhanced_of(copy.deepcopy(list(slices[:FRAMES])), ENHANCED_UID)
     enhanced.file_meta = copy.deepcopy(slices[0].file_meta)
     enhanced.file_meta.MediaStorageSOPClassUID = enhanced.SOPClassUID
+    enhanced.file_meta.MediaStorageSOPInstanceUID = ENHANCED_UID
     for dataset, name in ((slices[middle], "classic"), (enhanced, "enhanced")):
         for syntax in (*NATIVE, *COMPRESSED):
             try:

@@ -87,7 +87,7 @@ def torture(
         check_page(Path(doc), "torture")
     folder = check_folder(out).resolve()
     started = time.monotonic()
-    inputs = make_inputs(folder, patients)
+    inputs = make_inputs(folder, patients, weights=bool({"predict", "workers"} & {*names}))
     rows = {}
     for number, name in enumerate(names):
         share = kills // len(names) + (number < kills % len(names))
@@ -117,8 +117,8 @@ def torture(
     return 0 if not violations and done >= kills else 1
 
 
-def make_inputs(folder: Path, patients: int) -> Inputs:
-    """Make the cohort, its folds, a checkpoint and a key."""
+def make_inputs(folder: Path, patients: int, weights: bool) -> Inputs:
+    """Make the cohort, its folds, a key, and where it is wanted a checkpoint."""
     import secrets
 
     from scripts.deidentification.linkage import KEY_BYTES, Linkage
@@ -135,7 +135,7 @@ def make_inputs(folder: Path, patients: int) -> Inputs:
     if not linkage.exists():
         Linkage(secrets.token_hex(KEY_BYTES)).write(linkage)
     inputs = Inputs(cohort, made / "model.pt", linkage)
-    if not inputs.weights.is_file():
+    if weights and not inputs.weights.is_file():
         say("training the weights of the targets")
         training = made / "training"
         if run(train(inputs, training), training).status:
