@@ -16,7 +16,7 @@ from typing import Any
 
 import fire
 
-from .console import printable, say
+from .console import end_in_order, printable, say
 from .errors import InputError
 
 # name: (module that holds the function of that name, one line for the overview)
@@ -238,4 +238,5 @@ def main(arguments: Sequence[str], commands: Commands = COMMANDS, package: str =
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main(sys.argv[1:]))

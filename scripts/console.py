@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -34,6 +35,14 @@ def say(text: str = "") -> None:
     encoding = sys.stdout.encoding or "utf-8"
     tqdm.write(printable(text).encode(encoding, "replace").decode(encoding), file=sys.stdout)
     sys.stdout.flush()
+
+
+def end_in_order() -> None:
+    """Let SIGTERM and SIGHUP end this process as an error would, so that what it was writing is removed."""
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP, and nohup ignores it
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda received, _: sys.exit(128 + received))
 
 
 def progress(items: Iterable[Item], description: str, unit: str, total: int | None = None) -> Iterator[Item]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import errno
-import glob
 import hashlib
 import json
 import os
 import re
 import secrets
+import shutil
+import string
 import tempfile
 import unicodedata
 from collections import Counter
@@ -20,6 +21,11 @@ from typing import Any
 
 from .errors import InputError
 from .tables import guard
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows, where what a killed process was writing stays
+    fcntl = None  # type: ignore[assignment]
 
 ROOT = Path(__file__).resolve().parent.parent
 """The bundle's folder."""
@@ -119,39 +125,91 @@ def naming(path: Path) -> Iterator[None]:
         raise writing_error(error, path) from error
 
 
-def temporary_name(path: Path, token: str) -> str:
-    """Return the name under which `replacing` writes a file."""
-    return f".{path.stem}-{token}{''.join(path.suffixes[-2:]) or '.tmp'}"
+def hold(path: Path) -> int | None:
+    """Lock a file or folder until the descriptor is closed, or its process ends in whatever way.
+
+    Returns:
+        The descriptor; None where another process holds it, or the system has no such locks.
+    """
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove what processes that were killed in `replacing` left beside ``path``, which nobody else may be writing."""
-    pattern = temporary_name(path.with_name(glob.escape(path.name)), "[0-9a-f]" * 8)
-    for left in path.parent.glob(pattern):
-        left.unlink(missing_ok=True)
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all it holds, as far as that is possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def held(temporary: Path, token: str) -> Iterator[None]:
+    """Hold a temporary file or folder while it is written, and remove it in the end if it is still there.
+
+    Those of the same name that nobody holds, because the process that wrote them was killed, are removed first.
+
+    Args:
+        temporary: what is being written.
+        token: eight hexadecimal digits in its name, which every process draws anew.
+    """
+    head, tail = temporary.name.split(token)
+    for name in [path.name for path in temporary.parent.iterdir()]:
+        digits = name[len(head) : len(name) - len(tail)]
+        if name == f"{head}{digits}{tail}" and len(digits) == len(token) and set(digits) <= set(string.hexdigits):
+            abandoned = temporary.with_name(name)
+            if digits != token and (descriptor := hold(abandoned)) is not None:
+                remove(abandoned)
+                os.close(descriptor)
+    descriptor = hold(temporary)
+    try:
+        yield
+    finally:
+        remove(temporary)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+@contextmanager
+def drafting(folder: Path) -> Iterator[Path]:
+    """Yield a new hidden folder beside ``folder``, to be renamed to it; it is gone when the block ends otherwise."""
+    token = secrets.token_hex(4)
+    draft = folder.with_name(f".{folder.name}-{token}")
+    draft.mkdir(parents=True)
+    with held(draft, token):
+        yield draft
+
+
+@contextmanager
+def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that becomes ``path`` when the block ends without an error.
 
     Args:
         path: the file to write; its folder is made if need be. The temporary file has the same suffixes.
+        mode: who may read and write it, as far as the umask lets them.
 
     Raises:
         InputError: the folder cannot be written, or ``path`` is a folder.
     """
-    path = Path(path)
-    temporary = path.with_name(temporary_name(path, secrets.token_hex(4)))
+    path, token = Path(path), secrets.token_hex(4)
+    temporary = path.with_name(f".{path.stem}-{token}{''.join(path.suffixes[-2:]) or '.tmp'}")
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.touch(exist_ok=False)
+        temporary.touch(mode, exist_ok=False)
+        with held(temporary, token):
             yield temporary
             temporary.replace(path)
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
 
 
 def check_folder(path: str | Path, option: str = "--out") -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from .console import printable
+from .console import end_in_order, printable
 from .errors import InputError, root_error
 from .files import ROOT, check_folder
 
@@ -136,6 +136,7 @@ def prepare(folders: Sequence[str]) -> None:
     # the AUC of one class is NaN in every epoch; once in history.csv is enough
     warnings.filterwarnings("ignore", message="y values can not be all")
     if under_monai_bundle():
+        end_in_order()
         sys.excepthook = show_input_errors
         files = config_files(sys.argv[1:])
         if files and "--args_file" not in " ".join(sys.argv):

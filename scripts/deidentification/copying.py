@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..dicom.frames import Frame
 from ..dicom.listings import list_files
 from ..dicom.sources import NO_DICOM, quiet, read_all, watch_headers
 from ..errors import InputError
+from ..files import drafting
 from ..tables import Row
 from .identifiers import SHORTEST_PIECE, Identifiers, add_pieces, identifiers, left_over, table_identifiers
 from .linkage import Linkage, write_private
@@ -68,8 +68,7 @@ def copy_images(
     if tables:
         check_against(tables, images_of(selection, before))
     copied: dict[Path, str] = {}
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".deidentify") as name:
-        draft = Path(name) / "draft"
+    with drafting(target) as draft:
         broken: dict[str, str] = {}
         unstated = set()
         for path, (frame, *_) in progress(list(selection.chosen.items()), "removing identities", "file"):

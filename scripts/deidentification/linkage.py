@@ -8,12 +8,12 @@ import hashlib
 import hmac
 import os
 import secrets
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import replacing
 from ..tables import guard, read_table, unguard
 
 COLUMNS = ("kind", "original", "replacement")
@@ -103,10 +103,8 @@ def read_private(path: Path) -> list[tuple[str, ...]]:
 
 def write_private(path: Path, rows: Iterable[Sequence[str]]) -> None:
     """Write a table for its owner alone, whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}")  # mode 600 from the start, where modes are
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            csv.writer(stream).writerows(map(guard, row) for row in rows)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with (
+        replacing(path, mode=0o600) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+    ):
+        csv.writer(stream).writerows(map(guard, row) for row in rows)

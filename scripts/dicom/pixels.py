@@ -14,7 +14,10 @@ from .elements import Header, Pixels, number, read_header
 
 UNDEFINED = 0xFFFFFFFF
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+IMPLICIT = NATIVE[0]
 RLE = "1.2.840.10008.1.2.5"
+PIXEL_GROUP = 0x7FE0
+LONG_VRS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 
 
 def pixel_problem(path: str, header: Header, n_frames: int) -> str:
@@ -41,7 +44,7 @@ def pixel_problem(path: str, header: Header, n_frames: int) -> str:
     size = os.stat(path).st_size  # noqa: PTH116, half the time of pathlib's, once per file
     if header.transfer_syntax in NATIVE:
         n_bytes = int(whole["Rows"] or 0) * int(whole["Columns"] or 0) * int(samples) * n_frames * allocated // 8
-        return native_problem(header.pixels, n_bytes, size)
+        return native_problem(header.pixels, n_bytes, size) or trailing_problem(path, header, size)
     return encapsulated_problem(path, header, n_frames, int(samples) * allocated // 8, size)
 
 
@@ -51,6 +54,30 @@ def native_problem(pixels: Pixels, n_bytes: int, size: int) -> str:
         return f"PixelData has {pixels.length} bytes where rows, columns and bits ask for {n_bytes}"
     if pixels.offset + pixels.length > size:
         return f"truncated: {max(size - pixels.offset, 0)} of {pixels.length} bytes of PixelData"
+    return ""
+
+
+def trailing_problem(path: str, header: Header, size: int) -> str:
+    """Check what follows uncompressed pixels: whole elements or zeros, else bytes were put in before and shift them."""
+    assert header.pixels is not None
+    start = header.pixels.offset + header.pixels.length
+    if size - start < 4:
+        return ""
+    with Path(path).open("rb") as stream:
+        stream.seek(start)
+        rest = stream.read()
+    order = "<" if header.little_endian else ">"
+    here = 0
+    while any(rest[here:]):
+        group, vr, short, long = struct.unpack(f"{order}H2x2sHL", rest[here : here + 12].ljust(12, b"\0"))
+        if header.transfer_syntax == IMPLICIT:
+            n_head, length = 8, struct.unpack(f"{order}L", rest[here + 4 : here + 8].ljust(4, b"\0"))[0]
+        else:
+            n_head, length = (12, long) if vr in LONG_VRS else (8, short)
+        end = here + n_head + length
+        if group < PIXEL_GROUP or (end > len(rest) and length != UNDEFINED):
+            return f"{len(rest)} bytes after PixelData that are no elements (was something inserted?)"
+        here = len(rest) if length == UNDEFINED else end
     return ""
 
 

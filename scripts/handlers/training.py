@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from .. import checkpoints
 from ..console import say
 from ..errors import InputError
-from ..files import remove_leftovers, write_csv
+from ..files import write_csv
 from ..inferers import actual_precision
 from ..networks import unwrapped
 from .figures import training_curve
@@ -239,6 +239,4 @@ class Resume:
         for name, value in content["trainer"].items():
             setattr(engine.state, name, value)
         if idist.get_rank() == 0:
-            for name in ("model.pt", Path(self.path).name):
-                remove_leftovers(Path(self.path).with_name(name))
             say(f"resuming after epoch {engine.state.epoch} from {self.path}")

@@ -23,7 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import InputError
-from ..files import inside, naming, read_json, remove_leftovers, safe_name, write_json
+from ..files import inside, naming, read_json, safe_name, write_json
 
 MANIFEST = ".cervical_cord_compression.json"
 LOCK = ".cervical_cord_compression.lock"
@@ -114,8 +114,6 @@ class OutputFolder:
                     f"another run (process {other.get('process', '?')} on {other.get('host', '?')}) is writing to "
                     f"{self.path}; wait for it, or choose another --out"
                 ) from None
-            for name in (MANIFEST, *TABLES):
-                remove_leftovers(self.path / name)
             earlier, known = (self.path / MANIFEST).exists(), self.known()
             for name in known:
                 self.recover(name)
@@ -133,9 +131,9 @@ class OutputFolder:
         about = {"run": self.run, "process": os.getpid(), "host": socket.gethostname()}
         write_json(self.path / MANIFEST, {**about, "folders": sorted(set(names))})
 
-    def recover(self, name: str) -> None:
+    def recover(self, name: str, run: str = "[0-9a-f]" * 8) -> None:
         """Put back, or remove, what a run that was killed left of a series."""
-        left = f".{name}.{'[0-9a-f]' * 8}"
+        left = f".{name}.{run}"
         for draft in self.path.glob(f"{left}.new"):
             shutil.rmtree(draft)
         for old in self.path.glob(f"{left}.old"):
@@ -167,6 +165,7 @@ class OutputFolder:
         target = inside(self.path, name)
         draft, old = (self.path / f".{name}.{self.run}.{kind}" for kind in ("new", "old"))
         with naming(target):
+            self.recover(name, self.run)  # a process of this run may have died here
             draft.mkdir(parents=True)
             try:
                 yield draft

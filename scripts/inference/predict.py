@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,7 @@ from ..report.operating_points_file import read_operating_point
 if TYPE_CHECKING:
     from .output_folder import OutputFolder
     from .series import FoundSeries
+    from .shares import Share
 
 LISTED = 20
 """Series that the final table names one by one; more are only counted, and listed in series.csv."""
@@ -179,29 +180,24 @@ def score(inputs: Sequence[str], force: bool, overrides: dict[str, Any], workers
     try:
         folder.begin(one["name"] for one in found.series)
         changes = {**overrides, "shared_run": folder.run}
-        outcome = score_shard(found, changes, 0, 1) if workers == 1 else score_in_pool(found, changes, workers, inputs)
+        outcome = score_shard(found, changes, 0, 1) if workers == 1 else score_in_pool(found, changes, workers)
         return report_outcome(folder, outcome)
     finally:
         folder.end()
 
 
-def score_in_pool(found: FoundSeries, overrides: dict[str, Any], workers: int, inputs: Sequence[str]) -> Outcome:
+def score_in_pool(found: FoundSeries, overrides: dict[str, Any], workers: int) -> Outcome:
     """Score the series in several processes of this machine."""
-    outcome = Outcome([], [])
-    # clean processes: forked ones inherit threads' locks and cannot use a GPU
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        shards = {pool.submit(score_shard, found, overrides, number, workers): number for number in range(workers)}
-        for done in as_completed(shards):
-            try:
-                scored = done.result()
-            except InputError:
-                raise
-            except Exception as error:  # a process that died, e.g. for want of memory, takes only its share along
-                reason = f"process {shards[done] + 1} of {workers} ended: {error}; go on with --resume true"
-                names = ", ".join(inputs)
-                scored = Outcome([], [{"input": names, "series_uid": "", "status": "failed", "reason": reason}])
-            outcome.records.extend(scored.records)
-            outcome.failures.extend(scored.failures)
+    from .shares import score_shares
+
+    outcome = Outcome([], list(found.refused))
+    work = partial(score_share, replace(found, series=(), refused=()), overrides, workers)
+    for share, scored in score_shares(work, found.series, workers):
+        if scored is None:
+            reason = "every process that scores it ends at once (want of memory, or pixels that crash the decoder)"
+            scored = Outcome([], [found.failure_of(one, "failed", reason) for one in share.series])
+        outcome.records.extend(scored.records)
+        outcome.failures.extend(scored.failures)
     return outcome
 
 
@@ -238,18 +234,35 @@ def score_under_torchrun(inputs: Sequence[str], force: bool, overrides: dict[str
 
 
 def score_shard(found: FoundSeries, overrides: dict[str, Any], shard: int, shards: int) -> Outcome:
-    """Score one share of the series."""
+    """Score every ``shards``-th of the series, in this process or in one of torchrun."""
+    return run_inference(found, {**overrides, **resources(shard, shards), "shard": shard, "shards": shards})
+
+
+def score_share(found: FoundSeries, overrides: dict[str, Any], workers: int, share: Share) -> Outcome:
+    """Score the series of one process of several, which leaves the tables to the one that started it."""
+    changes = {**overrides, **resources(share.number, workers)}
+    # what a process that died has finished is kept
+    changes["resume"] = overrides["resume"] or share.tries > 0
+    return run_inference(replace(found, series=share.series), changes)
+
+
+def resources(number: int, processes: int) -> dict[str, Any]:
+    """Take a share of the cores for this process, and return the config's keys that choose its GPU."""
     import torch
 
+    if processes > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+    if torch.cuda.device_count() < 2:
+        return {}
+    number = int(os.environ.get("LOCAL_RANK", number)) % torch.cuda.device_count()
+    return {"device": torch.device(f"cuda:{number}")}
+
+
+def run_inference(found: FoundSeries, overrides: dict[str, Any]) -> Outcome:
+    """Run inference.json on some series."""
     from ..runner import run_config
 
-    if shards > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // shards))
-    changes = dict(overrides)
-    if torch.cuda.device_count() > 1:
-        number = int(os.environ.get("LOCAL_RANK", shard)) % torch.cuda.device_count()
-        changes["device"] = torch.device(f"cuda:{number}")
-    parser = run_config(["inference.json"], found=found, shard=shard, shards=shards, **changes)
+    parser = run_config(["inference.json"], found=found, **overrides)
     return Outcome(parser.get_parsed_content("writer").records, parser.get_parsed_content("dataset").failures)
 
 

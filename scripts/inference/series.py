@@ -42,6 +42,11 @@ class FoundSeries:
     refused: tuple[Failure, ...]
     archives: Archives = field(default_factory=Archives, compare=False)
 
+    def failure_of(self, series: Series, status: str, reason: str) -> Failure:
+        """Make the row of failures.csv of a series that has no result."""
+        path, named = str(series["stack"].folder if series["stack"] else series["image"]), self.archives.named
+        return failure(named(path), status, named(reason), series["series_uid"])
+
 
 def input_paths(inputs: Inputs) -> list[Path]:
     """Return the paths a user named.
@@ -187,7 +192,7 @@ class SeriesDataset(Dataset[dict[str, Any]]):
         self.found, self.transform = found, transform
         refused, series = list(found.refused), list(found.series)
         if trained_on_phantom and not allow_phantom_weights:
-            refused += [self.failure_of(one, "refused", PHANTOM_WEIGHTS) for one in series if not one["phantom"]]
+            refused += [found.failure_of(one, "refused", PHANTOM_WEIGHTS) for one in series if not one["phantom"]]
             series = [one for one in series if one["phantom"]]
         self.failures = refused if int(shard) == 0 else []
         self.series: list[Series] = []
@@ -211,15 +216,9 @@ class SeriesDataset(Dataset[dict[str, Any]]):
         except Exception as error:  # whatever a broken series provokes, the others are still good
             return {"index": index, "reason": root_message(error)}
 
-    def failure_of(self, series: Series, status: str, reason: str) -> Failure:
-        """Make the row of failures.csv of a series that was found and has no result."""
-        path = str(series["stack"].folder) if series["stack"] else str(series["image"])
-        named = self.found.archives.named
-        return failure(named(path), status, named(reason), series["series_uid"])
-
     def add_failure(self, index: int, reason: str) -> None:
         """Record why a series could not be scored."""
-        row = self.failure_of(self.series[index], "failed", reason)
+        row = self.found.failure_of(self.series[index], "failed", reason)
         self.failures.append(row)
         say(f"left out {row['input']}: {row['reason']}")
 

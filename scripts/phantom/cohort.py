@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from ..cohort.rulings import dispute, dispute_columns, open_slices
 from ..console import progress
 from ..datalists import write
 from ..errors import InputError, check_seed, check_whole
-from ..files import check_folder, read_json, write_csv, write_json
+from ..files import check_folder, drafting, read_json, write_csv, write_json
 from ..records import GEOMETRY_COLUMNS, LABEL_COLUMNS, LEVEL_COLUMNS, PATIENT_COLUMNS, SECTIONS, slice_key
 from . import bids
 from .findings import FINDING_COLUMNS
@@ -95,9 +94,8 @@ def make_cohort(
     recipe = {"version": VERSION, "patients": patients, **asdict(settings), **asdict(options)}
     if not vacant(out, recipe, reuse, force):
         return out / bids.INDEX[layout]
-    folder = check_folder(out.parent) / f".{out.name}-{secrets.token_hex(4)}"
-    try:
-        folder.mkdir(parents=True)
+    check_folder(out.parent)
+    with drafting(out) as folder:
         records = list(render_patients(folder, settings, options, patients, workers))
         (bids.write_tables if layout == "bids" else write_tables)(folder, records, settings, recipe)
         try:
@@ -109,8 +107,6 @@ def make_cohort(
         except OSError as error:
             if not (reuse and recipe_of(out) == recipe):  # else another process made the same cohort meanwhile
                 raise InputError(f"the cohort is ready but {out} cannot be replaced ({error.strerror})") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return out / bids.INDEX[layout]
 
 

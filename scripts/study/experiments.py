@@ -109,12 +109,12 @@ def overlays(overlay: str) -> list[str]:
     """Return the configs of an experiment: train.json and what lies over it.
 
     Raises:
-        InputError: the overlay does not exist or is not JSON.
+        InputError: the overlay does not exist or is no JSON object.
     """
     if overlay and not Path(overlay).is_file():
         raise InputError(f"overlay {overlay} does not exist; expected a config such as configs/quickstart.json")
-    if overlay:
-        read_json(Path(overlay))
+    if overlay and not isinstance(read_json(Path(overlay)), dict):
+        raise InputError(f"overlay {overlay} is no JSON object; expected config keys of train.json and their values")
     return ["train.json", *([str(Path(overlay).resolve())] if overlay else [])]
 
 
