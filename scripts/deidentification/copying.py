@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset
 
 from ..console import progress, say
 from ..dicom.frames import Facts, Frame
-from ..dicom.sources import CHUNK, Read, look_below, quiet, read_quietly, share
+from ..dicom.silence import quiet
+from ..dicom.sources import CHUNK, Read, look_below, read_quietly, share
 from ..errors import InputError
 from ..tables import Row
 from .identifiers import SHORTEST_PIECE, Identifiers, add_pieces, identifiers, left_over, table_identifiers

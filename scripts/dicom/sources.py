@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
 from .elements import UnreadableError
 from .frames import Facts, Frame, read_frames
+from .silence import quiet
 from .stacks import Stack, group_into_stacks
 
 CHUNK = 64
@@ -96,20 +94,6 @@ def read(paths: Sequence[str]) -> Read:
     return frames, unreadable
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence pydicom's warnings, which quote values; what is wrong with a file we report ourselves."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-
-
 def read_quietly(paths: Sequence[str]) -> Read:
     """Read some files without pydicom's warnings."""
     with quiet():
@@ -175,7 +159,7 @@ def one_stack(paths: Paths) -> Stack:
     Raises:
         InputError: there is no stack, there are several, or the one there is cannot be used as a volume.
     """
-    frames, unreadable = read(files_below(paths))
+    frames, unreadable = read_quietly(files_below(paths))
     what = str(paths) if isinstance(paths, str | Path) else f"the list of {len(paths)} files"
     if unreadable and not (frames and isinstance(paths, str | Path) and Path(paths).is_dir()):
         path, reason = unreadable[0]
@@ -197,6 +181,5 @@ def summary(stack: Stack) -> str:
     """Describe a stack in one line, enough to pick it from several."""
     te = "" if stack.te_ms is None else f", TE {stack.te_ms:g} ms"
     first = stack.slices[0]
-    name = stack.description or "no description"
     kind = f"{stack.plane or 'no geometry'}, {len(stack.slices)} slices{te}"
-    return f"{kind}: {name} (series {stack.series_uid}, {first.path})"
+    return f"{kind}: series {stack.series_uid}, {first.path}"
