@@ -22,7 +22,9 @@ import simulated_runs
 import torch
 from conftest import ROOT
 from csv_rows import read_rows, write_rows
-from tiny_models import SETTINGS, write_t2
+from file_hashes import hashes
+from monai.data import MetaTensor
+from tiny_models import SETTINGS, checkpoint, write_t2
 
 from scripts import checkpoints, datalists
 from scripts.__main__ import main
@@ -33,6 +35,7 @@ from scripts.errors import InputError
 from scripts.files import read_json, write_csv
 from scripts.handlers.figures import bars, roc, scatter
 from scripts.inference.predict import predict
+from scripts.inference.results import slice_results
 from scripts.networks import pretrained_state
 from scripts.report import operating_points_file
 from scripts.report.command import report
@@ -377,3 +380,60 @@ def test_a_table_of_any_bytes_is_read_or_refused_in_words(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"labels\.csv"):
         read_table(path, ["patient_id"])
+
+
+def test_an_archive_is_images_and_nothing_else(tmp_path, images, capsys):
+    """Neither its names nor its links lead out, and a config in it is a file like any other."""
+    ran, archive = tmp_path / "ran", tmp_path / "zips" / "study.zip"
+    archive.parent.mkdir()
+    code = json.dumps({"run": [CODE.format(path=str(ran), value=1)], "device": CODE.format(path=str(ran), value="cpu")})
+    link = zipfile.ZipInfo("link")
+    link.create_system, link.external_attr = 3, 0o120777 << 16
+    with zipfile.ZipFile(archive, "w") as content:
+        for path in sorted(images.iterdir()):
+            content.write(path, f"series/{path.name}")
+        for name in ("configs/inference.json", "inference.json", "../evil.json", f"{tmp_path}/evil.json"):
+            content.writestr(name, code)
+        content.writestr(link, "/etc/passwd")
+    before = hashes(tmp_path)
+    predict(str(archive), out=str(tmp_path / "out"), weights=str(checkpoint(tmp_path / "zips" / "model.pt")))
+    after = {name for name in hashes(tmp_path) if not name.startswith("out/")}
+    assert after - {"zips/model.pt"} == set(before)
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_symlink() or "evil" in path.name]
+    assert len(list((tmp_path / "out").glob("*/slices.csv"))) == 1
+
+
+def test_operating_points_of_a_stranger_are_numbers_and_text(tmp_path):
+    """Their names and notes reach settings of inference.json only within sentences of ours."""
+    code = CODE.format(path=str(tmp_path / "ran"), value=1)
+    content = {
+        "facts": {"weights_sha256": "x", "phantom": code},
+        "points": {code: {"logit": 0.5, "status": code}},
+        "calibration": {"slope": 1.0, "intercept": 0.0, "status": code},
+        "baseline": {"slope": 1.0, "intercept": 0.0, "pos_weight": 1.0},
+        "chosen_on": {"n_patients": 3, "n_slices": 9, "predictions": code},
+    }
+    path = tmp_path / "operating_points.json"
+    path.write_text(json.dumps(content))
+    chosen = operating_points_file.read_operating_point(str(path), code, "x")
+    assert chosen.source.startswith("operating point ")
+    for wrong in ({"slope": code}, {"slope": True}, {"slope": float("nan")}, {"slope": 1e300}):
+        path.write_text(json.dumps(content | {"calibration": {"slope": 1.0, "intercept": 0.0, **wrong}}))
+        with pytest.raises(InputError, match=r"operating_points\.json"):
+            operating_points_file.read_operating_point(str(path), code, "x")
+
+
+def test_what_security_md_points_to_exists():
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:tests|scripts|bundle|configs)/[\w/.]+)`", text)
+    assert len(paths) > 4
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("logit", [float("nan"), float("inf"), -float("inf")])
+def test_a_score_that_is_no_number_is_not_evaluable_and_never_not_compressed(logit):
+    image = MetaTensor(torch.zeros(1, 2, 2, 2), meta={"series_uid": "1.2"})
+    odd, good = slice_results(image, [logit, 3.0], ["", ""], threshold=0.5)
+    assert (odd["logit"], odd["probability"], odd["compressed"]) == (None, None, None)
+    assert odd["status"] == "not evaluable: the network returned no finite number"
+    assert good["compressed"] == 1

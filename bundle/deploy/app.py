@@ -13,6 +13,7 @@ from monai.deploy.operators.dicom_data_loader_operator import DICOMDataLoaderOpe
 from monai.deploy.operators.dicom_utils import EquipmentInfo, ModelInfo
 
 from scripts.console import printable
+from scripts.dicom.silence import quiet
 from scripts.errors import InputError, root_message
 
 from .classification import ClassifierOperator, SeriesClassifier
@@ -62,7 +63,8 @@ def main() -> int:
     """Run; returns 0 where a series was scored, 2 where the input cannot be used."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
-        CordCompressionApp().run()
+        with quiet():
+            CordCompressionApp().run()
     except InputError as error:
         sys.stderr.write(f"error: {printable(root_message(error))}\n")
         return 2

@@ -115,7 +115,7 @@ def check_labels(
     for one in final:
         image = images[one.key]
         if image.patient_id != one.patient_id:
-            raise InputError(f"{one.where}: patient {one.patient_id}, but {image.path} says {image.patient_id}")
+            raise InputError(f"{one.where}: patient_id is not the PatientID of {image.path}, which shows the slice")
     refused = [one for one in final if images[one.key].reason and one.label is not None]
     if refused and not force:
         raise InputError(
@@ -146,7 +146,7 @@ def check_unlabelled(final: Sequence[Label], stacks: Iterable[Stack], force: boo
         stack, without = lacking[0]
         numbers = ", ".join(str(number + 1) for number in without[:SHOWN])
         raise InputError(
-            f"series {stack.series_uid} of patient {stack.patient_id} ({stack.folder}): {len(without)} of "
+            f"series {stack.series_uid} ({stack.folder}): {len(without)} of "
             f"{len(stack.slices)} slices have no label, from caudal number {numbers}, "
             f"first {stack.slices[without[0]].path} ({len(lacking)} such series); label them, mark them "
             "not evaluable, or leave them out with --force true"

@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset
 from ..console import progress, say
 from ..dicom.frames import Frame
 from ..dicom.listings import list_files
-from ..dicom.sources import NO_DICOM, quiet, read_all, watch_headers
+from ..dicom.silence import quiet
+from ..dicom.sources import NO_DICOM, read_all, watch_headers
 from ..errors import InputError
 from ..files import drafting
 from ..tables import Row

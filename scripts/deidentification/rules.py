@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from pydicom import Dataset
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
@@ -17,6 +18,7 @@ from ..dicom.frames import PHANTOM_COMMENT
 from .linkage import Linkage
 
 PLAIN_VRS = {"DS", "IS", "US", "SS", "UL", "SL", "FL", "FD", "AT", "CS"}
+SIZES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "AT": 4}
 PLAIN_GROUPS = {0x0008: {"CS"}, 0x0018: PLAIN_VRS, 0x0020: PLAIN_VRS, 0x0028: PLAIN_VRS, 0x5200: PLAIN_VRS}
 SEQUENCE_GROUPS = {0x0018, 0x0020, 0x0028, 0x5200}
 PIXELS = {0x7FE00010}
@@ -100,7 +102,7 @@ def kept_elements(source: Dataset, linkage: Linkage, days: int | None) -> Iterat
         if tag.is_private or tag in DROPPED:
             continue
         vr = standard_vr(int(tag), str(raw.VR or ""))
-        if tag in PIXELS or tag in KEPT or vr in PLAIN_GROUPS.get(group, ()):
+        if tag in PIXELS or tag in KEPT or (vr in PLAIN_GROUPS.get(group, ()) and (vr == "CS" or is_numeric(raw, vr))):
             yield raw
         elif vr == "UI" and (group in PLAIN_GROUPS or group == 0x0008):
             element = source[tag]
@@ -124,6 +126,23 @@ def standard_vr(tag: int, written: str) -> str:
         return str(dictionary_VR(tag)).split(" or ")[0]
     except KeyError:
         return f"unknown {written}"
+
+
+def is_numeric(element: Any, vr: str) -> bool:
+    """Return whether an element holds the numbers that the standard wants there, and no text in their place.
+
+    Args:
+        element: as `Dataset.get_item` returns it, decoded or not.
+        vr: of the standard.
+    """
+    written = vr if element.VR in (None, "UN") else str(element.VR)
+    if not isinstance(element.value, bytes):
+        return written in dictionary_VR(element.tag).split(" or ")
+    if written not in SIZES:
+        return re.fullmatch(rb"[0-9eE+\-. \\]*\0*", element.value) is not None
+    most = dictionary_VM(element.tag).rpartition("-")[2]
+    n_values, rest = divmod(len(element.value), SIZES[written])
+    return not rest and ("n" in most or n_values <= int(most))
 
 
 def shifted(element: DataElement, days: int) -> Iterator[DataElement]:

@@ -23,6 +23,7 @@ from .elements import (
     texts,
 )
 from .pixels import pixel_problem
+from .silence import quiet
 
 TIMES = (
     "TemporalPositionIdentifier", "TemporalPositionIndex", "StackID", "AcquisitionNumber", "FrameAcquisitionNumber",
@@ -107,6 +108,7 @@ class Frame:
     problem: str
 
 
+@quiet()
 def read_frames(path: str | Path, known: dict[object, Facts] | None = None) -> list[Frame]:
     """Read the frames of one file from its header.
 
@@ -124,8 +126,7 @@ def read_frames(path: str | Path, known: dict[object, Facts] | None = None) -> l
     except UnreadableError:
         raise
     except Exception as error:  # damaged headers break parsers in more ways than can be listed
-        kind = type(error).__name__
-        raise UnreadableError(f"damaged header ({kind}: {' '.join(str(error).split())[:120]})") from error
+        raise UnreadableError(f"damaged header ({type(error).__name__})") from error
 
 
 def frames_of(path: str, header: Header, known: dict[object, Facts]) -> Iterator[Frame]:

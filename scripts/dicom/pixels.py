@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .elements import Header, Pixels, number, read_header
+from .silence import quiet
 
 UNDEFINED = 0xFFFFFFFF
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
@@ -121,6 +122,7 @@ def rle_problem(length: int, start: bytes, n_segments: int) -> str:
     return ""
 
 
+@quiet()
 def same_pixels(first: str, second: str) -> bool:
     """Return whether two files hold the same pixels: byte for byte, or decoded by ITK where they are compressed.
 

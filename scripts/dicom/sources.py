@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +16,7 @@ from .archives import Archives, LeftOut, is_archive
 from .elements import NotDicomError, OtherContentError, UnreadableError
 from .frames import Facts, Frame, read_frames
 from .listings import DICOM_SUFFIXES, Listing, Paths, claims_image, list_files
+from .silence import quiet
 from .stacks import Stack, group_into_stacks
 
 CHUNK = 64
@@ -72,20 +70,6 @@ def read(paths: Sequence[str]) -> Read:
         except UnreadableError as error:
             found.unreadable.append((path, str(error)))
     return found
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence pydicom's warnings, which quote values; what is wrong with a file we report ourselves."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
 
 
 def read_quietly(paths: Sequence[str]) -> Read:
@@ -250,6 +234,5 @@ def summary(stack: Stack) -> str:
     """Describe a stack in one line, enough to pick it from several."""
     te = "" if stack.te_ms is None else f", TE {stack.te_ms:g} ms"
     first = stack.slices[0]
-    name = stack.description or "no description"
     kind = f"{stack.plane or 'no geometry'}, {len(stack.slices)} slices{te}"
-    return f"{kind}: {name} (series {stack.series_uid}, {first.path})"
+    return f"{kind}: series {stack.series_uid}, {first.path}"

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from ..files import replacing
+from ..files import replacing, write_csv
 from .grad_cam import enlarge
 from .montages import Picture, grey, overlay, save_png, sheet_picture
 
@@ -77,6 +77,11 @@ def notice(facts: Mapping[str, Any]) -> str:
     return f"weights {weights}, {trained}threshold {facts['threshold']:g}; research use only; {sides}"
 
 
+def numbered(entries: Sequence[Entry]) -> dict[str, str]:
+    """Return what figures call each patient, by patient_id: figures travel, and a patient_id may be a PatientID."""
+    return {name: f"patient {n:03}" for n, name in enumerate(sorted({str(one["patient_id"]) for one in entries}), 1)}
+
+
 def write_panels(
     entries: Sequence[Entry],
     picture: Callable[[int], Floats],
@@ -107,6 +112,7 @@ def write_panels(
     probabilities = expit(logits)
     called = probabilities >= facts["threshold"]
     kinds = [kind_of(int(entry["label"]), bool(call)) for entry, call in zip(entries, called, strict=True)]
+    names = numbered(entries)
     how = f"chosen at random, seed {seed}" if choose == "random" else "the most confident"
     bands = []
     for kind in ("true positive", "false negative", "false positive"):
@@ -124,7 +130,7 @@ def write_panels(
                 column.append(overlay(image, scaled(against, top)))
             columns.append([twice(one) for one in column])
             captions.append(
-                f"{entry['patient_id']}, slice {entry.get('slice_index', '')}\np {probabilities[index]:.2f}"
+                f"{names[str(entry['patient_id'])]}, slice {entry.get('slice_index', '')}\np {probabilities[index]:.2f}"
             )
         rows = "slice; what spoke for compression" + ("; what spoke against it" if kind == "false negative" else "")
         title = f"{kind}s ({kinds.count(kind)}, {how}). Rows: {rows}"
@@ -144,12 +150,15 @@ def write_sheets(
     facts: Mapping[str, Any],
     folder: Path,
 ) -> list[Path]:
-    """Draw all slices of every patient, each above what spoke for compression, divided by the series' maximum."""
+    """Draw all slices of every patient, each above what spoke for compression, divided by the series' maximum.
+
+    Figures number the patients; patients.csv beside them names each.
+    """
     probabilities = expit(logits)
     groups: dict[str, list[int]] = {}
     for number, entry in enumerate(entries):
         groups.setdefault(str(entry["patient_id"]), []).append(number)
-    written = []
+    names, written = numbered(entries), []
     for patient_id, members in groups.items():
         members.sort(key=lambda n: (str(entries[n].get("series_uid", "")), int(entries[n].get("slice_index") or 0)))
         tops: dict[str, float] = {}
@@ -166,9 +175,10 @@ def write_sheets(
             kind = kind_of(int(entries[n]["label"]), called[-1])
             short = "".join(word[0] for word in kind.split()).upper()
             captions.append(f"{entries[n].get('slice_index', n)}  {short}  p {probabilities[n]:.2f}")
-        title = f"{patient_id}: {sum(called)} of {len(members)} slices called compressed\n{notice(facts)}"
-        name = "".join(c if c.isalnum() or c in "-_." else "_" for c in patient_id).lstrip(".") or "patient"
-        path = folder / f"{name}.png"
+        title = f"{names[patient_id]}: {sum(called)} of {len(members)} slices called compressed\n{notice(facts)}"
+        path = folder / f"{names[patient_id].replace(' ', '_')}.png"
         save_png(sheet_picture(columns, captions, called, title, "Grad-CAM for compression / series maximum"), path)
         written.append(path)
+    rows = [{"file": path.name, "patient_id": name} for name, path in zip(groups, written, strict=True)]
+    write_csv(folder / "patients.csv", ("file", "patient_id"), sorted(rows, key=lambda row: row["file"]))
     return written

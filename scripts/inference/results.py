@@ -123,6 +123,8 @@ def slice_results(
     position_mm, thickness_mm = slice_geometry_mm(image)
     results: list[SliceResult] = []
     for index, ((sop_uid, frame), logit, problem) in enumerate(zip(identities(image), logits, problems, strict=True)):
+        if not problem and not np.isfinite(logit):
+            problem = "the network returned no finite number"  # which is below every threshold
         chance = None if problem else probability(float(logit), slope, intercept)
         results.append(
             {

@@ -258,7 +258,7 @@ BAD = {
     ),
     "labels of another patient": (
         change_labels(lambda rows: [row.update(patient_id="P01") for row in rows[:N_SLICES]] and None),
-        "line 2: patient P01, but .* says P00",
+        "line 2: patient_id is not the PatientID of ",
     ),
     "a series of two patients": (
         change_labels(lambda rows: rows[1].update(patient_id="P05")),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL
+from csv_rows import read_rows
 from ignite.engine import Engine, Events
 from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
@@ -129,7 +130,9 @@ def test_an_evaluation_writes_panels_sheets_and_raw_maps(cohort, small_weights, 
     assert list(raw["sop_uid"]) == list(table["sop_uid"])
     assert np.allclose(raw["logit"], table["logit"], atol=1e-5)
     assert np.isfinite(raw["raw"]).all()
-    assert {path.stem for path in (tmp_path / "heatmaps").iterdir()} == set(table["patient_id"])
+    sheets = {row["file"]: row["patient_id"] for row in read_rows(tmp_path / "heatmaps" / "patients.csv")}
+    assert set(sheets.values()) == set(table["patient_id"])
+    assert {path.name for path in (tmp_path / "heatmaps").iterdir()} == {*sheets, "patients.csv"}
     with Image.open(tmp_path / "panels.png") as panels:
         assert panels.size[0] > 200
 

@@ -13,7 +13,7 @@ from pydicom.sr.codedict import codes
 from ...errors import InputError
 from ...records import SeriesSummary, SliceResult
 from ..results import notice_line
-from .sources import evidence, highdicom, quietly, require_highdicom, software, source_of
+from .sources import evidence, highdicom, require_highdicom, software, source_of, without_values
 
 LETTERS = (("R", "L"), ("A", "P"), ("F", "H"))
 
@@ -44,7 +44,7 @@ def plane(image: Dataset, frame: str) -> dict[str, Any]:
     return found
 
 
-@quietly()
+@without_values()
 def secondary_captures(
     images: Sequence[Dataset], rows: Sequence[SliceResult], summary: SeriesSummary, colour: Sequence[NDArray[np.uint8]]
 ) -> list[Dataset]:

@@ -13,7 +13,7 @@ from pydicom.uid import UID
 
 from ...records import SeriesSummary, SliceResult
 from ..results import notice_line
-from .sources import evidence, highdicom, quietly, require_highdicom, software, source_of
+from .sources import evidence, highdicom, require_highdicom, software, source_of, without_values
 
 SCHEME = "99CORD"
 COMPRESSION = Code("71286001", "SCT", "Spinal cord compression")
@@ -77,7 +77,7 @@ def comment(text: str) -> Any:
     )
 
 
-@quietly()
+@without_values()
 def structured_report(images: Sequence[Dataset], rows: Sequence[SliceResult], summary: SeriesSummary) -> Dataset:
     """Make a Comprehensive 3D SR (TID 1500) of a scored series.
 

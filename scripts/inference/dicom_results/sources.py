@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -13,6 +12,7 @@ import pydicom
 from monai.utils import optional_import
 from pydicom.dataset import Dataset
 
+from ...dicom.silence import quiet
 from ...errors import InputError
 from ...records import ResultFacts, SliceResult
 
@@ -41,13 +41,22 @@ def require_highdicom() -> None:
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
-    """Leave out what highdicom says of every patient whose name has one part only, as de-identified ones have."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*unlikely to represent the intended person name.*")
-        yield
+def without_values() -> Iterator[None]:
+    """Let nobody quote a header: no warning passes, and of an error that is not our own only its kind.
+
+    Raises:
+        InputError: something in the block failed.
+    """
+    with quiet():
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:  # pydicom and highdicom raise many kinds, and quote what they do not like
+            raise InputError(f"the headers do not allow DICOM results ({type(error).__name__})") from None
 
 
+@without_values()
 def headers(files: Iterable[str | Path]) -> list[Dataset]:
     """Read the headers of a series' files, pixels left out.
 
@@ -59,7 +68,7 @@ def headers(files: Iterable[str | Path]) -> list[Dataset]:
         try:
             found.append(pydicom.dcmread(path, stop_before_pixels=True))
         except Exception as error:  # pydicom raises many kinds for a damaged file
-            raise InputError(f"{path} cannot be read as DICOM: {error}") from error
+            raise InputError(f"{path} cannot be read as DICOM ({type(error).__name__})") from None
     return found
 
 
@@ -118,6 +127,7 @@ def software(facts: ResultFacts) -> dict[str, str]:
     }
 
 
+@without_values()
 def save(results: Iterable[Dataset], folder: str | Path) -> list[Path]:
     """Write results under their SOPInstanceUIDs; a file that exists is never replaced.
 
