@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -29,14 +30,17 @@ def same_orientation(first: Sequence[float], second: Sequence[float]) -> bool:
 
 def by_orientation(orientations: Sequence[tuple[float, ...]]) -> list[list[int]]:
     """Cluster orientations: each within half a degree of the smallest of its cluster; returns indices, in order."""
+    numbers: dict[tuple[float, ...], list[int]] = defaultdict(list)
+    for number, orientation in enumerate(orientations):
+        numbers[orientation].append(number)
     clusters: list[tuple[tuple[float, ...], list[int]]] = []
-    for number in sorted(range(len(orientations)), key=lambda one: (orientations[one], one)):
-        for orientation, members in clusters:
-            if same_orientation(orientation, orientations[number]):
-                members.append(number)
+    for orientation in sorted(numbers):
+        for smallest, members in clusters:
+            if same_orientation(smallest, orientation):
+                members += numbers[orientation]
                 break
         else:
-            clusters.append((orientations[number], [number]))
+            clusters.append((orientation, numbers[orientation]))
     return [sorted(members) for _, members in clusters]
 
 
@@ -72,7 +76,7 @@ def axes_of(orientation: tuple[float, ...]) -> Array | None:
 
 def one_angle(frames: Sequence[Frame]) -> bool:
     """Return whether frames have one orientation, within half a degree."""
-    return len(by_orientation(sorted({frame.orientation for frame in frames}))) == 1
+    return len(by_orientation([frame.orientation for frame in frames])) == 1
 
 
 def mean_axes(frames: Sequence[Frame]) -> Array | None:

@@ -11,6 +11,7 @@ from .frames import TIMES, Facts, Frame
 from .geometry import axes_of, by_orientation, orthonormal, places, plane_of
 from .weightings import fat_suppression, named_lossless, weighting
 
+SAME_ORIGIN_MM = 1.0
 ORDERS = (*(keyword for keyword in TIMES if keyword != "StackID"), "InstanceNumber", "frame")
 """What tells the first image at a place from the second, the surest first."""
 
@@ -72,7 +73,8 @@ def split_by_time(frames: list[Frame]) -> list[list[Frame]]:
     """Split images that repeat at the same places into volumes; what cannot be split stays together.
 
     A tag separates them if it has as many values as the fullest place has images: then each value is one volume. Times
-    that differ slice by slice do not; there the first, second ... image of each place form the volumes.
+    that differ slice by slice do not; there the first, second ... image of each place form the volumes, if every place
+    has as many and they cover one another.
     """
     if not frames[0].origin_mm or axes_of(frames[0].orientation) is None:
         return [frames]
@@ -88,7 +90,11 @@ def split_by_time(frames: list[Frame]) -> list[list[Frame]]:
         volumes = len(parts) == most or (keyword == "StackID" and min(map(len, parts.values())) > 1)
         if volumes and all(len({at[number] for number in part}) == len(part) for part in parts.values()):
             return [[frames[number] for number in parts[value]] for value in sorted(parts)]
-    if min(counts.values()) < most:
+    origins: dict[int, list[tuple[float, ...]]] = defaultdict(list)
+    for frame, place in zip(frames, at, strict=True):
+        origins[place].append(frame.origin_mm)
+    aside_mm = max(float(np.ptp(here, axis=0).max()) for here in origins.values())
+    if len(counts) == 1 or min(counts.values()) < most or aside_mm > SAME_ORIGIN_MM:
         return [frames]
     for keyword in ORDERS:
         values = [order_of(frame, keyword) for frame in frames]
