@@ -40,8 +40,17 @@ def check_seed(value: object, option: str = "--seed") -> None:
     check_whole(option, value, 0, LARGEST_SEED)
 
 
-def root_message(error: BaseException) -> str:
-    """Return the message of the `InputError`, or the exception, that began it; MONAI wraps it in its own."""
+def root_error(error: BaseException) -> BaseException:
+    """Follow the causes of an exception to the `InputError` that began it, or to the very first.
+
+    MONAI's transforms and configs wrap whatever was raised in an exception of their own.
+    """
     while error.__cause__ is not None and not isinstance(error, InputError):
         error = error.__cause__
-    return str(error) or type(error).__name__
+    return error
+
+
+def root_message(error: BaseException) -> str:
+    """Return the message of the exception that began it all, see `root_error`."""
+    first = root_error(error)
+    return str(first) or type(first).__name__
