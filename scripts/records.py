@@ -98,6 +98,7 @@ class Series(TypedDict):
 
     Attributes:
         image: what the reader takes: the file of a volume, or the DICOM stack itself.
+        files: its files, as messages and tables name them; what lies in a zip is named ``study.zip/a/IM0001``.
         name: name of its results' folder.
         phantom: whether the bundle's phantom made it.
         warnings: what is odd about it, in one text; empty if nothing.
@@ -105,6 +106,7 @@ class Series(TypedDict):
     """
 
     image: str | Stack
+    files: list[str]
     name: str
     series_uid: str
     patient_id: str

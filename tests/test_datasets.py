@@ -8,11 +8,13 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from dicom_fixtures import write_several
 from monai.transforms import Compose, RandFlipd, RandScaleIntensityd
 
 from scripts import datalists
 from scripts.cohort.divisions import split_patients
 from scripts.datasets import PrepareSlices, SeededSampler, SliceDataset, identities
+from scripts.dicom.sources import scan
 from scripts.errors import InputError
 from scripts.evaluation.slices import slice_metrics
 from scripts.losses import counted_pos_weight, weighted_bce
@@ -65,6 +67,29 @@ def test_a_sop_uid_that_is_not_in_its_file_is_a_failure_of_that_file_only(entrie
     dataset = SliceDataset(wrong, chain())
     assert len(dataset) == len(entries) - 1
     assert "holds no slice with SOPInstanceUID 1.2.3" in dataset.failures[0]["reason"]
+
+
+def test_slices_of_several_stacks_in_one_file_are_each_found_by_their_frame(tmp_path, chain):
+    path = str(write_several(tmp_path))
+    stacks, _ = scan(path, workers=0)
+    slices = [(stack, number) for stack in stacks for number in range(len(stack.slices))][::-1]
+    entries = [
+        {"image": path, "label": 0, "sop_uid": stack.slices[n].sop_uid, "frame": stack.slices[n].frame}
+        for stack, n in slices
+    ]
+    dataset = SliceDataset(entries, chain(32))
+    assert len(dataset) == len(slices) == 9
+    for number, (stack, n) in enumerate(slices):
+        volume = chain(32)({"image": stack})["image"]
+        assert torch.equal(dataset[number]["image"], volume.as_tensor()[..., n])
+    for wrong, message in (
+        ({"frame": "10"}, "holds no slice with SOPInstanceUID .* frame 10"),
+        ({"frame": ""}, r"holds no slice with SOPInstanceUID [0-9.]+$"),
+        ({"sop_uid": "", "frame": "", "slice_index": 2}, r"holds \d stacks where one is expected"),
+    ):
+        one = SliceDataset([{**entries[0], **wrong}], chain(32))
+        with pytest.raises(InputError, match=message):
+            len(one)
 
 
 def test_no_readable_file_at_all_is_an_error_that_names_the_first(tmp_path, chain):

@@ -24,7 +24,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from scripts.dicom.sources import quiet
+from scripts.dicom.silence import quiet
 
 Mutation = Callable[[bytearray, random.Random], bytearray]
 SYNTAXES = (

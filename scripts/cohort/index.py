@@ -43,15 +43,14 @@ def index(folder: str, out: str = "index.csv", workers: int = 2, decode: bool = 
     A series is accepted by its tags and geometry, never by its description. The body part is no ground for refusal, for
     hospitals fill it unreliably: look at the warnings.
 
+    Exit status: 0 everything that may hold images has a decision, 1 something could not be read, 2 there is no image.
+
     Args:
         folder: the folder to look through, or a zip; a DICOMDIR stands for its folder.
         out: the table to write; the other two are named after it.
         workers: processes that read headers, this one included, at most; below 4,096 files this one suffices.
         decode: also decode compressed slices of accepted stacks, so that damaged ones are refused.
         benchmark: also time a plain one-process pydicom loop over the same files, and print how much faster this is.
-
-    Returns:
-        0 if everything that may hold images has a decision, 1 if some could not be read, 2 if there is none.
     """
     from ..dicom.elements import UnreadableError
     from ..dicom.judgements import judge

@@ -1,6 +1,9 @@
 """DICOM headers to geometric stacks of slices, ordered and judged; needs pydicom (2.4 or 3) and numpy only.
 
-    stacks, unreadable = scan("disk", workers=2)      # every file accounted for: in a stack, or in unreadable
+Volume files (NIfTI, NRRD, MetaImage) are judged beside them; ``volumes`` alone needs nibabel and ITK.
+
+    found = contents_of(list_files("disk"))           # zips too; every file is in a stack, a volume, or left out
+    stacks, left_out = scan("disk", workers=2)        # the DICOM files that lie there themselves
     for stack in stacks:
         decision, reason = judge(stack)               # "accept" | "refuse", from tags and geometry
     stack = one_stack("series_folder")                # file, list of files, or folder with one stack; else InputError
@@ -12,5 +15,5 @@ volume (``judge`` refuses it, ``one_stack`` raises), ``stack.warnings`` do not. 
 
 Modules, in the order data flows: ``elements`` (bytes of one file), ``pixels`` (are they all there), ``frames`` (a file
 to its frames), ``weightings``, ``geometry``, ``copies`` and ``stacks`` (frames to stacks), ``judgements``, ``sources``
-(paths).
+(paths). Before them, ``listings`` walks through folders, zips and discs, and ``archives`` unpacks.
 """

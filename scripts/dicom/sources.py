@@ -101,7 +101,7 @@ def read_all(files: Sequence[str], workers: int | None = None, watch: Watch = la
     workers = min(os.cpu_count() or 1 if workers is None else workers, 1 + len(files) // FILES_PER_PROCESS)
     known: dict[Facts, Facts] = {}
     found = Read([], [], [])
-    for part in watch(read_chunks(chunks, workers), len(chunks)):
+    for part in watch(read_chunks(chunks, workers), len(chunks)) if chunks else ():
         found.frames.extend(share(frame, known) for frame in part.frames)
         found.unreadable.extend(part.unreadable)
         found.no_images.extend(part.no_images)

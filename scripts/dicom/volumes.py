@@ -27,6 +27,7 @@ SAMPLE = 4096
 FEWEST_LEVELS = 32
 COARSER = 1.2
 SAME_MM = 0.1
+LARGEST_MM = 2000.0
 SIGNIFICANT = 8
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 T2_NAMES = {"t2w": "T2", "t2starw": "T2*", "t2star": "T2*"}
@@ -95,7 +96,7 @@ def read_volume(path: str) -> Volume:
     try:
         sha256 = content_sha256(path)
         affine, pixels, shape, found, warnings = (nifti if path.lower().endswith(NIFTI) else other)(path)
-        problem = shape_problem(shape) or affine_problem(affine)
+        problem = shape_problem(shape) or affine_problem(affine, shape)
         found += [problem] if problem else list(filter(None, [value_problem(pixels().reshape(shape[:3]))]))
     except UnreadableError:
         raise
@@ -181,10 +182,13 @@ def shape_problem(shape: tuple[int, ...]) -> str:
     return ""
 
 
-def affine_problem(affine: np.ndarray) -> str:
-    """Return why an affine gives voxels no place."""
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+def affine_problem(affine: np.ndarray, shape: tuple[int, ...]) -> str:
+    """Return why an affine gives voxels no place, or an impossible one."""
+    if not np.isfinite(affine).all() or np.isnan(io_orientation(affine)).any():
         return "its header does not say where its voxels lie (the affine has no inverse)"
+    extents_mm = np.linalg.norm(affine[:3, :3], axis=0) * shape[:3]
+    if not (extents_mm <= LARGEST_MM).all():
+        return f"its header says that it extends over {extents_mm.max():.3g} mm"
     return ""
 
 

@@ -56,6 +56,9 @@ def predict(
     heatmap.png; OUT/series.csv with what became of each series, and OUT/failures.csv with what was refused or could
     not be read, and why. Under torchrun, each process takes its share of the series.
 
+    Exit status: 0 everything that may hold images was scored or refused, 1 something could not be read or failed, 2 no
+    series was scored.
+
     Args:
         inputs: files or folders at any depth (DICOM, NIfTI, NRRD, MetaImage, zips of them); a DICOMDIR stands for its
             folder.
@@ -78,10 +81,6 @@ def predict(
         test_time_average: average the logit over 18 views of a slice (9 shifts, mirrored or not); 18 times the cost.
         hotspots: average the heat map over the same 18 views (evidence hotspots); 18 times the cost.
         allow_phantom_weights: use weights that were trained on the phantom on other images, too; every output says so.
-
-    Returns:
-        0 if everything that may hold images was scored or refused, 1 if some could not be read or failed, 2 if no
-        series was scored.
     """
     if threshold is not None and not 0 < threshold < 1:
         raise InputError(f"threshold is a probability between 0 and 1, got {threshold}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -226,19 +226,14 @@ class Outputs:
         return all(any(folder.glob(name)) for name, wanted in names.items() if wanted)
 
 
-def series_input(series: Series, named: Callable[[str], str] = str) -> SeriesInput:
-    """Return what a series is made of; this reads its files, but decodes nothing.
-
-    Args:
-        series: the series.
-        named: names a file as the user does, see `scripts.dicom.archives.Archives.named`.
-    """
+def series_input(series: Series) -> SeriesInput:
+    """Return what a series is made of; this reads its files, but decodes nothing."""
     stack = series["stack"]
     files = [str(series["image"])] if stack is None else list(stack.files)
     hashes = sorted(map(sha256, files))
     slices = sorted(f"{one.sop_uid},{one.frame}" for one in stack.slices) if stack is not None else []
     return {
-        "input_files": list(map(named, files)),
+        "input_files": series["files"],
         "content_sha256": hashes[0] if len(hashes) == 1 else text_sha256(hashes),
         "slices_sha256": text_sha256(slices) if slices else "",
     }

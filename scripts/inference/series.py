@@ -106,8 +106,8 @@ def find_series(inputs: Inputs, force: bool = False, workers: int = 1) -> FoundS
         else:
             refused.append(failure(named(path), "refused", judgement.reason, uid))
     for one, name in zip(series, safe_names([one["series_uid"] for one in series]), strict=True):
-        one["name"] = name
-        one["warnings"] = named(one["warnings"])
+        one["name"], one["warnings"] = name, named(one["warnings"])
+        one["files"] = list(map(named, one["files"]))
     return FoundSeries(tuple(series), tuple(refused), found.archives)
 
 
@@ -127,6 +127,7 @@ def series_of_volume(volume: Volume, uid: str, *notes: str) -> Series:
     """
     return {
         "image": volume.path,
+        "files": [volume.path],
         "name": uid,
         "series_uid": uid,
         "patient_id": "",
@@ -146,6 +147,7 @@ def series_of_stack(stack: Stack, *notes: str) -> Series:
     """
     return {
         "image": stack,
+        "files": stack.files,
         "name": stack.series_uid,
         "series_uid": stack.series_uid,
         "patient_id": stack.patient_id,
@@ -209,8 +211,8 @@ class SeriesDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Load a series: ``index``, ``image`` and what identifies it, or ``index`` and the ``reason`` it cannot be."""
-        # batches hold plain values only; the stack stays in `series`
-        entry = {name: value for name, value in self.series[index].items() if name != "stack"}
+        # batches hold plain values only; stack and files stay in `series`
+        entry = {name: value for name, value in self.series[index].items() if name not in ("stack", "files")}
         try:
             return {**self.transform(entry), "index": index}
         except Exception as error:  # whatever a broken series provokes, the others are still good

@@ -94,7 +94,7 @@ def packed(weights, operating_points, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def volume(axial_series, tmp_path_factory) -> Path:
     """The phantom series as NIfTI."""
-    pixels, meta = SeriesReader().dicom(str(axial_series))
+    pixels, meta = SeriesReader().get_data([str(axial_series)])
     path = tmp_path_factory.mktemp("nifti") / "series.nii.gz"
     nibabel.save(nibabel.Nifti1Image(pixels, meta["affine"]), path)
     return path

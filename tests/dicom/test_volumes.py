@@ -156,6 +156,7 @@ def test_a_volume_that_is_too_large_singular_or_not_finite_is_refused(tmp_path, 
     flat = Path(write(tmp_path / "flat.nii", image()))
     flat.write_bytes(flat.read_bytes()[:312] + bytes(16) + flat.read_bytes()[328:])  # the last row of the sform
     assert "no inverse" in judged(str(flat))[1]
+    assert "extends over 9.6e+04 mm" in judged(write(tmp_path / "wide.nii", image(), np.diag([3e3, 1.0, 1.0, 1.0])))[1]
     pixels = image().astype(np.float32)
     pixels[0, 0, 0] = np.nan
     assert "no numbers" in judged(write(tmp_path / "nan.nii", pixels))[1]

@@ -126,6 +126,7 @@ def test_what_breaks_in_a_zip_is_named_by_its_zip(tmp_path, chain):
     assert {row["status"] for row in found.refused} == {"unreadable"}
     dataset = SeriesDataset(found, chain())
     (one,) = dataset.series
+    assert {str(Path(name).parent) for name in one["files"]} == {f"{path}/a"}
     whole = Path(one["stack"].files[0]).read_bytes()
     Path(one["stack"].files[0]).write_bytes(whole[:-5000])
     reason = dataset[0]["reason"]
