@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tqdm import tqdm
+
+from .errors import root_message
 
 Item = TypeVar("Item")
 
@@ -19,6 +22,15 @@ def say(text: str = "") -> None:
     encoding = sys.stdout.encoding or "utf-8"
     tqdm.write(text.encode(encoding, "replace").decode(encoding), file=sys.stdout)
     sys.stdout.flush()
+
+
+@contextmanager
+def optional(what: str) -> Iterator[None]:
+    """Print a warning instead of failing where a figure, or whatever else results can do without, cannot be made."""
+    try:
+        yield
+    except Exception as error:
+        say(f"warning: no {what}: {root_message(error)}")
 
 
 def progress(items: Iterable[Item], description: str, unit: str, total: int | None = None) -> Iterator[Item]:

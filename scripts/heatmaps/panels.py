@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from ..files import replacing
+from ..files import replacing, safe_names
 from .grad_cam import enlarge
 from .montages import Picture, grey, overlay, save_png, sheet_picture
 
@@ -150,7 +150,7 @@ def write_sheets(
     for number, entry in enumerate(entries):
         groups.setdefault(str(entry["patient_id"]), []).append(number)
     written = []
-    for patient_id, members in groups.items():
+    for name, (patient_id, members) in zip(safe_names(list(groups)), groups.items(), strict=True):
         members.sort(key=lambda n: (str(entries[n].get("series_uid", "")), int(entries[n].get("slice_index") or 0)))
         tops: dict[str, float] = {}
         for n in members:
@@ -167,7 +167,6 @@ def write_sheets(
             short = "".join(word[0] for word in kind.split()).upper()
             captions.append(f"{entries[n].get('slice_index', n)}  {short}  p {probabilities[n]:.2f}")
         title = f"{patient_id}: {sum(called)} of {len(members)} slices called compressed\n{notice(facts)}"
-        name = "".join(c if c.isalnum() or c in "-_." else "_" for c in patient_id).lstrip(".") or "patient"
         path = folder / f"{name}.png"
         save_png(sheet_picture(columns, captions, called, title, "Grad-CAM for compression / series maximum"), path)
         written.append(path)
