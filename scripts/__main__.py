@@ -8,16 +8,26 @@ import functools
 import importlib
 import inspect
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import fire
-
-from .console import end_in_order, printable, say
 from .errors import InputError
+from .files import WRITING_ADVICE, writing_error
+
+try:
+    import fire
+
+    from .console import end_in_order, printable, say
+except ModuleNotFoundError as missing:
+    sys.stderr.write(
+        f"error: the package {missing.name} is not installed: pip install -e . (for python -m bundle: "
+        "pip install -e '.[bundle]')\n"
+    )
+    raise SystemExit(2) from None
 
 # name: (module that holds the function of that name, one line for the overview)
 Commands = dict[str, tuple[str, str]]
@@ -201,13 +211,19 @@ def install_command(module: str) -> str | None:
     return None
 
 
+def close_output() -> int:
+    """Send what is still to be printed nowhere, so that Python does not complain of a closed pipe when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + 13  # as if SIGPIPE had ended the process
+
+
 def main(arguments: Sequence[str], commands: Commands = COMMANDS, package: str = "scripts") -> int:
     """Run one command of a package; returns the exit status (0 done, 1 done in part, 2 refused)."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        say(overview(commands, package))
-        return 0
-    name, rest = arguments[0], list(arguments[1:])
+    name, rest = arguments[0] if arguments else "help", list(arguments[1:])
     try:
+        if name in ("-h", "--help", "help"):
+            say(overview(commands, package))
+            return 0
         if name not in commands:
             near = difflib.get_close_matches(name, commands, n=1)
             raise InputError(
@@ -230,6 +246,13 @@ def main(arguments: Sequence[str], commands: Commands = COMMANDS, package: str =
         return 2
     except InputError as error:
         sys.stderr.write(f"error: {printable(str(error))}\n")
+        return 2
+    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+        return close_output()
+    except OSError as error:
+        if error.errno not in WRITING_ADVICE:
+            raise
+        sys.stderr.write(f"error: {writing_error(error)}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped\n")

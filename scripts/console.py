@@ -6,9 +6,12 @@ import re
 import signal
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tqdm import tqdm
+
+from .errors import root_message
 
 Item = TypeVar("Item")
 # what a terminal obeys or hides: control characters but newline and tab, line separators, changes of direction
@@ -43,6 +46,15 @@ def end_in_order() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda received, _: sys.exit(128 + received))
+
+
+@contextmanager
+def optional(what: str) -> Iterator[None]:
+    """Print a warning instead of failing where a figure, or whatever else results can do without, cannot be made."""
+    try:
+        yield
+    except Exception as error:
+        say(f"warning: no {what}: {root_message(error)}")
 
 
 def progress(items: Iterable[Item], description: str, unit: str, total: int | None = None) -> Iterator[Item]:

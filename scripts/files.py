@@ -98,15 +98,23 @@ def inside(folder: Path, *names: str) -> Path:
     return path
 
 
-def writing_error(error: OSError, path: str | Path, option: str = "folder") -> InputError:
-    """Return one line for what the system said when ``path`` was written: the path, the disk, and what to do."""
+def writing_error(error: OSError, path: str | Path = "", option: str = "folder") -> InputError:
+    """Return one line for what the system said when something was written: the path, the disk, and what to do.
+
+    Args:
+        error: what the system said.
+        path: what was written; by default what ``error`` names.
+        option: what to choose instead.
+    """
+    while error.errno is None and isinstance(error.__cause__, OSError):  # pydicom hides it
+        error = error.__cause__
+    path = path or os.fsdecode(error.filename or "")
     reason = error.strerror or str(error) or type(error).__name__
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+    if path and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
         place = Path(path).absolute()
         reason += f"; the disk is mounted at {next(one for one in (place, *place.parents) if os.path.ismount(one))}"
-    return InputError(
-        f"{path} cannot be written ({reason}); {WRITING_ADVICE.get(error.errno or 0, 'choose another')} {option}"
-    )
+    advice = WRITING_ADVICE.get(error.errno or 0, "choose another")
+    return InputError(f"{path or 'the output'} cannot be written ({reason}); {advice} {option}")
 
 
 @contextmanager

@@ -177,6 +177,7 @@ class RunFacts(TypedDict, total=False):
         datalist: path of the datalist whose slices were scored.
         n_slices: slices that were scored.
         n_unreadable: images that the evaluation could not read.
+        predictions_sha256: of the predictions.csv that was written with it.
     """
 
     phantom: bool
@@ -190,6 +191,7 @@ class RunFacts(TypedDict, total=False):
     versions: dict[str, str]
     n_slices: int
     n_unreadable: int
+    predictions_sha256: str
 
 
 class ResultFacts(Weights):

@@ -17,7 +17,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from .console import end_in_order, printable
 from .errors import InputError, root_error
-from .files import ROOT, check_folder
+from .files import ROOT, WRITING_ADVICE, check_folder, writing_error
 
 # arguments of `python -m monai.bundle run` itself
 RUNNER_ARGUMENTS = (
@@ -46,6 +46,9 @@ def show_input_errors(kind: type[BaseException], error: BaseException, trace: Tr
     if isinstance(first, InputError) or unknown_run:
         hint = " The configs of this bundle have `run`, and train.json also `training`." if unknown_run else ""
         sys.stderr.write(f"error: {printable(str(first))}{hint}\n")
+        raise SystemExit(2)
+    elif isinstance(first, OSError) and first.errno in WRITING_ADVICE:
+        sys.stderr.write(f"error: {writing_error(first)}\n")
         raise SystemExit(2)
     else:
         sys.__excepthook__(kind, error, trace)

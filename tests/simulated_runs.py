@@ -90,4 +90,7 @@ def as_predict_output(run: Path, folder: Path) -> Path:
     for series, own in frame.groupby("series_uid"):
         (folder / series).mkdir(parents=True)
         own.drop(columns="label").to_csv(folder / series / "slices.csv", index=False)
+        (folder / series / "summary.json").write_text("{}")
+    table = pd.DataFrame({"status": "scored", "folder": frame["series_uid"].unique()})
+    table.to_csv(folder / "series.csv", index=False)
     return folder

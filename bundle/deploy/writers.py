@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from monai.deploy.core import Operator
 from monai.deploy.operators.dicom_text_sr_writer_operator import DICOMTextSRWriterOperator
 
-from scripts.files import write_json
+from scripts.errors import root_message
+from scripts.files import inside, safe_name, write_json
 from scripts.heatmaps.montages import source_overlays
 from scripts.inference.dicom_results.captures import secondary_captures
 from scripts.inference.dicom_results.reports import structured_report
@@ -35,9 +38,17 @@ def as_text(result: Result) -> str:
 
 def folder_of(output_folder: Path, result: Result) -> Path:
     """Return the folder of a series' results."""
-    folder = Path(output_folder) / str(result.summary["series_uid"])
+    folder = inside(Path(output_folder), safe_name(str(result.summary["series_uid"])))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def write_extra(folder: Path, what: str, write: Callable[[], object]) -> None:
+    """Write what a result can do without; what keeps it from being made is logged."""
+    try:
+        write()
+    except Exception as error:  # whatever it is, the result is good without it
+        logging.warning("%s: no %s: %s", folder, what, root_message(error))
 
 
 class TextReportOperator(DICOMTextSRWriterOperator):
@@ -50,7 +61,8 @@ class TextReportOperator(DICOMTextSRWriterOperator):
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         """Write one report per series."""
         for result in op_input.receive("results"):
-            self.write(as_text(result), result.series, folder_of(self.output_folder, result))
+            folder = folder_of(self.output_folder, result)
+            write_extra(folder, "Basic Text SR", partial(self.write, as_text(result), result.series, folder))
 
 
 class ResultWriterOperator(Operator):
@@ -76,8 +88,18 @@ class ResultWriterOperator(Operator):
         results: list[Result] = op_input.receive("results")
         for result in results:
             folder, rows, summary = folder_of(self.output_folder, result), result.rows, result.summary
-            colour = source_overlays(result.pixels, result.heatmap, rows, summary)
-            report = structured_report(result.sources, rows, summary)
-            save([report, *secondary_captures(result.sources, rows, summary, colour)], folder)
             write_json(folder / "result.json", {**summary, "slices": rows})
+            write_extra(folder, "Comprehensive 3D SR", partial(write_report, result, folder))
+            write_extra(folder, "Secondary Captures", partial(write_captures, result, folder))
             logging.info("results in %s", folder)
+
+
+def write_report(result: Result, folder: Path) -> None:
+    """Write what was found as a structured report."""
+    save([structured_report(result.sources, result.rows, result.summary)], folder)
+
+
+def write_captures(result: Result, folder: Path) -> None:
+    """Write each slice with its heat map as a Secondary Capture."""
+    colour = source_overlays(result.pixels, result.heatmap, result.rows, result.summary)
+    save(secondary_captures(result.sources, result.rows, result.summary, colour), folder)

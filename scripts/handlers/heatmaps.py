@@ -12,7 +12,7 @@ from monai.engines import IterationEvents
 from monai.utils import evenly_divisible_all_gather
 from torch import nn
 
-from ..console import say
+from ..console import optional, say
 from ..datasets import SliceDataset
 from ..errors import InputError
 from ..heatmaps.grad_cam import check_sign, enlarge, layer_activation, rectified, signed_activation, split_features
@@ -158,9 +158,11 @@ class WriteHeatmaps:
         save_raw(entries, logits, raw, name)
         about = {**self.facts, "threshold": self.threshold}
         panels = section_path(self.output_dir, "panels.png", self.section)
-        write_panels(entries, picture, logits, raw, about, self.panels, self.choose, self.seed, panels)
-        say(f"panels: {panels}")
+        with optional("panels"):
+            write_panels(entries, picture, logits, raw, about, self.panels, self.choose, self.seed, panels)
+            say(f"panels: {panels}")
         if self.sheets:
             folder = section_path(self.output_dir, "heatmaps", self.section)
-            write_sheets(entries, picture, logits, raw, about, folder)
-            say(f"heat maps of every slice: {folder} (raw: {name})")
+            with optional("sheets of heat maps"):
+                write_sheets(entries, picture, logits, raw, about, folder)
+                say(f"heat maps of every slice: {folder} (raw: {name})")

@@ -10,10 +10,10 @@ import torch
 from ignite.engine import Engine, Events
 from monai.utils import evenly_divisible_all_gather
 
-from ..console import say
+from ..console import optional, say
 from ..datasets import SliceDataset
 from ..evaluation.slices import slice_metrics
-from ..files import write_csv, write_json
+from ..files import sha256, write_csv, write_json
 from ..records import PREDICTION_COLUMNS, probability, section_path
 from .figures import roc
 
@@ -77,6 +77,7 @@ class WritePredictions:
                 "n_unreadable": counts["unreadable"],
                 "section": self.section,
                 "phantom": counts["phantom"],
+                "predictions_sha256": sha256(written),
                 **self.facts,
             },
         )
@@ -91,4 +92,5 @@ class WritePredictions:
         say(f"predictions: {written}")
         if metrics["auc"] is not None:
             curve = section_path(self.output_dir, "roc.png", self.section)
-            say(f"ROC curve: {roc(labels, scores, metrics, about, curve)}")
+            with optional("ROC curve"):
+                say(f"ROC curve: {roc(labels, scores, metrics, about, curve)}")

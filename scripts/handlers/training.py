@@ -19,7 +19,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from .. import checkpoints
-from ..console import say
+from ..console import optional, say
 from ..errors import InputError
 from ..files import write_csv
 from ..inferers import actual_precision
@@ -93,7 +93,8 @@ class History:
     def finish(self, engine: Engine) -> None:
         """Draw the curve."""
         if engine.state.history and idist.get_rank() == 0:
-            say(f"training curve: {training_curve(engine.state.history, self.output_dir / 'training_curve.png')}")
+            with optional("training curve"):
+                say(f"training curve: {training_curve(engine.state.history, self.output_dir / 'training_curve.png')}")
 
 
 class EarlyStop:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage, RLELossless
 
+from ..files import naming
 from .enhanced import enhanced_of
 from .fields import Array
 from .patients import VERSION, Patient, stream
@@ -222,12 +223,13 @@ def write_series(
 
 def save(image: Dataset, path: Path, patient: Patient, rle: bool) -> Path:
     """Write one file in the transfer syntax of the patient's scanner, or in RLE, and return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     image.file_meta = FileMetaDataset()
     image.file_meta.TransferSyntaxUID = (
         ImplicitVRLittleEndian if patient.scan.vendor.implicit_vr else ExplicitVRLittleEndian
     )
     if rle:
         image.compress(RLELossless, generate_instance_uid=False)
-    image.save_as(path, enforce_file_format=True)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save_as(path, enforce_file_format=True)
     return path

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..console import say
+from ..console import optional, say
 from ..errors import InputError
 from ..files import write_csv, write_json
 from . import codings, figures, operating_points_file, readers, subgroups
@@ -158,12 +158,14 @@ def cohort_results(
     reference, ranks = codings.rules(slices, chosen)
     if 0 < reference.sum() < len(reference):
         pictures["patients"] = figures.roc_of_rules(found["patient_level"], reference, ranks)
-    for name, draw in pictures.items():
-        figures.save(folder / "figures" / f"{prefix}{name}.png", draw, phantom_mark=phantom_mark)
+    sizes = dict.fromkeys(pictures, figures.SIZE)
     whole = {"pooled_auc": found["pooled"]["auc"], "mean_auc": found["per_patient"]["mean_auc"]}
-    draw, size = figures.forest(found["subgroups"]["rows"], whole)
-    figures.save(folder / "figures" / f"{prefix}forest.png", draw, size, phantom_mark)
-    found["figures"] = [f"figures/{prefix}{name}.png" for name in (*pictures, "forest")]
+    pictures["forest"], sizes["forest"] = figures.forest(found["subgroups"]["rows"], whole)
+    found["figures"] = []
+    for name, draw in pictures.items():
+        with optional(f"figure {name}"):
+            figures.save(folder / "figures" / f"{prefix}{name}.png", draw, sizes[name], phantom_mark)
+            found["figures"].append(f"figures/{prefix}{name}.png")
     return found
 
 

@@ -22,12 +22,11 @@ from ..files import replacing
 from .results import SliceArrays
 
 MOST_LINES = 300
+SIZE = (5.2, 4.6)
 INK, ACCENT, LIGHT = "#1b2a3a", "#0b6e99", "#9fb6c3"
 
 
-def save(
-    path: Path, draw: Callable[[Axes], None], size: tuple[float, float] = (5.2, 4.6), phantom_mark: str = ""
-) -> None:
+def save(path: Path, draw: Callable[[Axes], None], size: tuple[float, float] = SIZE, phantom_mark: str = "") -> None:
     """Draw into one figure and write it; ``phantom_mark`` is written across its top, e.g. that it shows a phantom."""
     with rc_context({"text.parse_math": False}):  # a site may be called $A
         figure = Figure(figsize=size, layout="constrained")

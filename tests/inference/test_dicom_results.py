@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -205,3 +206,75 @@ def test_without_highdicom_the_message_says_how_to_install_it(scored, monkeypatc
     monkeypatch.setattr(sources, "HAS_HIGHDICOM", False)
     with pytest.raises(InputError, match=r"pip install -e '\.\[dicom\]'"):
         structured_report(*scored, SUMMARY)
+
+
+NAME = "Name^Ä日本語"
+CHARACTER_SETS = [
+    *(None, "", "ISO_IR 6", "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 126", "ISO_IR 127"),
+    *(
+        "ISO_IR 138",
+        "ISO_IR 144",
+        "ISO_IR 148",
+        "ISO_IR 166",
+        "ISO_IR 13",
+        "ISO_IR 203",
+        "ISO_IR 192",
+        "GB18030",
+        "GBK",
+    ),
+    *("ISO 2022 IR 6", "ISO 2022 IR 100", "ISO 2022 IR 101", "ISO 2022 IR 144", "ISO 2022 IR 13", "ISO 2022 IR 203"),
+    *(["", "ISO 2022 IR 87"], ["ISO 2022 IR 13", "ISO 2022 IR 87"], ["", "ISO 2022 IR 149"], ["", "ISO 2022 IR 58"]),
+    *(["ISO 2022 IR 6", "ISO 2022 IR 159"], ["ISO 2022 IR 100", "ISO 2022 IR 126"], ["ISO_IR 192", "ISO 2022 IR 87"]),
+    *("ISO IR 100", "latin1", "nonsense", ["GB18030", "ISO_IR 100"], ["", ""], "ISO_IR_192"),
+]
+
+
+def with_texts(path: Path, declared: str | list[str] | None, name: bytes) -> Path:
+    """Give a file a SpecificCharacterSet and a PatientName that hold these bytes, valid or not."""
+    image = pydicom.dcmread(path)
+    del image.PatientName
+    image.save_as(path)
+    stored = path.read_bytes()
+    terms = "\\".join([declared] if isinstance(declared, str) else declared).encode() if declared is not None else None
+    for tag, before, vr, value in (
+        (b"\x10\x00\x10\x00", b"\x10\x00\x20\x00LO", b"PN", name),
+        (b"\x08\x00\x05\x00", b"\x08\x00\x08\x00CS", b"CS", terms),
+    ):
+        if value is not None:
+            value += b" " * (len(value) % 2)
+            place = stored.index(before)
+            stored = stored[:place] + tag + vr + len(value).to_bytes(2, "little") + value + stored[place:]
+    path.write_bytes(stored)
+    return path
+
+
+@pytest.mark.parametrize("declared", CHARACTER_SETS, ids=str)
+def test_results_are_utf8_whatever_the_source_declares(tmp_path, declared, recwarn):
+    """The bytes of the name are those of the character set where it can hold some, or no text of any."""
+    term = declared if isinstance(declared, str) else (declared or [""])[-1]
+    codec = {"ISO_IR 192": "utf-8", "GB18030": "gb18030", "GBK": "gbk", "ISO_IR 100": "latin1"}.get(term, "ascii")
+    for raw in (NAME.encode(codec, "ignore"), b"Name^\xff\xfe\x81\x8d\x1b(Z\xc4"):
+        images = headers([with_texts(path, declared, raw) for path in write_t2(tmp_path / "series", n=2)])
+        rows = rows_for(images)
+        colour = [np.zeros((SIZE, SIZE, 3), np.uint8)] * 2
+        results = [structured_report(images, rows, SUMMARY), *secondary_captures(images, rows, SUMMARY, colour)]
+        for path in save(results, tmp_path / "out"):
+            result = pydicom.dcmread(path)
+            assert result.SpecificCharacterSet == "ISO_IR 192"
+            assert str(result.PatientName).startswith("Name^")
+            assert not re.search(r"[\x00-\x1f]", str(result.PatientName))
+            if codec != "ascii" and raw.startswith(NAME.encode(codec, "ignore")) and isinstance(declared, str):
+                assert str(result.PatientName) == NAME.encode(codec, "ignore").decode(codec)
+    assert [one for one in recwarn if "Name" in str(one.message)] == []
+
+
+def test_results_of_a_foreign_name_are_valid(tmp_path):
+    paths = write_t2(tmp_path / "series")
+    for path in paths:
+        image = pydicom.dcmread(path)
+        image.SpecificCharacterSet, image.PatientName = ["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"
+        image.save_as(path)
+    images = headers(paths)
+    (path,) = save([structured_report(images, rows_for(images), SUMMARY)], tmp_path / "out")
+    assert errors_of(path) == []
+    assert str(pydicom.dcmread(path).PatientName) == "Hong^Gildong=洪^吉洞=홍^길동"

@@ -97,8 +97,8 @@ def secondary_captures(
             if value is not None:
                 setattr(result, keyword, value)
         for keyword in ("FrameOfReferenceUID", "PositionReferenceIndicator"):
-            if original.get(keyword) is not None:
-                setattr(result, keyword, original.get(keyword))
+            if source.get(keyword) is not None:
+                setattr(result, keyword, source.get(keyword))
         result.BurnedInAnnotation = "YES"  # the caption; it names no patient
         result.DerivationDescription = "Grad-CAM heat map of a neural network over the source image"
         call = "compressed" if row["compressed"] else "not compressed"

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pydicom
 from monai.utils import optional_import
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 from ...dicom.silence import quiet
 from ...errors import InputError
+from ...files import writing_error
 from ...records import ResultFacts, SliceResult
 
 highdicom, HAS_HIGHDICOM = optional_import("highdicom")
@@ -23,10 +26,14 @@ PATIENT_AND_STUDY = (
     *("StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
 CARRIED = (
-    *("SpecificCharacterSet", *PATIENT_AND_STUDY, "StudyDescription", "IssuerOfPatientID", "PatientAge"),
+    *(*PATIENT_AND_STUDY, "StudyDescription", "IssuerOfPatientID", "PatientAge"),
     *("PatientIdentityRemoved", "DeidentificationMethod", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"),
     *("Manufacturer", "FrameOfReferenceUID", "PositionReferenceIndicator"),
 )
+UTF8 = "ISO_IR 192"
+TEXTS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
+"""Value representations whose bytes mean what SpecificCharacterSet says."""
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 TIME = re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
 
 
@@ -72,11 +79,28 @@ def headers(files: Iterable[str | Path]) -> list[Dataset]:
     return found
 
 
+@without_values()
+def text_of(image: Dataset, keyword: str) -> str:
+    """Decode a text of a header; bytes that its character set does not have become U+FFFD, control characters go.
+
+    Character sets that DICOM does not know are read as UTF-8.
+    """
+    try:
+        value = image[keyword].value
+        text = " ".join(map(str, value)) if isinstance(value, MultiValue) else str(value or "")
+    except Exception:  # pydicom raises many kinds for character sets of other makers
+        raw = image.get_item(keyword)
+        stored = raw.value if raw is not None else b""
+        text = stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored or "")
+    return CONTROL_CHARACTERS.sub("", text).strip()
+
+
+@without_values()
 def evidence(images: Sequence[Dataset]) -> dict[str, Dataset]:
     """Return, by SOPInstanceUID, what results repeat of their sources: patient and study, complete and valid.
 
     Scanners and de-identification leave out what the standard wants present, or fill in what it does not allow; such
-    values become empty, everything else stays as it is.
+    values become empty, everything else stays as it is. All text is UTF-8, whatever the source declares.
 
     Raises:
         InputError: there is no image, or the images come from several studies.
@@ -87,9 +111,13 @@ def evidence(images: Sequence[Dataset]) -> dict[str, Dataset]:
     found = {}
     for image in images:
         copy = Dataset()
+        copy.SpecificCharacterSet = UTF8
         for keyword in CARRIED:
             if keyword in image:
-                copy[keyword] = deepcopy(image[keyword])
+                if dictionary_VR(keyword) in TEXTS:
+                    setattr(copy, keyword, text_of(image, keyword))
+                else:
+                    copy[keyword] = deepcopy(image[keyword])
         for keyword in PATIENT_AND_STUDY:
             if copy.get(keyword) is None:
                 setattr(copy, keyword, "")
@@ -135,12 +163,12 @@ def save(results: Iterable[Dataset], folder: str | Path) -> list[Path]:
         InputError: the folder cannot be written.
     """
     paths = []
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        for result in results:
-            path = Path(folder) / f"{result.SOPInstanceUID}.dcm"
+    for result in results:
+        path = Path(folder) / f"{result.SOPInstanceUID}.dcm"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             result.save_as(path, enforce_file_format=True, overwrite=False)
-            paths.append(path)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror or error})") from error
+        except OSError as error:
+            raise writing_error(error, path) from error
+        paths.append(path)
     return paths

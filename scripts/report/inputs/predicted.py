@@ -11,13 +11,47 @@ from ...cohort.cells import Problems, sentences
 from ...cohort.labels import EVALUABLE, REQUIRED, read_labels
 from ...console import say
 from ...errors import InputError
-from ...files import read_json
-from ...records import RunFacts
+from ...files import inside, read_json
+from ...records import SCORED, RunFacts
+from ...tables import read_cells
 from .columns import KEY, digest, keyed, numbers, read_table
 from .labels import label_table
 from .predictions import Predictions, check_predictions
 
 SLICE_COLUMNS = ["patient_id", *KEY, "slice_index", "logit", "probability"]
+
+
+def summaries(folder: Path) -> list[Path]:
+    """Return the summary.json of every series that the last run of predict scored; what else lies there is not read.
+
+    Raises:
+        InputError: the folder holds no results, the run was stopped before its end, or a result is not whole.
+    """
+    table = folder / "series.csv"
+    if not any(folder.glob("*/slices.csv")):
+        raise InputError(f"{folder} holds no */slices.csv; expected the output folder of `python -m scripts predict`")
+    if not table.is_file():
+        raise InputError(
+            f"{folder} has no series.csv, so the run of predict that wrote it was stopped before its end; "
+            "run it again with --resume true"
+        )
+    rows = [row for row in read_cells_of(table) if row["status"] in (SCORED, "kept")]
+    names = [row["folder"] or row.get("series_uid", "") for row in rows]  # up to 0.4.0, kept series had no folder
+    found = [inside(folder, name) / "summary.json" for name in names]
+    for path in found:
+        listed = read_json(path).get("files", ["slices.csv"])
+        lost = [name for name in listed if not (path.parent / str(name)).is_file()]
+        if lost:
+            raise InputError(f"{path.parent} has lost {lost[0]}; score the series again with --resume true")
+    if not found:
+        raise InputError(f"{folder} holds no scored series, see {folder / 'failures.csv'}")
+    return found
+
+
+def read_cells_of(table: Path) -> list[dict[str, str]]:
+    """Read the rows of series.csv."""
+    header, lines = read_cells(table, ("status", "folder"))
+    return [dict(zip(header, cells, strict=True)) for cells in lines.values()]
 
 
 def join(folder: Path, labels: Path) -> Predictions:
@@ -26,9 +60,7 @@ def join(folder: Path, labels: Path) -> Predictions:
     Raises:
         InputError: there are no such files, no reference, or two references for one slice that differ.
     """
-    files = sorted(folder.glob("*/slices.csv"))
-    if not files:
-        raise InputError(f"{folder} holds no */slices.csv; expected the output folder of `python -m scripts predict`")
+    files = [path.with_name("slices.csv") for path in summaries(folder)]
     if not labels.is_file():
         raise InputError(
             f"--labels must name the labels.csv of these slices, got {str(labels)!r}; it has the columns "
@@ -64,7 +96,7 @@ def facts_of_predict(folder: Path) -> RunFacts:
         InputError: the series were scored with different weights, or phantom and patients are mixed.
     """
     found: dict[str, Any] = {}
-    for path in sorted(folder.glob("*/summary.json")):
+    for path in summaries(folder):
         summary = read_json(path)
         for name in ("weights_sha256", "trained_on_phantom", "model_version", "phantom", "pos_weight"):
             if found.setdefault(name, summary.get(name)) != summary.get(name):

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from ...errors import InputError
+from ...files import sha256
 from ...records import PREDICTION_COLUMNS
 from .columns import KEY, digest, numbers, read_table
+from .facts import read_object
 
 LARGEST_LOGIT = 1e6  # no network gives more, and sums of squares stay finite
 
@@ -36,9 +38,33 @@ def read_predictions(path: Path) -> Predictions:
     """Read a predictions.csv; rows without a label or a finite score are set apart, never counted.
 
     Raises:
-        InputError: as ``check_predictions``, or a column is missing.
+        InputError: as ``check_predictions`` and ``require_whole``, or a column is missing.
     """
+    require_whole(path)
     return check_predictions(read_table(path, PREDICTION_COLUMNS), path, digest(path))
+
+
+def require_whole(path: Path) -> None:
+    """Refuse predictions of an evaluation that was stopped, or of other weights than those of the run.
+
+    Raises:
+        InputError: metrics.json is missing in the folder of a training, or speaks of other predictions or weights.
+    """
+    metrics = path.with_name(f"{path.stem.replace('predictions', 'metrics', 1)}.json")
+    again = "evaluate the run again with configs/evaluate.json"
+    if not metrics.is_file() or metrics == path:
+        if path.is_file() and path.with_name("history.csv").is_file():
+            raise InputError(f"{path.parent} has no {metrics.name}, so its evaluation was stopped; {again}")
+        return
+    about = read_object(metrics)
+    if about.get("predictions_sha256", "") not in ("", sha256(path) if path.is_file() else ""):
+        raise InputError(
+            f"{path} is not what {metrics.name} was made of: the evaluation was stopped, or the file edited; {again}"
+        )
+    model = path.parent / "models" / "model.pt"
+    weights = about.get("weights_sha256", "")
+    if weights and model.is_file() and sha256(model) != weights:
+        raise InputError(f"{path} was made with other weights than {model} has now; {again}")
 
 
 def check_predictions(frame: pd.DataFrame, path: Path, sha256: str) -> Predictions:
