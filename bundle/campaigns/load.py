@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,7 +153,7 @@ def load(
         files: files for index, deidentify and split; at least 800.
         series: series for predict; at least 100, or 0 for none.
         seed: seed of the phantom slice and of the split.
-        workers: processes of index and of predict.
+        workers: 1 to run the commands one after the other, 2 to run deidentify beside the others.
         commands: which to run, separated by commas; split needs index.
         doc: Markdown page whose part between the marks of this campaign is written anew, docs/reliability.md.
 
@@ -178,13 +179,20 @@ def load(
         check_page(Path(doc), "load")
     folder = check_folder(out).resolve()
     started = time.monotonic()
-    task = Load(folder / "load", files, series, seed, workers)
+    task = Load(folder / "load", files, series, seed)
     shutil.rmtree(task.folder, ignore_errors=True)
     task.make(chosen)
-    results = {}
-    for name in chosen:
-        results[name] = known[name](task)
-        say(describe(name, results[name]))
+    # deidentify works in one process for as long as the others together
+    lanes = [[name for name in chosen if (name == "deidentify") == alone] for alone in (True, False)]
+    results: dict[str, Measured] = {}
+
+    def run_lane(names: Sequence[str]) -> None:
+        for name in names:
+            results[name] = known[name](task)
+            say(describe(name, results[name]))
+
+    with ThreadPoolExecutor(min(workers, len(lanes))) as pool:
+        list(pool.map(run_lane, lanes))
     shutil.rmtree(task.folder)
     seconds = time.monotonic() - started
     facts = {"seed": seed, "seconds": round(seconds), "software": software()}
@@ -194,7 +202,7 @@ def load(
         table: list[list[object]] = [
             ["command", "files", "good used", "bad reported", "seconds", "first half, MiB", "second half, MiB", "wrong"]
         ]
-        for name, one in results.items():
+        for name, one in ((name, results[name]) for name in chosen):
             counts = (f"{one.good[0]} of {one.good[1]}", f"{one.bad[0]} of {one.bad[1]}")
             halves = (f"{mib:.0f}" for mib in one.halves_mib)
             table.append([name, one.files, *counts, f"{one.seconds:.0f}", *halves, len(one.violations)])
@@ -221,7 +229,6 @@ class Load:
     n_files: int
     n_series: int
     seed: int
-    workers: int
     listed: list[tuple[str, str]] = field(default_factory=list)
     scored: list[tuple[str, str]] = field(default_factory=list)
     weights: Path = Path()
@@ -279,7 +286,7 @@ def measured(ended: Run, files: int, good: tuple[int, int], bad: tuple[int, int]
 def run_index(task: Load) -> Measured:
     """Index the cohort."""
     cohort = task.folder / "cohort"
-    place, ended, violations = task.command("index", cohort, "--out", "OUT/index.csv", "--workers", task.workers)
+    place, ended, violations = task.command("index", cohort, "--out", "OUT/index.csv")
     slices = read_csv(place / "index_slices.csv")
     reported = {row["path"] for row in read_csv(place / "index_unreadable.csv")}
     refused = {row["path"] for row in read_csv(place / "index.csv") if row["decision"] != "accept"}
@@ -332,7 +339,7 @@ def run_split(task: Load) -> Measured:
 
 def run_predict(task: Load) -> Measured:
     """Score the series."""
-    words = (task.folder / "series", "--out", "OUT", "--weights", task.weights, "--workers", task.workers)
+    words = (task.folder / "series", "--out", "OUT", "--weights", task.weights)
     place, ended, violations = task.command("predict", *words)
     rows = read_csv(place / "series.csv")
     n_scored = sum(row["status"] == "scored" for row in rows)

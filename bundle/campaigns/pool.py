@@ -188,7 +188,9 @@ def start(plan: Plan) -> Worker:
 
 def stop(worker: Worker) -> int | None:
     """End a worker, and return its exit status."""
-    worker.process.join(0.2)
+    with contextlib.suppress(OSError):
+        worker.connection.send(None)
+    worker.process.join(0.5)
     status: int | None = worker.process.exitcode
     worker.process.kill()
     worker.process.join()

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 TOLERANCE = 1e-5
+OWN_RECORD = ".cervical_cord_compression."
+"""How the names of the files begin in which `predict` notes what it wrote, and that it is at work."""
 
 
 def visible_files(folder: Path) -> list[Path]:
@@ -21,9 +23,10 @@ def visible_files(folder: Path) -> list[Path]:
     )
 
 
-def leftovers(*folders: Path) -> list[str]:
-    """List hidden files and folders, which only an unfinished write may have."""
-    return [f"left over: {path.name}" for folder in folders for path in sorted(folder.glob("**/.*"))]
+def leftovers(folder: Path) -> list[str]:
+    """List hidden files and folders, which only an unfinished write may have; `predict` keeps a record of its own."""
+    hidden = [path.name for path in sorted(folder.glob("**/.*")) if not path.name.startswith(OWN_RECORD)]
+    return [f"left over: {name}" for name in hidden]
 
 
 def read_csv(path: Path, without: Sequence[str] = ()) -> list[dict[str, str]]:
