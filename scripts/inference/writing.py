@@ -112,12 +112,7 @@ class WriteSeries:
             problems = self.write_extras(series, output, rows, summary, folder)
             summary["warnings"] = "; ".join(filter(None, (summary["warnings"], *problems)))
             files = [*files_below(folder), "summary.json"]
-            written: WrittenSummary = {
-                **summary,
-                **series_input(series, self.dataset.found.archives.named),
-                "folder": name,
-                "files": files,
-            }
+            written: WrittenSummary = {**summary, **series_input(series), "folder": name, "files": files}
             write_json(folder / "summary.json", written)
         self.records.append(series_record(summary, "scored", name))
         place = self.folder.path / name
