@@ -17,7 +17,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .mutations import DICOM, OTHERS, mutate
+from .dicom_mutations import DICOM
+from .mutations import OTHERS, mutate
 from .samples import Sample, make_samples
 
 CHUNK = 20

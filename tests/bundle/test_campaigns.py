@@ -11,7 +11,8 @@ from csv_rows import read_rows
 
 from bundle.__main__ import COMMANDS
 from bundle.campaigns import doors, load, page, pool, targets
-from bundle.campaigns.mutations import DICOM, OTHERS
+from bundle.campaigns.dicom_mutations import DICOM
+from bundle.campaigns.mutations import OTHERS
 from bundle.campaigns.samples import make_samples
 from bundle.campaigns.wholeness import half_written, unlike_values
 from scripts.__main__ import main
