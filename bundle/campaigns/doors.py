@@ -91,7 +91,6 @@ def found_series(paths: Sequence[Path]) -> tuple[list[str], list[tuple[Any, NDAr
     for row in found.refused:
         refuse_want_of_memory(row["reason"])
     reader = SeriesReader()
-    reader.add_stacks(one["stack"] for one in found.series if one["stack"] is not None)
     loaded, reasons = [], [row["reason"] for row in found.refused]
     for one in found.series:
         try:
