@@ -25,7 +25,7 @@ from scripts.errors import InputError
 from scripts.files import read_json, replacing, write_json
 from scripts.inference.series import SeriesDataset, find_series
 from scripts.phantom.cohort import make_cohort
-from scripts.runner import prepare
+from scripts.runner import literals, prepare
 from scripts.transforms import to_network_input
 
 TOLERANCE = 1e-4
@@ -42,7 +42,8 @@ def write_all(bundle: str, weights: str, out: str, images: str) -> int:
     prepare([str(folder)])
     checkpoint = Path(weights) if weights else root / "models" / "model.pt"
     parser = ConfigParser(read_json(root / "configs" / "inference.json"))
-    parser["bundle_root"], parser["device"] = str(root), torch.device("cpu")
+    for name, value in literals({"bundle_root": str(root), "device": torch.device("cpu")}).items():
+        parser[name] = value
     network: nn.Module = parser.get_parsed_content("network_def").eval()
     facts = checkpoints.load_network(checkpoint, network, parser.get_parsed_content("checkpoint_settings"))
     slices = load_slices(images, parser)

@@ -52,7 +52,7 @@ def check_settings(experiment: Experiment, resume: bool = True) -> None:
     runner.prepare([])
     parser = ConfigParser()
     parser.read_config([str(ROOT / "configs" / name) for name in experiment.configs])
-    for name, value in experiment.overrides.items():
+    for name, value in runner.literals(experiment.overrides).items():
         parser[name] = value
     try:
         for name, low in WHOLE.items():

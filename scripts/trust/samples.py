@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..files import ROOT
 from ..phantom.cohort import make_cohort, recipe_of
 from ..records import slice_key
+from ..runner import literals
 from ..tables import read_table
 
 Floats = NDArray[np.float32]
@@ -86,8 +87,8 @@ def preprocessing(settings: Mapping[str, Any]) -> Any:
     """Return the preprocessing of inference.json for a checkpoint."""
     parser = ConfigParser()
     parser.read_config(str(ROOT / "configs" / "inference.json"))
-    for name in ("image_size", "crop_fraction"):
-        parser[name] = settings[name]
+    for name, value in literals({name: settings[name] for name in ("image_size", "crop_fraction")}).items():
+        parser[name] = value
     return parser.get_parsed_content("preprocessing")
 
 
