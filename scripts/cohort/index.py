@@ -118,37 +118,44 @@ class Names(NamedTuple):
 
 
 def decoded(stacks: Sequence[Stack], judgements: Sequence[Judgement]) -> list[Judgement]:
-    """Refuse accepted stacks with compressed slices that cannot be decoded; native pixels need no such look."""
+    """Refuse accepted stacks of which the decoder that reads images for the network takes a file for something else.
+
+    Compressed pixels are decoded; of native ones only the header is read again, for damage that others overlook.
+    """
     from ..dicom.judgements import Judgement
     from ..dicom.pixels import NATIVE
 
-    compressed = {
-        number: sorted({one.path for one in stack.slices if one.transfer_syntax_uid not in NATIVE})
-        for number, (stack, judgement) in enumerate(zip(stacks, judgements, strict=True))
-        if judgement.accepted
-    }
-    compressed = {number: paths for number, paths in compressed.items() if paths}
+    accepted = [number for number, judgement in enumerate(judgements) if judgement.accepted]
     found = list(judgements)
-    if not compressed:
+    if not accepted:
         return found
-    for number, paths in progress(compressed.items(), "decoding compressed series", "series", total=len(compressed)):
-        damaged = [path for path in paths if not decodable(path)]
+    for number in progress(accepted, "trying the decoder", "series"):
+        files = {one.path: one.transfer_syntax_uid in NATIVE for one in stacks[number].slices}
+        damaged = [path for path, native in files.items() if not decodable(path, stacks[number], native)]
         if damaged:
-            where = f"{len(damaged)} of {len(paths)} files, first {Path(damaged[0]).name}"
-            found[number] = Judgement("refuse", f"compressed pixels cannot be decoded ({where})")
+            where = f"{len(damaged)} of {len(files)} files, first {Path(damaged[0]).name}"
+            found[number] = Judgement("refuse", f"pixels cannot be decoded ({where})")
     return found
 
 
-def decodable(path: str) -> bool:
-    """Return whether ITK, which reads the images for the network too, can decode a file."""
+def decodable(path: str, stack: Stack, native: bool) -> bool:
+    """Return whether ITK, which reads the images for the network, too, can read a file, and finds slices of one size."""
     import itk
 
-    reader = itk.ImageFileReader[itk.Image[itk.F, 3]].New(FileName=path, ImageIO=itk.GDCMImageIO.New())
+    from ..dicom.pixels import decoded as pixels_of
+
+    image_io = itk.GDCMImageIO.New()
     try:
-        reader.Update()
+        if not image_io.CanReadFile(path):
+            return False
+        image_io.SetFileName(path)
+        image_io.ReadImageInformation()
+        size = image_io.GetDimensions(1), image_io.GetDimensions(0)
+        if not native:
+            size = pixels_of(path).shape[-2:]
     except RuntimeError:
         return False
-    return True
+    return bool(size == (stack.rows, stack.columns))
 
 
 def index_rows(stacks: Sequence[Stack], judgements: Sequence[Judgement], names: Names) -> Iterable[dict[str, Any]]:

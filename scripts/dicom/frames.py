@@ -136,9 +136,12 @@ def frames_of(path: str, header: Header, known: dict[object, Facts]) -> Iterator
         raise UnreadableError("DICOM without an image (neither SOPClassUID nor Rows)")
     per_frame = sequence(top, "PerFrameFunctionalGroupsSequence")
     shared = sequence(top, "SharedFunctionalGroupsSequence")
-    n_frames = int(number(top.get("NumberOfFrames"), lambda n: n >= 1) or 1)
+    stated = number(top.get("NumberOfFrames")) if text(top.get("NumberOfFrames")) else 1
+    n_frames = int(stated) if stated is not None and stated >= 1 else 1
     common = top | (flatten(shared[0]) if shared else {})
     problem = pixel_problem(path, header, n_frames)
+    if stated != n_frames:
+        problem = problem or "NumberOfFrames is no whole number from 1"
     if not per_frame:
         if n_frames > 1:
             problem = problem or f"{n_frames} frames without functional groups, so without positions"
@@ -146,8 +149,13 @@ def frames_of(path: str, header: Header, known: dict[object, Facts]) -> Iterator
         return
     if len(per_frame) != n_frames:
         problem = problem or f"NumberOfFrames is {n_frames} but functional groups describe {len(per_frame)} frames"
-    for index, groups in enumerate(per_frame):
-        yield frame_of(path, str(index + 1), common | flatten(groups), header, problem, known)
+    fields = [common | flatten(groups) for groups in per_frame]
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient"):
+        lacking = [index for index, one in enumerate(fields, 1) if not text(one.get(keyword))]
+        if 0 < len(lacking) < len(fields):
+            problem = problem or f"{keyword} is missing from frame {lacking[0]}, and others have it"
+    for index, one in enumerate(fields, 1):
+        yield frame_of(path, str(index), one, header, problem, known)
 
 
 def frame_of(path: str, name: str, fields: Fields, header: Header, problem: str, known: dict[object, Facts]) -> Frame:
