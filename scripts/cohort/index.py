@@ -139,7 +139,7 @@ def decoded(stacks: Sequence[Stack], judgements: Sequence[Judgement]) -> list[Ju
 
 
 def decodable(path: str, stack: Stack, native: bool) -> bool:
-    """Return whether ITK, which reads the images for the network, too, can read a file, and finds slices of one size."""
+    """Return whether ITK, which reads images for the network, too, reads a file and finds slices of the right size."""
     import itk
 
     from ..dicom.pixels import decoded as pixels_of

@@ -139,9 +139,8 @@ def frames_of(path: str, header: Header, known: dict[object, Facts]) -> Iterator
     stated = number(top.get("NumberOfFrames")) if text(top.get("NumberOfFrames")) else 1
     n_frames = int(stated) if stated is not None and stated >= 1 else 1
     common = top | (flatten(shared[0]) if shared else {})
-    problem = pixel_problem(path, header, n_frames)
-    if stated != n_frames:
-        problem = problem or "NumberOfFrames is no whole number from 1"
+    problem = "" if stated == n_frames else "NumberOfFrames is no whole number from 1"
+    problem = problem or pixel_problem(path, header, n_frames)
     if not per_frame:
         if n_frames > 1:
             problem = problem or f"{n_frames} frames without functional groups, so without positions"
