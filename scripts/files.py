@@ -184,9 +184,11 @@ def held(temporary: Path, token: str) -> Iterator[None]:
     try:
         yield
     finally:
-        remove(temporary)
-        if descriptor is not None:
-            os.close(descriptor)
+        try:
+            remove(temporary)
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 
+from scripts.dicom.silence import quiet
 from scripts.errors import InputError
 
 from .samples import Sample
@@ -143,8 +143,7 @@ def compare(stack: Any, pixels: NDArray[np.float32], path: Path, truth: Sample |
         WrongError: they differ.
     """
     for source in [path, *([truth.path] if truth else [])]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             stored = dcmread(source, force=True).pixel_array
         for number, one in enumerate(stack.slices):
             if one.path != str(path):
@@ -170,8 +169,7 @@ def sound_geometry(meta: dict[str, Any]) -> None:
 
 def contradiction(path: Path) -> str:
     """Return what pydicom, decoding everything, finds wrong with an accepted file; an oracle of its own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
             ds = dcmread(path, force=True)
             shape = ds.pixel_array.shape

@@ -150,11 +150,14 @@ class Load:
         """Write what the commands read."""
         from pydicom import dcmread
 
+        from scripts.dicom.silence import quiet
+
         from .samples import make_samples
 
         samples = {one.name: one.path for one in make_samples(self.folder / "sound")}
         self.weights = samples["model.pt"]
-        template = Template(dcmread(samples["classic-explicit-vr-little-endian.dcm"]))
+        with quiet():
+            template = Template(dcmread(samples["classic-explicit-vr-little-endian.dcm"]))
         if {"index", "deidentify", "split"} & {*chosen}:
             self.listed = write_files(self.folder / "cohort", cohort_files(template, self.n_files), self.n_files)
         if "predict" in chosen:

@@ -118,10 +118,9 @@ def make_place(plan: Plan, folder: Path) -> Any:
     """Make the folder of one worker."""
     from .doors import Place
 
-    own, temporary = folder / "files", folder / "tmp"
+    own = folder / "files"
     own.mkdir()
-    temporary.mkdir()
-    os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+    (folder / "tmp").mkdir()
     shutil.copytree(plan.folder / "cohort", folder / "cohort")
     return Place(own, folder / "cohort", sorted((plan.folder / "neighbours").iterdir()))
 
@@ -131,6 +130,7 @@ def serve(plan: Plan, folder: Path, connection: Connection) -> None:
     quiet()
     samples = make_samples(plan.folder)
     place = make_place(plan, folder)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
     warm_up(samples, place)
     limit_memory()
     connection.send(None)

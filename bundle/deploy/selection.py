@@ -13,6 +13,7 @@ from monai.deploy.operators.dicom_series_selector_operator import DICOMSeriesSel
 from monai.deploy.operators.dicom_series_to_volume_operator import DICOMSeriesToVolumeOperator
 
 from scripts.console import printable
+from scripts.dicom.geometry import by_orientation
 from scripts.dicom.judgements import judge
 from scripts.dicom.sources import scan
 from scripts.dicom.stacks import Stack
@@ -39,6 +40,8 @@ def reason_against(stack: Stack, loaded: Sequence[str], phantom_only: bool) -> s
             "RescaleSlope or RescaleIntercept varies by slice, which MONAI Deploy's volume operator rounds away; use "
             "the predict command"
         )
+    if len(by_orientation([one.row_direction + one.column_direction for one in stack.slices])) > 1:
+        return "its slices stand at angles, which MONAI Deploy's volume operator ignores; use the predict command"
     if {one.sop_uid for one in stack.slices} != set(loaded):
         return (
             f"its series holds {len(loaded)} images, of which only {len(stack.slices)} lie in one stack (several "

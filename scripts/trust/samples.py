@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from monai.bundle import ConfigParser
+from monai.transforms import LoadImaged
 from numpy.typing import NDArray
 
 from ..console import progress
@@ -144,7 +145,8 @@ def mask_path(cohort: Path, patient: str, stack: str) -> Path:
 
 def cord_centres(path: Path, settings: Mapping[str, Any]) -> NDArray[np.float64]:
     """Return row and column of the cord's centre in every preprocessed slice, shape (slices, 2)."""
-    geometric = preprocessing(settings).transforms[:-1]  # without the grey levels
+    # the reader of images refuses masks; and without the grey levels
+    geometric = [LoadImaged("image", reader="NibabelReader"), *preprocessing(settings).transforms[1:-1]]
     data: Any = {"image": str(path)}
     for transform in geometric:
         data = transform(data)

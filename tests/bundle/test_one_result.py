@@ -28,7 +28,7 @@ from scripts.dicom.sources import one_stack, scan
 from scripts.files import read_json, write_json
 from scripts.networks import CordCompressionNet
 from scripts.readers import decode
-from scripts.records import probability
+from scripts.records import SeriesSummary, probability
 from scripts.runner import run_config
 
 SLOPE, INTERCEPT, THRESHOLD = 2.0, 0.5, 0.119
@@ -86,7 +86,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def series(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("series")
-    write_t2(folder, n=6)
+    write_t2(folder, n=6, PixelSpacing=[1.7, 1.7])
     return folder
 
 
@@ -168,7 +168,7 @@ def test_deploy_applies_the_calibration_slice_by_slice(classify, series, predict
     summary = read_json(next(predicted.glob("*/summary.json")))
     for name in ("slope", "intercept", "threshold", "n_slices", "n_evaluated", "n_compressed", "longest_run_mm"):
         assert scored.summary[name] == summary[name], name
-    assert set(scored.summary) == set(summary)
+    assert set(scored.summary) == set(SeriesSummary.__annotations__) <= set(summary)
     assert set(scored.rows[0]) == set(rows_of(predicted)[0])
 
 
@@ -188,20 +188,19 @@ def test_label_applies_the_calibration_slice_by_slice(series, weights, config, p
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
+def write_two(folder: Path, **changes: Any) -> Path:
+    """Write four slices, and four more of the same series with some elements changed."""
+    write_t2(folder / "in", n=4)
+    write_t2(folder / "upper", n=4, SOPInstanceUID=lambda index: f"2.25.77{index}", **changes)
+    for path in (folder / "upper").iterdir():
+        path.rename(folder / "in" / f"upper_{path.name}")
+    return folder / "in"
+
+
 @pytest.fixture
 def two_stacks(tmp_path) -> Path:
-    """One series of two stacks: ten degrees lie between their slices, as in blocks along the discs."""
-    write_t2(tmp_path / "in", n=4)
-    tilted = [1.0, 0.0, 0.0, 0.0, 0.9848077530122081, 0.17364817766693033]
-    changes = {
-        "ImageOrientationPatient": tilted,
-        "SOPInstanceUID": lambda index: f"2.25.77{index}",
-        "ImagePositionPatient": lambda index: [-8.0, -8.0, 40.0 + 3.0 * index],
-    }
-    write_t2(tmp_path / "upper", n=4, **changes)
-    for path in (tmp_path / "upper").iterdir():
-        path.rename(tmp_path / "in" / f"upper_{path.name}")
-    return tmp_path / "in"
+    """One series of two stacks: two echoes."""
+    return write_two(tmp_path, EchoTime="120")
 
 
 def test_label_refuses_a_series_of_several_stacks_with_the_reason(two_stacks, chain):
@@ -221,3 +220,13 @@ def test_deploy_refuses_a_series_of_several_stacks_with_the_reason(sdk, two_stac
     loaded = [one.sop_uid for stack in stacks for one in stack.slices]
     for stack in stacks:
         assert "its series holds 8 images, of which only 4 lie in one stack" in reason_against(stack, loaded, False)
+
+
+def test_deploy_refuses_slices_at_angles_which_its_sdk_would_stack_up(sdk, tmp_path):
+    from bundle.deploy.selection import reason_against
+
+    tilted = [1.0, 0.0, 0.0, 0.0, 0.9848077530122081, 0.17364817766693033]
+    upper = {"ImagePositionPatient": lambda index: [-8.0, -8.0, 40.0 + 3.0 * index]}
+    (stack,), _ = scan(write_two(tmp_path, ImageOrientationPatient=tilted, **upper), workers=0)
+    loaded = [one.sop_uid for one in stack.slices]
+    assert "slices stand at angles" in reason_against(stack, loaded, False)

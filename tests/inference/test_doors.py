@@ -23,6 +23,7 @@ from scripts.__main__ import main
 from scripts.dicom import sources
 from scripts.errors import InputError
 from scripts.inference import series as series_module
+from scripts.inference.output_folder import OutputFolder
 from scripts.inference.predict import Outcome, predict, report_outcome
 from scripts.inference.series import SeriesDataset, find_series
 from scripts.records import exit_status
@@ -103,7 +104,7 @@ def test_every_series_of_a_zip_is_scored_as_if_it_lay_in_a_folder(tmp_path, weig
         for name in ("plain", "zip")
     ]
     assert scored[0] == sorted(text.replace("study_zip_", "study_") for text in scored[1])
-    assert len(scored[0]) == 5
+    assert len(scored[0]) == 4
     assert len(list(tmp_path.glob("out zip/*/overlays/*.png"))) == 4 * 2
     shown = capsys.readouterr()
     written = "".join(path.read_text() for path in (tmp_path / "out zip").rglob("*.csv"))
@@ -277,7 +278,9 @@ def test_the_exit_status_says_whether_anything_was_missed(tmp_path, n_scored, st
     record |= {"n_compressed": 0, "max_probability": 0.1, "longest_run_slices": 0, "longest_run_mm": 0.0}
     failures = [{"input": f"x{n}", "series_uid": "", "status": one, "reason": "r"} for n, one in enumerate(statuses)]
     outcome = Outcome([{**record, "folder": "1.2", "reason": ""}] * n_scored, failures)
-    assert report_outcome(tmp_path, outcome) == status
+    folder = OutputFolder(tmp_path)
+    folder.begin([])
+    assert report_outcome(folder, outcome) == status
     assert exit_status(n_scored, len(set(statuses) & {"unreadable", "failed"})) == status
 
 

@@ -18,7 +18,7 @@ from csv_rows import read_rows
 from tiny_models import checkpoint, picture, write_t2
 
 from scripts.errors import InputError
-from scripts.inference import writing
+from scripts.inference import heatmap_files, writing
 from scripts.inference.predict import predict
 
 
@@ -192,7 +192,7 @@ def test_a_disk_that_refuses_the_results_is_one_line_and_leaves_nothing_half_wri
         save(image, path)
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(writing.nibabel, "save", fails)
+    monkeypatch.setattr(heatmap_files.nibabel, "save", fails)
     out = tmp_path / "out"
     assert predict(str(tmp_path / "in"), out=str(out), weights=weights) == 2
     (row,) = read_rows(out / "failures.csv")
