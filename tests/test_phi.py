@@ -287,8 +287,8 @@ def test_threads_that_read_at_once_stay_quiet_and_leave_everything_as_it_was():
 
 
 def test_every_use_of_pydicom_that_reads_files_is_silenced():
-    """Modules that read with ``dcmread`` import ``quiet`` or what is built on it; the phantom reads its own files."""
+    """Modules that read with ``dcmread`` import ``quiet`` or what is built on it; some read the phantom's files only."""
     for path in sorted([*(ROOT / "scripts").rglob("*.py"), *(ROOT / "bundle").rglob("*.py")]):
         text = path.read_text(encoding="utf-8")
-        if "dcmread(" in text and "phantom" not in path.parts and path.name != "identifiers.py":
+        if "dcmread(" in text and not {"phantom", "campaigns"} & set(path.parts) and path.name != "identifiers.py":
             assert "quiet()" in text, path

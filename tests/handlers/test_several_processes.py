@@ -60,6 +60,8 @@ def test_an_evaluation_equals_that_of_one_process(cohort, small_weights, tmp_pat
     logits = [[float(row["logit"]) for row in table] for table in (together, alone)]
     assert np.allclose(*logits, atol=1e-5)
     metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("together", "alone")]
+    hashes = [one.pop("predictions_sha256") for one in metrics]  # of logits that differ in their last digits
+    assert all(len(one) == 64 for one in hashes)
     assert metrics[0] == metrics[1]
     maps = [np.load(tmp_path / name / "heatmaps.npz") for name in ("together", "alone")]
     assert list(maps[0]["sop_uid"]) == list(maps[1]["sop_uid"])
