@@ -287,7 +287,7 @@ def test_threads_that_read_at_once_stay_quiet_and_leave_everything_as_it_was():
 
 
 def test_every_use_of_pydicom_that_reads_files_is_silenced():
-    """Modules that read with ``dcmread`` import ``quiet`` or what is built on it; some read the phantom's files only."""
+    """Modules that read with ``dcmread`` import ``quiet`` or what is built on it; some read phantoms only."""
     for path in sorted([*(ROOT / "scripts").rglob("*.py"), *(ROOT / "bundle").rglob("*.py")]):
         text = path.read_text(encoding="utf-8")
         if "dcmread(" in text and not {"phantom", "campaigns"} & set(path.parts) and path.name != "identifiers.py":
