@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..console import progress, say
-from ..errors import InputError
+from ..errors import InputError, exit_status
 from ..files import check_output, write_csv
-from ..records import exit_status
 
 if TYPE_CHECKING:
     from ..dicom.judgements import Judgement
@@ -150,6 +149,8 @@ def decodable(path: str, stack: Stack, native: bool) -> bool:
             return False
         image_io.SetFileName(path)
         image_io.ReadImageInformation()
+        if min(image_io.GetSpacing(axis) for axis in range(image_io.GetNumberOfDimensions())) <= 0:
+            return False  # ITK makes no image of it
         size = image_io.GetDimensions(1), image_io.GetDimensions(0)
         if not native:
             size = pixels_of(path).shape[-2:]

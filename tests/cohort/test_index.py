@@ -69,6 +69,21 @@ def test_compressed_pixels_that_do_not_decode_are_refused(tmp_path, decode, deci
     assert read_rows(tmp_path / "damaged.csv")[0]["decision"] == decision
 
 
+def test_native_files_that_the_decoder_takes_for_something_else_are_refused(tmp_path):
+    """Their headers satisfy us, and ITK makes no image of them, or one of another size."""
+    for index_of in range(2):
+        write(axial_t2("A", "sound", index_of), tmp_path / "disk" / f"sound{index_of}")
+        flat = axial_t2("B", "flat", index_of)
+        flat.SpacingBetweenSlices = "0"
+        write(flat, tmp_path / "disk" / f"flat{index_of}")
+    index(str(tmp_path / "disk"), str(tmp_path / "index.csv"), workers=0)
+    rows = {row["patient_id"]: row for row in read_rows(tmp_path / "index.csv")}
+    assert {patient: row["decision"] for patient, row in rows.items()} == {"A": "accept", "B": "refuse"}
+    assert "pixels cannot be decoded (2 of 2 files, first flat" in rows["B"]["reason"]
+    index(str(tmp_path / "disk"), str(tmp_path / "undecoded.csv"), workers=0, decode=False)
+    assert {row["decision"] for row in read_rows(tmp_path / "undecoded.csv")} == {"accept"}
+
+
 def test_the_benchmark_prints_the_ratio(tmp_path, capsys):
     write_series(tmp_path / "disk")
     index(str(tmp_path / "disk"), str(tmp_path / "index.csv"), workers=0, benchmark=True)
