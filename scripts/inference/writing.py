@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..console import say
 from ..errors import root_message
-from ..files import write_csv, write_json
+from ..files import remove, write_csv, write_json
 from ..heatmaps.montages import grey, overlay, save_png, sheet_picture, source_overlays
 from ..readers import decode
 from ..records import (
@@ -124,30 +123,28 @@ class WriteSeries:
         self, series: Series, output: dict[str, Any], rows: Sequence[SliceResult], summary: SeriesSummary, folder: Path
     ) -> list[str]:
         """Write what a result can do without; returns why where something could not be written."""
-        notice, pixels = notice_line(summary), output["image"]
+        sheet, raw = output["network_heatmap"], output["raw_heatmap"]
+        drawn = cache(partial(overlays_of, series, output["heatmap"], rows, summary))  # decodes the pixels once
         extras: dict[str, Callable[[], object]] = {
-            "heatmap.png": lambda: self.write_sheet(
-                pixels, output["network_heatmap"], rows, summary, folder / "heatmap.png"
-            )
+            "heatmap.png": lambda: self.write_sheet(output["image"], sheet, rows, summary, folder / "heatmap.png")
         }
         if self.outputs.raw_heatmap:
-            raw = output["raw_heatmap"]
-            extras["heatmap_raw.nii.gz"] = lambda: write_heatmaps(raw, folder, "heatmap_raw", notice)
-        wanted = [name for name in ("overlays", "dicom") if getattr(self.outputs, name)]
+            extras["heatmap_raw*.nii.gz"] = lambda: write_heatmaps(raw, folder, "heatmap_raw", notice_line(summary))
         problems = []
-        if wanted and (series["stack"] is None or not rows[0]["sop_uid"]):
+        if (self.outputs.overlays or self.outputs.dicom) and (series["stack"] is None or not rows[0]["sop_uid"]):
             problems.append("no overlays and no DICOM results: they need axial DICOM files")
         else:
-            makers = {"overlays": self.write_overlays, "dicom": self.write_dicom}
-            heat = output["heatmap"]
-            extras |= {name: partial(makers[name], series, heat, rows, summary, folder / name) for name in wanted}
+            if self.outputs.overlays:
+                extras["overlays"] = lambda: self.write_overlays(drawn(), rows, folder / "overlays")
+            if self.outputs.dicom:
+                extras["dicom"] = lambda: self.write_dicom(series, drawn(), rows, summary, folder / "dicom")
         for name, write in extras.items():
             try:
                 write()
             except Exception as error:  # whatever keeps an extra from being made, the result is good without it
-                problems.append(f"no {name}: {root_message(error)}")
-                shutil.rmtree(folder / name, ignore_errors=True)
-                (folder / name).unlink(missing_ok=True)
+                problems.append(f"no {name.replace('*', '')}: {root_message(error)}")
+                for path in folder.glob(name):
+                    remove(path)
         return problems
 
     @staticmethod
@@ -166,23 +163,24 @@ class WriteSeries:
         save_png(sheet_picture(pictures, captions, called, title, f"{SCALE}, maximum = p"), path)
 
     @staticmethod
-    def write_overlays(
-        series: Series, heatmap: MetaTensor, rows: Sequence[SliceResult], summary: SeriesSummary, folder: Path
-    ) -> None:
+    def write_overlays(drawn: Sequence[NDArray[np.uint8]], rows: Sequence[SliceResult], folder: Path) -> None:
         """Write each slice with its heat map as PNG, on the grid of its source."""
-        for row, picture in zip(rows, overlays_of(series, heatmap, rows, summary), strict=True):
+        for row, picture in zip(rows, drawn, strict=True):
             save_png(picture, folder / f"slice_{row['slice_index']:03d}.png")
 
     @staticmethod
     def write_dicom(
-        series: Series, heatmap: MetaTensor, rows: Sequence[SliceResult], summary: SeriesSummary, folder: Path
+        series: Series,
+        drawn: Sequence[NDArray[np.uint8]],
+        rows: Sequence[SliceResult],
+        summary: SeriesSummary,
+        folder: Path,
     ) -> None:
         """Write the structured report, and each slice with its heat map, as DICOM."""
-        colour = overlays_of(series, heatmap, rows, summary)
         assert series["stack"] is not None
         images = headers(series["stack"].files)
         report = structured_report(images, rows, summary)
-        save([report, *secondary_captures(images, rows, summary, colour)], folder)
+        save([report, *secondary_captures(images, rows, summary, drawn)], folder)
 
     def finish(self) -> None:
         """Add what an earlier run had scored; a whole run also writes the tables, and lets the folder go."""

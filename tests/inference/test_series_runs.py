@@ -149,6 +149,18 @@ def run_with_broken_series(folder: Path, out: Path, num_workers: int, monkeypatc
     return parser.get_parsed_content("handlers")[1]
 
 
+def test_overlays_and_dicom_results_are_drawn_from_one_decoding(tmp_path, weights, monkeypatch):
+    write_patients(tmp_path / "in", 2)
+    drawn: list[str] = []
+    monkeypatch.setattr(writing, "decode", lambda stack: (drawn.append(stack.series_uid), readers.decode(stack))[1])
+    assert predict(str(tmp_path / "in"), out=str(tmp_path / "out"), weights=weights, overlays=True, dicom=True) == 0
+    assert (
+        len(list((tmp_path / "out").glob("*/overlays/*.png")))
+        == len(list((tmp_path / "out").glob("*/dicom/*.dcm"))) - 2
+    )
+    assert len(drawn) == len(set(drawn)) == 2
+
+
 @pytest.mark.timeout(120)
 def test_a_series_that_breaks_anything_is_recorded_and_the_rest_go_on_in_any_number_of_loader_processes(
     tmp_path, monkeypatch
