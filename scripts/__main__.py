@@ -15,8 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
-from .files import WRITING_ADVICE, writing_error
+from .errors import WRITING_ADVICE, InputError, writing_error
 
 try:
     import fire

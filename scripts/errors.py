@@ -1,8 +1,26 @@
-"""The one exception that is shown as a message instead of a traceback."""
+"""What commands say and return where something cannot be used, read or written, instead of a traceback."""
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 LARGEST_SEED = 2**63 - 1
+
+WRITING_ADVICE = {
+    errno.ENOSPC: "free some space there, or choose another",
+    errno.EDQUOT: "free some of your quota there, or choose another",
+    errno.EFBIG: "raise the limit on the size of files there, or choose another",
+    errno.EROFS: "it is mounted read-only; choose another",
+    errno.EACCES: "change its permissions, or choose another",
+    errno.EPERM: "change its permissions, or choose another",
+    errno.ENAMETOOLONG: "choose a shorter name or another",
+    errno.EIO: "the disk is faulty; choose another",
+}
+"""What to do where the system refuses to write, up to what else can be chosen."""
 
 
 class InputError(ValueError):
@@ -54,3 +72,54 @@ def root_message(error: BaseException) -> str:
     """Return the message of the exception that began it all, see `root_error`."""
     first = root_error(error)
     return str(first) or type(first).__name__
+
+
+def writing_error(error: OSError, path: str | Path = "", option: str = "folder") -> InputError:
+    """Return one line for what the system said when something was written: the path, the disk, and what to do.
+
+    Args:
+        error: what the system said.
+        path: what was written; by default what ``error`` names.
+        option: what to choose instead.
+    """
+    while error.errno is None and isinstance(error.__cause__, OSError):  # pydicom hides it
+        error = error.__cause__
+    path = path or os.fsdecode(error.filename or "")
+    reason = error.strerror or str(error) or type(error).__name__
+    if path and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        place = Path(path).absolute()
+        reason += f"; the disk is mounted at {next(one for one in (place, *place.parents) if os.path.ismount(one))}"
+    advice = WRITING_ADVICE.get(error.errno or 0, "choose another")
+    return InputError(f"{path or 'the output'} cannot be written ({reason}); {advice} {option}")
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn what the system says when ``path``, or something below it, is written into one line.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        elsewhere = error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(path.parent)
+        if elsewhere or isinstance(error, BrokenPipeError):
+            raise
+        raise writing_error(error, path) from error
+
+
+def exit_status(n_used: int, n_unread: int) -> int:
+    """Return the exit status of a command that looks through files: the one place that says what it means.
+
+    0: everything that may hold images was used, or refused for a reason that its table names. Files that are no images
+    (text, pictures, DICOMDIR) do not count. 1: something could not be read, or failed; the rest was used. 2: nothing
+    was used.
+
+    Args:
+        n_used: series, or stacks, that have a result.
+        n_unread: files and folders that could not be read or were not opened, and series that failed.
+    """
+    if not n_used:
+        return 2
+    return 1 if n_unread else 0

@@ -1,16 +1,14 @@
-"""Writing files that appear whole or not at all, under safe names, and what to do where that fails."""
+"""Writing files that appear whole or not at all, under safe names."""
 
 from __future__ import annotations
 
 import csv
-import errno
 import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
-import string
 import tempfile
 import unicodedata
 from collections import Counter
@@ -19,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from .errors import InputError, naming, writing_error
 from .tables import guard
 
 try:
@@ -34,18 +32,6 @@ UID_NAME = re.compile(r"(?=[0-9.]{1,64}(_|$))[0-9]+(\.[0-9]+)*(_[0-9]+)?", re.AS
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
 RESERVED_NAMES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 """Names that Windows keeps for devices."""
-
-WRITING_ADVICE = {
-    errno.ENOSPC: "free some space there, or choose another",
-    errno.EDQUOT: "free some of your quota there, or choose another",
-    errno.EFBIG: "raise the limit on the size of files there, or choose another",
-    errno.EROFS: "it is mounted read-only; choose another",
-    errno.EACCES: "change its permissions, or choose another",
-    errno.EPERM: "change its permissions, or choose another",
-    errno.ENAMETOOLONG: "choose a shorter name or another",
-    errno.EIO: "the disk is faulty; choose another",
-}
-"""What to do where the system refuses to write, up to what else can be chosen."""
 
 
 def safe_name(text: str) -> str:
@@ -98,41 +84,6 @@ def inside(folder: Path, *names: str) -> Path:
     return path
 
 
-def writing_error(error: OSError, path: str | Path = "", option: str = "folder") -> InputError:
-    """Return one line for what the system said when something was written: the path, the disk, and what to do.
-
-    Args:
-        error: what the system said.
-        path: what was written; by default what ``error`` names.
-        option: what to choose instead.
-    """
-    while error.errno is None and isinstance(error.__cause__, OSError):  # pydicom hides it
-        error = error.__cause__
-    path = path or os.fsdecode(error.filename or "")
-    reason = error.strerror or str(error) or type(error).__name__
-    if path and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-        place = Path(path).absolute()
-        reason += f"; the disk is mounted at {next(one for one in (place, *place.parents) if os.path.ismount(one))}"
-    advice = WRITING_ADVICE.get(error.errno or 0, "choose another")
-    return InputError(f"{path or 'the output'} cannot be written ({reason}); {advice} {option}")
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Turn what the system says when ``path``, or something below it, is written into one line.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        elsewhere = error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(path.parent)
-        if elsewhere or isinstance(error, BrokenPipeError):
-            raise
-        raise writing_error(error, path) from error
-
-
 def hold(path: Path) -> int | None:
     """Lock a file or folder until the descriptor is closed, or its process ends in whatever way.
 
@@ -172,12 +123,11 @@ def held(temporary: Path, token: str) -> Iterator[None]:
         temporary: what is being written.
         token: eight hexadecimal digits in its name, which every process draws anew.
     """
-    head, tail = temporary.name.split(token)
-    for name in [path.name for path in temporary.parent.iterdir()]:
-        digits = name[len(head) : len(name) - len(tail)]
-        if name == f"{head}{digits}{tail}" and len(digits) == len(token) and set(digits) <= set(string.hexdigits):
+    head, tail = map(re.escape, temporary.name.split(token))
+    for name in os.listdir(temporary.parent):  # noqa: PTH208, a name is all that is wanted
+        if re.fullmatch(f"{head}[0-9a-f]{{{len(token)}}}{tail}", name) and name != temporary.name:
             abandoned = temporary.with_name(name)
-            if digits != token and (descriptor := hold(abandoned)) is not None:
+            if (descriptor := hold(abandoned)) is not None:
                 remove(abandoned)
                 os.close(descriptor)
     descriptor = hold(temporary)

@@ -327,22 +327,6 @@ def section_path(folder: str | Path, name: str, section: str) -> Path:
     return path if section == "testing" else path.with_name(f"{path.stem}_{section}{path.suffix}")
 
 
-def exit_status(n_used: int, n_unread: int) -> int:
-    """Return the exit status of a command that looks through files: the one place that says what it means.
-
-    0: everything that may hold images was used, or refused for a reason that its table names. Files that are no images
-    (text, pictures, DICOMDIR) do not count. 1: something could not be read, or failed; the rest was used. 2: nothing
-    was used.
-
-    Args:
-        n_used: series, or stacks, that have a result.
-        n_unread: files and folders that could not be read or were not opened, and series that failed.
-    """
-    if not n_used:
-        return 2
-    return 1 if n_unread else 0
-
-
 def probability(logit: float, slope: float = 1.0, intercept: float = 0.0) -> float:
     """Compute P(compressed) of a slice: sigmoid(intercept + slope * logit).
 

@@ -16,8 +16,8 @@ from typing import Any
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from .console import end_in_order, printable
-from .errors import InputError, root_error
-from .files import ROOT, WRITING_ADVICE, check_folder, writing_error
+from .errors import WRITING_ADVICE, InputError, root_error, writing_error
+from .files import ROOT, check_folder
 
 # arguments of `python -m monai.bundle run` itself
 RUNNER_ARGUMENTS = (

@@ -22,8 +22,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..errors import InputError
-from ..files import inside, naming, read_json, safe_name, write_json
+from ..errors import InputError, naming
+from ..files import inside, read_json, safe_name, write_json
 
 MANIFEST = ".cervical_cord_compression.json"
 LOCK = ".cervical_cord_compression.lock"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..console import say
-from ..errors import InputError
-from ..records import Failure, SeriesRecord, exit_status
+from ..errors import InputError, exit_status
+from ..records import Failure, SeriesRecord
 from ..report.operating_points_file import read_operating_point
 
 if TYPE_CHECKING:
@@ -234,27 +234,19 @@ def score_under_torchrun(inputs: Sequence[str], force: bool, overrides: dict[str
 
 def score_shard(found: FoundSeries, overrides: dict[str, Any], shard: int, shards: int) -> Outcome:
     """Score every ``shards``-th of the series, in this process or in one of torchrun."""
+    from .shares import resources
+
     return run_inference(found, {**overrides, **resources(shard, shards), "shard": shard, "shards": shards})
 
 
 def score_share(found: FoundSeries, overrides: dict[str, Any], workers: int, share: Share) -> Outcome:
     """Score the series of one process of several, which leaves the tables to the one that started it."""
+    from .shares import resources
+
     changes = {**overrides, **resources(share.number, workers)}
     # what a process that died has finished is kept
     changes["resume"] = overrides["resume"] or share.tries > 0
     return run_inference(replace(found, series=share.series), changes)
-
-
-def resources(number: int, processes: int) -> dict[str, Any]:
-    """Take a share of the cores for this process, and return the config's keys that choose its GPU."""
-    import torch
-
-    if processes > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
-    if torch.cuda.device_count() < 2:
-        return {}
-    number = int(os.environ.get("LOCAL_RANK", number)) % torch.cuda.device_count()
-    return {"device": torch.device(f"cuda:{number}")}
 
 
 def run_inference(found: FoundSeries, overrides: dict[str, Any]) -> Outcome:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ..console import end_in_order, say
 from ..records import Series
@@ -83,3 +84,15 @@ def score_alone(score: Callable[[Share], Result], share: Share) -> Result | None
             return pool.submit(score, share).result()
         except BrokenProcessPool:
             return None
+
+
+def resources(number: int, processes: int) -> dict[str, Any]:
+    """Take a share of the cores for this process, and return the config's keys that choose its GPU."""
+    import torch
+
+    if processes > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+    if torch.cuda.device_count() < 2:
+        return {}
+    number = int(os.environ.get("LOCAL_RANK", number)) % torch.cuda.device_count()
+    return {"device": torch.device(f"cuda:{number}")}

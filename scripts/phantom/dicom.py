@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage, RLELossless
 
-from ..files import naming
+from ..errors import naming
 from .enhanced import enhanced_of
 from .fields import Array
 from .patients import VERSION, Patient, stream

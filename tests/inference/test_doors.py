@@ -21,12 +21,11 @@ from tiny_models import SIZE, checkpoint, picture, write_t2
 
 from scripts.__main__ import main
 from scripts.dicom import sources
-from scripts.errors import InputError
+from scripts.errors import InputError, exit_status
 from scripts.inference import series as series_module
 from scripts.inference.output_folder import OutputFolder
 from scripts.inference.predict import Outcome, predict, report_outcome
 from scripts.inference.series import SeriesDataset, find_series
-from scripts.records import exit_status
 from scripts.runner import run_config
 
 LARGE = {"Rows": SIZE, "Columns": SIZE, "PixelSpacing": [1.0, 1.0]}

@@ -15,8 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from ...dicom.silence import quiet
-from ...errors import InputError
-from ...files import writing_error
+from ...errors import InputError, writing_error
 from ...records import ResultFacts, SliceResult
 
 highdicom, HAS_HIGHDICOM = optional_import("highdicom")
