@@ -19,7 +19,7 @@ from .samples import Sample
 from .tables import TABLES
 
 ACCEPTED, REFUSED = "accepted", "refused"
-WITHOUT_MEMORY = ("memory", "allocat")
+WITHOUT_MEMORY = ("memoryerror", "of memory", "allocat")
 """Words of the messages of who was refused memory."""
 
 

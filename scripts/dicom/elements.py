@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -131,6 +132,14 @@ def read_header(path: str | Path) -> Header:
     return header
 
 
+class Whole(io.BufferedReader):
+    """A file of which nobody asks for more than it holds; else a damaged length claims its memory before it is read."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read ``size`` bytes, or as many as there are."""
+        return super().read(size if size is None else min(size, os.fstat(self.fileno()).st_size))
+
+
 def parse_long(stream: io.FileIO, start: bytes) -> Header:
     """Parse a file longer than its first bytes, from the file itself where the header does not end within them."""
     try:
@@ -138,7 +147,7 @@ def parse_long(stream: io.FileIO, start: bytes) -> Header:
     except (EOFError, OSError, ValueError, struct.error):  # an element is cut
         header = None
     if header is None or header.pixels is None:
-        with io.BufferedReader(stream) as rest:
+        with Whole(stream) as rest:
             header = parse(rest, start)
     return header
 

@@ -17,6 +17,9 @@ UNDEFINED = 0xFFFFFFFF
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 IMPLICIT = NATIVE[0]
 RLE = "1.2.840.10008.1.2.5"
+JPEG, JPEG_2000 = b"\xff\xd8\xff", b"\xff\x4f\xff\x51"
+JPEG_FRAMES = (0xC0, 0xC1, 0xC3, 0xF7)
+"""Markers of the frame headers of baseline, extended, lossless and JPEG-LS images."""
 PIXEL_GROUP = 0x7FE0
 LONG_VRS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 
@@ -46,7 +49,8 @@ def pixel_problem(path: str, header: Header, n_frames: int) -> str:
     if header.transfer_syntax in NATIVE:
         n_bytes = int(whole["Rows"] or 0) * int(whole["Columns"] or 0) * int(samples) * n_frames * allocated // 8
         return native_problem(header.pixels, n_bytes, size) or trailing_problem(path, header, size)
-    return encapsulated_problem(path, header, n_frames, int(samples) * allocated // 8, size)
+    shape = int(whole["Rows"] or 0), int(whole["Columns"] or 0)
+    return encapsulated_problem(path, header, n_frames, int(samples) * allocated // 8, size, shape)
 
 
 def native_problem(pixels: Pixels, n_bytes: int, size: int) -> str:
@@ -82,7 +86,9 @@ def trailing_problem(path: str, header: Header, size: int) -> str:
     return ""
 
 
-def encapsulated_problem(path: str, header: Header, n_frames: int, n_segments: int, size: int) -> str:
+def encapsulated_problem(
+    path: str, header: Header, n_frames: int, n_segments: int, size: int, shape: tuple[int, int]
+) -> str:
     """Walk the fragments of compressed pixels without decoding them."""
     assert header.pixels is not None
     if header.pixels.length != UNDEFINED:
@@ -106,9 +112,36 @@ def encapsulated_problem(path: str, header: Header, n_frames: int, n_segments: i
         if len(fragments) != n_frames:
             return f"{len(fragments)} RLE fragments for {n_frames} frames"
         return next(filter(None, (rle_problem(length, start, n_segments) for length, start in fragments)), "")
-    if not fragments[0][1].startswith((b"\xff\xd8\xff", b"\xff\x4f\xff\x51")):
+    if not fragments[0][1].startswith((JPEG, JPEG_2000)):
         return "compressed PixelData starts with neither a JPEG nor a JPEG 2000 marker"
+    for _, start in fragments:
+        found = codestream_shape(start)
+        if found and found != shape:
+            return f"compressed PixelData has {found[0]} x {found[1]} pixels, its header says {shape[0]} x {shape[1]}"
     return ""
+
+
+def codestream_shape(start: bytes) -> tuple[int, int] | None:
+    """Return rows and columns of a JPEG, JPEG-LS or JPEG 2000 image, by its own header.
+
+    Source: ISO/IEC 15444-1, A.5.1 (SIZ); 10918-1, B.2.2, and 14495-1, C.2.2 (frame headers).
+
+    Args:
+        start: its first bytes.
+
+    Returns:
+        None where these bytes begin no image, or do not reach to its size.
+    """
+    if start.startswith(JPEG_2000) and len(start) >= 24:
+        right, bottom, left, top = struct.unpack(">4L", start[8:24])
+        return bottom - top, right - left
+    here = 2
+    while start.startswith(JPEG) and here + 9 <= len(start) and start[here] == 0xFF:
+        marker, length, rows, columns = struct.unpack(">xBHxHH", start[here : here + 9])
+        if marker in JPEG_FRAMES:
+            return (rows, columns) if rows else None
+        here += 2 + length
+    return None
 
 
 def rle_problem(length: int, start: bytes, n_segments: int) -> str:
