@@ -42,7 +42,7 @@ def decode(stack: Stack) -> NDArray[np.float32]:
             if one.frame == "":
                 files.clear()  # single frames are needed once
             try:
-                files[one.path] = decoded(one.path)
+                files[one.path] = decoded(one.path, one.transfer_syntax_uid)
             except RuntimeError as error:
                 reason = str(error).strip().splitlines()[-1]
                 raise InputError(f"the pixels of {one.path} cannot be decoded: {reason}") from error

@@ -122,25 +122,25 @@ def decoded(stacks: Sequence[Stack], judgements: Sequence[Judgement]) -> list[Ju
     Compressed pixels are decoded; of native ones only the header is read again, for damage that others overlook.
     """
     from ..dicom.judgements import Judgement
-    from ..dicom.pixels import NATIVE
 
     accepted = [number for number, judgement in enumerate(judgements) if judgement.accepted]
     found = list(judgements)
     if not accepted:
         return found
     for number in progress(accepted, "trying the decoder", "series"):
-        files = {one.path: one.transfer_syntax_uid in NATIVE for one in stacks[number].slices}
-        damaged = [path for path, native in files.items() if not decodable(path, stacks[number], native)]
+        files = {one.path: one.transfer_syntax_uid for one in stacks[number].slices}
+        damaged = [path for path, syntax in files.items() if not decodable(path, stacks[number], syntax)]
         if damaged:
             where = f"{len(damaged)} of {len(files)} files, first {Path(damaged[0]).name}"
             found[number] = Judgement("refuse", f"pixels cannot be decoded ({where})")
     return found
 
 
-def decodable(path: str, stack: Stack, native: bool) -> bool:
+def decodable(path: str, stack: Stack, transfer_syntax_uid: str) -> bool:
     """Return whether ITK, which reads images for the network, too, reads a file and finds slices of the right size."""
     import itk
 
+    from ..dicom.pixels import NATIVE
     from ..dicom.pixels import decoded as pixels_of
 
     image_io = itk.GDCMImageIO.New()
@@ -152,8 +152,8 @@ def decodable(path: str, stack: Stack, native: bool) -> bool:
         if min(image_io.GetSpacing(axis) for axis in range(image_io.GetNumberOfDimensions())) <= 0:
             return False  # ITK makes no image of it
         size = image_io.GetDimensions(1), image_io.GetDimensions(0)
-        if not native:
-            size = pixels_of(path).shape[-2:]
+        if transfer_syntax_uid not in NATIVE:
+            size = pixels_of(path, transfer_syntax_uid).shape[-2:]
     except RuntimeError:
         return False
     return bool(size == (stack.rows, stack.columns))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from itertools import pairwise
 from pathlib import Path
 
 import itk
@@ -93,19 +94,9 @@ def encapsulated_problem(
     assert header.pixels is not None
     if header.pixels.length != UNDEFINED:
         return "compressed PixelData is not encapsulated"
-    starts: list[tuple[int, bytes]] = []
-    with Path(path).open("rb") as stream:
-        stream.seek(header.pixels.offset)
-        while True:
-            group, element, length = struct.unpack("<HHL", stream.read(8).ljust(8, b"\0"))
-            here = stream.tell()
-            if (group, element) == (0xFFFE, 0xE0DD):
-                break
-            if (group, element) != (0xFFFE, 0xE000) or here + length > size:
-                return f"truncated: compressed PixelData ends within fragment {len(starts)}"
-            starts.append((length, stream.read(min(length, 64))))
-            stream.seek(here + length, os.SEEK_SET)
-    fragments = starts[1:]  # the first item is the offset table
+    fragments, problem = fragments_of(path, header.pixels.offset, size)
+    if problem:
+        return problem
     if len(fragments) < n_frames:
         return f"{len(fragments)} compressed fragments for {n_frames} frames"
     if header.transfer_syntax == RLE:
@@ -119,6 +110,26 @@ def encapsulated_problem(
         if found and found != shape:
             return f"compressed PixelData has {found[0]} x {found[1]} pixels, its header says {shape[0]} x {shape[1]}"
     return ""
+
+
+def fragments_of(path: str, offset: int, size: int, keep: int = 64) -> tuple[list[tuple[int, bytes]], str]:
+    """Walk the fragments of compressed pixels after their offset table.
+
+    Returns:
+        Length and first ``keep`` bytes of each, and what is wrong with them.
+    """
+    found: list[tuple[int, bytes]] = []
+    with Path(path).open("rb") as stream:
+        stream.seek(offset)
+        while True:
+            group, element, length = struct.unpack("<HHL", stream.read(8).ljust(8, b"\0"))
+            here = stream.tell()
+            if (group, element) == (0xFFFE, 0xE0DD):
+                return found[1:], ""
+            if (group, element) != (0xFFFE, 0xE000) or here + length > size:
+                return found[1:], f"truncated: compressed PixelData ends within fragment {len(found)}"
+            found.append((length, stream.read(min(length, keep))))
+            stream.seek(here + length, os.SEEK_SET)
 
 
 def codestream_shape(start: bytes) -> tuple[int, int] | None:
@@ -169,17 +180,52 @@ def same_pixels(first: str, second: str) -> bool:
         syntaxes = {header.transfer_syntax for header in headers}
         if len(syntaxes) == 1 and (contents[0] == contents[1] or syntaxes <= set(NATIVE)):
             return contents[0] == contents[1]
-        return np.array_equal(decoded(first), decoded(second))
+        one, other = headers
+        return np.array_equal(decoded(first, one.transfer_syntax), decoded(second, other.transfer_syntax))
     except Exception:  # decoders fail in more ways than can be listed
         return False
 
 
-def decoded(path: str) -> NDArray[np.float32]:
+def rle_shortage(path: str) -> str:
+    """Return which segment of RLE pixels unpacks to too few bytes, which ITK fills up in silence; empty if none does.
+
+    Source: DICOM PS3.5, annex G.
+    """
+    header = read_header(path)
+    assert header.pixels is not None
+    wanted = int(number(header.fields.get("Rows")) or 0) * int(number(header.fields.get("Columns")) or 0)
+    size = os.stat(path).st_size  # noqa: PTH116
+    for frame, (length, content) in enumerate(fragments_of(path, header.pixels.offset, size, size)[0], 1):
+        count, *offsets = struct.unpack("<16L", content[:64])
+        for start, end in pairwise([*offsets[:count], length]):
+            found = unpacked_length(content[start:end])
+            if found < wanted:
+                return f"frame {frame} has an RLE segment of {found} bytes where {wanted} are expected"
+    return ""
+
+
+def unpacked_length(segment: bytes) -> int:
+    """Return how many bytes an RLE segment unpacks to."""
+    here = total = 0
+    while here < len(segment):
+        control = segment[here]
+        if control < 128:  # that many bytes and one more follow
+            total += min(control + 1, len(segment) - here - 1)
+            here += control + 2
+        else:  # the next byte is repeated; 128 stands for nothing
+            total += (257 - control) * (control > 128 and here + 1 < len(segment))
+            here += 1 + (control > 128)
+    return total
+
+
+def decoded(path: str, transfer_syntax_uid: str) -> NDArray[np.float32]:
     """Decode the pixels of a file with ITK, which reads them for the network, too; rescale slope and intercept applied.
 
     Raises:
         RuntimeError: they cannot be decoded.
     """
+    if transfer_syntax_uid == RLE and (shortage := rle_shortage(path)):
+        raise RuntimeError(shortage)
     pixels: NDArray[np.float32] = itk.array_from_image(itk.imread(path, pixel_type=itk.F))
     return pixels
 

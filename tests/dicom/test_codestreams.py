@@ -7,11 +7,12 @@ import struct
 
 import pytest
 from dicom_fixtures import axial_t2, write
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from scripts.dicom.elements import Whole
 from scripts.dicom.judgements import judge
-from scripts.dicom.pixels import codestream_shape
+from scripts.dicom.pixels import codestream_shape, decoded, unpacked_length
 from scripts.dicom.sources import scan
 
 
@@ -34,6 +35,35 @@ def test_compressed_pixels_of_another_size_than_the_header_says_are_refused(tmp_
             f"compressed PixelData has {height} x {width} pixels, its header says {height + rows} x {width + columns}"
         )
         assert (decision, reason.split(" (")[0]) == ("refuse", wanted)
+
+
+@pytest.mark.parametrize("literal", [0, 7, 127])
+def test_a_short_rle_segment_is_no_image_to_the_reader(tmp_path, literal):
+    """One byte less than rows by columns: ITK alone would fill it up in silence."""
+    ds = axial_t2("P", "T2", 0)
+    n = ds.Rows * ds.Columns
+    rest = n - literal - 1
+    runs = bytes([literal]) + bytes(range(literal + 1)) + b"".join(bytes([257 - k, 9]) for k in lengths(rest))
+    short = runs[:-2] + bytes([runs[-2] + 1, 9])
+    assert (unpacked_length(runs), unpacked_length(short), unpacked_length(b"\x80\x05ab")) == (n, n - 1, 2)
+    path = str(tmp_path / "slice")
+    for segment, reason in ((runs, ""), (short, f"frame 1 has an RLE segment of {n - 1} bytes where {n} are expected")):
+        table = struct.pack("<16L", 2, 64, 64 + len(segment), *[0] * 13)
+        frame = table + segment + runs + b"\0" * ((len(segment) + len(runs)) % 2)
+        ds.PixelData = encapsulate([frame])
+        ds["PixelData"].is_undefined_length = True
+        write(ds, tmp_path / "slice", RLELossless)
+        if reason:
+            with pytest.raises(RuntimeError, match=reason):
+                decoded(path, RLELossless)
+        else:
+            assert decoded(path, RLELossless).size == n
+
+
+def lengths(n: int) -> list[int]:
+    """Return lengths of runs, 3 to 128, that make ``n``."""
+    hundreds, rest = (n - 50) // 100, (n - 50) % 100 + 50
+    return [100] * hundreds + [rest // 2, rest - rest // 2]
 
 
 FRAME = struct.pack(">HBHHB", 11, 16, 320, 256, 1)
