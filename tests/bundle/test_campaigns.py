@@ -132,16 +132,13 @@ def test_what_a_door_lets_out_is_a_failure(sound, monkeypatch, raised, result):
     assert pool.attempt(pool.Plan(sound, 0, 10), make_samples(sound), 3, None).result == result
 
 
-def test_damaged_files_crash_nothing(tmp_path, sound):
+def test_damaged_files_of_every_kind_are_refused_or_read_as_they_are(tmp_path, sound):
     (tmp_path / "sound").symlink_to(sound)
-    run("fuzz", tmp_path, "--dicom", 200, "--others", 60, "--workers", 1)
+    assert run("fuzz", tmp_path, "--dicom", 200, "--others", 60, "--workers", 1) == 0
     counts = read_json(tmp_path / "fuzz.json")["counts"]
     assert {kind: sum(found.values()) for kind, found in counts.items()} == {"dicom": 200, **dict.fromkeys(OTHERS, 10)}
-    for found in counts.values():
-        assert {*found} & {"hang", "memory", "crash"} == set()
     assert min(counts["dicom"][name] for name in ("accepted", "refused")) > 20  # neither all harmless nor all fatal
-    failures = read_rows(tmp_path / "failures.csv")
-    assert len(list(tmp_path.glob("failures/*"))) == len(failures)
+    assert read_rows(tmp_path / "failures.csv") == []
 
 
 def test_a_load_of_files_with_bad_ones_among_them_is_indexed(tmp_path):
