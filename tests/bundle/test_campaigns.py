@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from csv_rows import read_rows
 
 from bundle.__main__ import COMMANDS
-from bundle.campaigns import doors, load, page, pool, targets
+from bundle.campaigns import doors, load, page, pool, processes, targets, torture
 from bundle.campaigns.dicom_mutations import DICOM
 from bundle.campaigns.mutations import OTHERS
 from bundle.campaigns.samples import make_samples
@@ -60,6 +61,33 @@ def test_a_command_that_leaves_half_a_table_behind_is_found_out(tmp_path, monkey
     assert run("torture", tmp_path, "--kills", 2, "--targets", "careless", "--workers", 1) == 1
     (row,) = read_json(tmp_path / "torture.json")["targets"].values()
     assert any("half-written: table.csv" in text for text in row["violations"])
+
+
+SLOW = """
+import signal, sys, time
+from pathlib import Path
+folder = Path(sys.argv[1])
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+number = len(list(folder.glob("start_*")))
+(folder / f"start_{number}").touch()
+if number < 2:
+    (folder / f".half_{number}").touch()
+    try:
+        time.sleep(20)
+    finally:
+        (folder / f".half_{number}").unlink()
+(folder / ".half_0").unlink(missing_ok=True)
+"""
+
+
+def test_what_a_sigkill_leaves_is_not_held_against_the_sigterm_after_it(tmp_path, monkeypatch):
+    slow = targets.Target(lambda inputs, folder: ["-c", SLOW, str(folder)], lambda folder, whole: [])
+    whole = processes.Run(seconds=1, events=2)
+    kills = iter([processes.Kill(event=2, delay_s=0.2), processes.Kill(event=2, delay_s=0.2, polite=True)])
+    monkeypatch.setattr(torture, "draw", lambda *_: next(kills))
+    inputs = targets.Inputs(tmp_path, tmp_path, tmp_path)
+    found = torture.chain(slow, inputs, tmp_path / "run", tmp_path / "whole", 2, random.Random(0), whole)
+    assert (found.kills, found.polite, found.violations) == (2, 1, [])
 
 
 def test_what_differs_between_two_checkpoints_is_named():
