@@ -6,13 +6,14 @@ import random
 import shutil
 import time
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.console import say
 from scripts.errors import InputError, check_seed, check_whole
-from scripts.files import check_folder, write_json
+from scripts.files import check_folder, read_json, write_json
 
 from .page import check_page, software, write_page
 from .processes import Kill, Run, require_posix, run
@@ -62,6 +63,8 @@ def torture(
     one: checkpoints bit by bit, logits within 1e-5, calls and rows exactly, tables and copies byte by byte. Nothing
     hidden may be left over. The target `workers` kills one worker process of `predict --workers 2`, which must finish.
 
+    The same command goes on where it stopped: targets of OUT/torture.json that had all of their kills are kept.
+
     Args:
         out: folder of inputs, runs and torture.json; the folders of runs with a violation stay.
         kills: kills in all, shared by the targets.
@@ -88,14 +91,22 @@ def torture(
     folder = check_folder(out).resolve()
     started = time.monotonic()
     inputs = make_inputs(folder, patients, weights=bool({"predict", "workers"} & {*names}))
-    rows = {}
+    facts = {"seed": seed, "patients": patients}
+    kept, seconds_before = earlier(folder / "torture.json", facts)
+    rows: dict[str, Chain] = {}
     for number, name in enumerate(names):
         share = kills // len(names) + (number < kills % len(names))
         until = started + 60 * minutes
-        rows[name] = torture_one(name, folder / name, inputs, share, seed, workers, until)
-    seconds = time.monotonic() - started
-    violations = sum(len(row.violations) for row in rows.values())
-    done = sum(row.kills for row in rows.values())
+        if name in kept and kept[name].kills >= share:
+            say(f"{name}: {kept[name].kills} kills, {len(kept[name].violations)} violations, kept from an earlier run")
+            rows[name] = kept[name]
+        else:
+            rows[name] = torture_one(name, folder / name, inputs, share, seed, workers, until)
+        seconds = seconds_before + time.monotonic() - started
+        violations = sum(len(row.violations) for row in rows.values())
+        done = sum(row.kills for row in rows.values())
+        counts = {"kills": done, "violations": violations, "seconds": round(seconds), "software": software()}
+        write_json(folder / "torture.json", {**facts, **counts, "targets": {key: vars(rows[key]) for key in rows}})
     lines = [f"{'target':16} {'kills':>6} {'in saves':>9} {'SIGTERM':>8} {'violations':>11}"]
     lines += [
         f"{name:16} {row.kills:6} {row.saves:9} {row.polite:8} {len(row.violations):11}" for name, row in rows.items()
@@ -104,8 +115,6 @@ def torture(
     say(f"{done} of {kills} kills, {violations} violations, {seconds / 60:.1f} min")
     for text, count in Counter(text for row in rows.values() for text in row.violations).most_common(20):
         say(f"  {count} x {text}")
-    facts = {"seed": seed, "kills": done, "violations": violations, "seconds": round(seconds), "software": software()}
-    write_json(folder / "torture.json", {**facts, "targets": {name: vars(row) for name, row in rows.items()}})
     if doc:
         command = f"python -m bundle torture OUT --kills {kills} --seed {seed} --targets {','.join(names)}"
         table: list[list[object]] = [["target", "kills", "in saves", "SIGTERM", "violations"]]
@@ -117,12 +126,19 @@ def torture(
     return 0 if not violations and done >= kills else 1
 
 
+def earlier(path: Path, facts: Mapping[str, int]) -> tuple[dict[str, Chain], float]:
+    """Return what an earlier run of the same campaign found, by target, and how long it took."""
+    found = read_json(path) if path.is_file() else {}
+    if any(found.get(name) != value for name, value in facts.items()):
+        return {}, 0.0
+    return {name: Chain(**row) for name, row in found["targets"].items()}, float(found["seconds"])
+
+
 def make_inputs(folder: Path, patients: int, weights: bool) -> Inputs:
     """Make the cohort, its folds, a key, and where it is wanted a checkpoint."""
     import secrets
 
     from scripts.deidentification.linkage import KEY_BYTES, Linkage
-    from scripts.files import read_json
     from scripts.phantom.cohort import make_cohort
 
     made = folder / "inputs"

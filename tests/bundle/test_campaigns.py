@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -39,6 +40,10 @@ def test_killed_commands_go_on_and_end_as_if_nobody_had_killed_them(tmp_path):
     assert run("torture", tmp_path, "--kills", 4, "--targets", "deidentify,index", "--seed", 3) == 0
     found = read_json(tmp_path / "torture.json")
     assert (found["kills"], found["violations"]) == (4, 0)
+    shutil.rmtree(tmp_path / "index")
+    assert run("torture", tmp_path, "--kills", 4, "--targets", "deidentify,index", "--seed", 3) == 0
+    again = read_json(tmp_path / "torture.json")
+    assert (again["targets"], (tmp_path / "index").exists()) == (found["targets"], False)  # kept, not done again
 
 
 CARELESS = """
