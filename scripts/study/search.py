@@ -98,6 +98,8 @@ def search(cohort: str, out: str, trials: int = 20, overlay: str = "", overrides
             they are refused.
         seed: seed of the draws, from 0 to 2^63 - 1; trial n draws the same values whenever it runs.
     """
+    check_whole("--trials", trials, 1)
+    check_seed(seed)
     import optuna
 
     from ..checkpoints import sha256
@@ -112,8 +114,6 @@ def search(cohort: str, out: str, trials: int = 20, overlay: str = "", overrides
         settings_of,
     )
 
-    check_whole("--trials", trials, 1)
-    check_seed(seed)
     changes = parse_overrides(overrides, varied=["learning_rate", "beta1"])
     configs, folder = overlays(overlay), check_folder(out)
     planned = Experiment(folder / "trials", configs, cohort, overrides=changes)
