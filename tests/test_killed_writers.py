@@ -119,3 +119,34 @@ def test_a_command_that_is_asked_to_end_removes_what_it_unpacked(tmp_path):
         time.sleep(0.01)
     assert end(process, signal.SIGTERM) == 128 + signal.SIGTERM
     assert [*temporary.iterdir()] == []
+
+
+STARTS_ANOTHER = """
+import os, time
+from concurrent.futures import ThreadPoolExecutor
+from scripts.dicom.sources import other_processes
+from scripts.inference.shares import Share, score_alone
+def work(_=None):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+if __name__ == "__main__":
+    reading = other_processes(1)
+    reading.submit(work)
+    with ThreadPoolExecutor(1) as lane:
+        lane.submit(score_alone, work, Share(0, ()))
+        time.sleep(60)
+"""
+
+
+def test_no_other_process_outlives_a_command_that_is_killed(tmp_path):
+    (tmp_path / "program.py").write_text(STARTS_ANOTHER)
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "program.py")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] != ["", ""]  # both are at work
+    process.kill()
+    process.communicate(timeout=20)  # their output, which ends when the last of them has gone

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..console import end_in_order, progress, say
+from ..console import end_with_parent, progress, say
 from ..errors import InputError
 from .archives import Archives, LeftOut, is_archive
 from .elements import NotDicomError, OtherContentError, UnreadableError
@@ -168,7 +168,7 @@ def read_again(chunks: Sequence[Sequence[str]]) -> Iterator[Read]:
 
 def other_processes(n: int) -> ProcessPoolExecutor:
     """Start processes that hold nothing of this one's."""
-    return ProcessPoolExecutor(n, multiprocessing.get_context("spawn"), initializer=end_in_order)
+    return ProcessPoolExecutor(n, multiprocessing.get_context("spawn"), initializer=end_with_parent)
 
 
 def contents_of(listing: Listing, workers: int | None = None, watch: Watch = lambda chunks, _: chunks) -> Contents:

@@ -249,14 +249,14 @@ def test_no_patient_is_tested_in_two_folds_and_phantoms_stay_apart_from_patients
 
 
 def test_cross_validation_averages_folds(cohort, tmp_path):
-    shutil.copytree(cohort, tmp_path / "cohort")
-    content = json.loads((tmp_path / "cohort" / "datalist.json").read_text())
+    shutil.copytree(cohort, tmp_path / HOSTILE)
+    content = json.loads((tmp_path / HOSTILE / "datalist.json").read_text())
     turned = dict(zip(SECTIONS, ("training", "testing", "validation"), strict=True))
-    folds = [tmp_path / "cohort" / f"fold_{number}.json" for number in (1, 2)]
+    folds = [tmp_path / HOSTILE / f"fold_{number}.json" for number in (1, 2)]
     folds[0].write_text(json.dumps(content))
     folds[1].write_text(json.dumps({**content, **{name: content[other] for name, other in turned.items()}}))
-    cross_validation.cross_validate(*map(str, folds), out=str(tmp_path / "out"), overrides=OVERRIDES)
-    first, second, mean = read_rows(tmp_path / "out" / "cross_validation.csv")
+    cross_validation.cross_validate(*map(str, folds), out=str(tmp_path / HOSTILE / "out"), overrides=OVERRIDES)
+    first, second, mean = read_rows(tmp_path / HOSTILE / "out" / "cross_validation.csv")
     assert {row["phantom"] for row in (first, second, mean)} == {"yes"}
     average = (float(first["auc"]) + float(second["auc"])) / 2
     assert mean["auc"].startswith(f"{average:.3f} (")
