@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from conftest import HOSTILE
 from csv_rows import read_rows, write_rows
 
 from scripts import datalists, records
@@ -20,8 +19,7 @@ from scripts.runner import run_config
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory) -> Path:
     """A disk with phantoms of two kinds, pydicom's test files, broken files, and raters' tables beside it."""
-    folder = tmp_path_factory.mktemp("journey") / HOSTILE
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("journey")
     labels, patients = [], []
     for style, n in (("tse", 8), ("gre", 4)):
         make_cohort(folder / style, patients=n, seed=n, style=style, slices=4, matrix=96, rle=style == "gre")

@@ -10,7 +10,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from conftest import HOSTILE, ROOT
+from conftest import ROOT
 from scipy import stats
 from tiny_models import Brightness, checkpoint
 from torch import nn
@@ -125,11 +125,11 @@ def test_the_interval_is_held_against_the_limit_not_the_mean(capsys):
 
 
 def test_the_report_of_an_untrained_network_says_what_failed(tmp_path, capsys, monkeypatch):
-    weights = checkpoint(tmp_path / HOSTILE / "models" / "model.pt", phantom=True)
+    weights = checkpoint(tmp_path / "run" / "models" / "model.pt", phantom=True)
     other = checkpoint(tmp_path / "other.pt", phantom=True, seed=5)
-    make_cohort(tmp_path / HOSTILE / "phantom", patients=12, slices=3, matrix=128, workers=2, distractors=False)
-    assert trust(str(tmp_path / HOSTILE), repeat=str(other)) == 1
-    report = json.loads((tmp_path / HOSTILE / "trust" / "trust.json").read_text())
+    make_cohort(tmp_path / "run" / "phantom", patients=12, slices=3, matrix=128, workers=2, distractors=False)
+    assert trust(str(tmp_path / "run"), repeat=str(other)) == 1
+    report = json.loads((tmp_path / "run" / "trust" / "trust.json").read_text())
     verdicts = {row["measure"]: row["verdict"] for row in report["findings"]}
     assert verdicts["repeatability"] != "not measured"
     assert verdicts["reproducibility"] == "not measured"
@@ -140,7 +140,7 @@ def test_the_report_of_an_untrained_network_says_what_failed(tmp_path, capsys, m
     assert "FAILED" in capsys.readouterr().out
     monkeypatch.setattr(samples, "make_cohort", None)  # what follows is refused before anything is made
     with pytest.raises(InputError, match="reproducibility needs another architecture"):
-        trust(str(tmp_path / HOSTILE), reproduce=str(weights))
+        trust(str(tmp_path / "run"), reproduce=str(weights))
 
 
 def test_truth_needs_a_phantom(tmp_path):
