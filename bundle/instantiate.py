@@ -12,14 +12,16 @@ from monai.bundle import ConfigWorkflow
 
 
 def build(bundle: Path, names: list[str], wanted: list[str], kind: str = "", **overrides: Any) -> ConfigWorkflow:
-    """Initialise a workflow and instantiate some of its keys."""
+    """Initialise a workflow and instantiate some of its keys; a text is a value, whatever MONAI would read in it."""
+    texts = {name: value for name, value in {"bundle_root": str(bundle), **overrides}.items() if isinstance(value, str)}
+    values: dict[str, Any] = {name: f"$@texts[{number}]" for number, name in enumerate(texts)}
     workflow = ConfigWorkflow(
         config_file=[str(bundle / "configs" / name) for name in names],
         meta_file=str(bundle / "configs" / "metadata.json"),
         logging_file=str(bundle / "configs" / "logging.conf"),
         workflow_type=kind or None,
-        bundle_root=str(bundle),
-        **overrides,
+        texts=tuple(texts.values()),
+        **{**overrides, **values},
     )
     workflow.initialize()
     for key in wanted:

@@ -82,7 +82,7 @@ def monai_bundle(root: Path, command: str, *arguments: str) -> list[str]:
     run = subprocess.run(
         [sys.executable, "-B", "-m", "monai.bundle", command, "--net_id", "network_def", *shared, *arguments],
         cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": "."},  # a path may hold what separates paths
         capture_output=True,
         text=True,
         check=False,
@@ -97,7 +97,9 @@ def export_checkpoint(root: Path, checkpoint: Path) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "verify_model.ts"
         where = ("--filepath", str(target), "--ckpt_file", str(checkpoint), "--key_in_ckpt", "model")
-        problems = monai_bundle(root, "ckpt_export", *where, "--bundle_root", str(root))
+        problems = monai_bundle(
+            root, "ckpt_export", *where, "--bundle_root", "."
+        )  # MONAI would read "::" in a path as "#"
         return problems or ([] if target.is_file() else ["ckpt_export wrote nothing"])
 
 

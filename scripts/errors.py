@@ -23,6 +23,13 @@ WRITING_ADVICE = {
 """What to do where the system refuses to write, up to what else can be chosen."""
 
 
+KILLED_LOADER = "DataLoader worker (pid"
+LOADER_ADVICE = (
+    "a process that loads images was killed, probably for want of memory; set fewer num_workers (0 loads in the main "
+    "process) and start again, a training of train.json with --resume True: finished epochs are kept"
+)
+
+
 class InputError(ValueError):
     """Something the user gave cannot be used.
 
@@ -61,9 +68,14 @@ def check_seed(value: object, option: str = "--seed") -> None:
 def root_error(error: BaseException) -> BaseException:
     """Follow the causes of an exception to the `InputError` that began it, or to the very first.
 
-    MONAI's transforms and configs wrap whatever was raised in an exception of their own.
+    MONAI's transforms and configs wrap whatever was raised in an exception of their own. That a process of torch's
+    loader was killed becomes an `InputError`.
     """
-    while error.__cause__ is not None and not isinstance(error, InputError):
+    while not isinstance(error, InputError):
+        if str(error).startswith(KILLED_LOADER):
+            return InputError(LOADER_ADVICE)
+        if error.__cause__ is None:
+            break
         error = error.__cause__
     return error
 

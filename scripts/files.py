@@ -113,6 +113,17 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
+def remove_abandoned(temporary: Path, token: str) -> None:
+    """Remove what has the name of a temporary file or folder, but for the token, and is held by no process."""
+    head, tail = map(re.escape, temporary.name.split(token))
+    for name in os.listdir(temporary.parent):  # noqa: PTH208, a name is all that is wanted
+        if re.fullmatch(f"{head}[0-9a-f]{{{len(token)}}}{tail}", name) and name != temporary.name:
+            abandoned = temporary.with_name(name)
+            if (descriptor := hold(abandoned)) is not None:
+                remove(abandoned)
+                os.close(descriptor)
+
+
 @contextmanager
 def held(temporary: Path, token: str) -> Iterator[None]:
     """Hold a temporary file or folder while it is written, and remove it in the end if it is still there.
@@ -123,13 +134,7 @@ def held(temporary: Path, token: str) -> Iterator[None]:
         temporary: what is being written.
         token: eight hexadecimal digits in its name, which every process draws anew.
     """
-    head, tail = map(re.escape, temporary.name.split(token))
-    for name in os.listdir(temporary.parent):  # noqa: PTH208, a name is all that is wanted
-        if re.fullmatch(f"{head}[0-9a-f]{{{len(token)}}}{tail}", name) and name != temporary.name:
-            abandoned = temporary.with_name(name)
-            if (descriptor := hold(abandoned)) is not None:
-                remove(abandoned)
-                os.close(descriptor)
+    remove_abandoned(temporary, token)
     descriptor = hold(temporary)
     try:
         yield

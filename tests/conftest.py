@@ -31,6 +31,9 @@ SMALL: dict[str, Any] = {
     "precision": "fp32",
 }
 
+# a folder's name that URLs, shells, templates, patterns and MONAI's config language would read as something else
+HOSTILE = "a b#c$d@e%20f'ü[g];h{i}&j~" + ("" if os.name == "nt" else '?k::l*m"n<o>')
+
 
 @pytest.fixture(scope="session")
 def root() -> Path:

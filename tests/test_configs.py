@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +20,8 @@ from conftest import ROOT, SMALL
 from csv_rows import read_rows
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from scripts import checkpoints, datalists
-from scripts.errors import InputError
+from scripts import checkpoints, datalists, datasets
+from scripts.errors import InputError, root_message
 from scripts.records import slice_key
 from scripts.runner import check_overrides, run_config
 
@@ -67,6 +69,19 @@ def test_weights_do_not_depend_on_the_number_of_workers(cohort, trained, tmp_pat
     train(cohort, tmp_path, num_workers=2)
     straight, other = (checkpoints.read(folder / "models" / "model_last.pt")["model"] for folder in (trained, tmp_path))
     assert all(torch.equal(value, other[key]) for key, value in straight.items())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills with signals")
+def test_a_loader_worker_that_is_killed_ends_the_training_with_what_to_do(cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.ImageFiles, "__getitem__", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(InputError, match="process that loads images was killed") as caught:
+        train(cohort, tmp_path, num_workers=1)
+    assert "\n" not in str(caught.value)
+    assert "fewer num_workers" in str(caught.value)
+    assert "--resume True" in str(caught.value)
+    # torch's other message, which comes alone
+    message = "DataLoader worker (pid 7) is killed by signal: Killed. "
+    assert root_message(RuntimeError(message)) == str(caught.value)
 
 
 def test_training_stops_early_only_after_the_minimum_of_epochs(cohort, tmp_path):

@@ -235,3 +235,42 @@ def test_a_console_without_a_character_gets_a_substitute(monkeypatch):
     console.say("é → κ 患者")
     stream.flush()
     assert stream.buffer.getvalue().decode("cp1252").rstrip("\n") == "é ? ? ??"
+
+
+MISTAKES = """
+quickstart --patients 3
+quickstart --epochs 0
+quickstart --seed -1
+sweep none out --heads 9
+sweep none out --external x
+search none out --trials 0
+search none out --seed -1
+cross-validate none.json --out out
+trust none
+predict none --out out
+predict . --out out --threshold 2
+phantom --patients 0 --out out
+index none
+deidentify none out out.csv
+split none none none --scheme x
+report none --out out
+recalibrate none --out out
+agree none
+describe none none
+check-split none
+"""
+
+
+def test_a_mistake_on_the_command_line_is_answered_before_heavy_packages_are_imported(tmp_path):
+    program = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from scripts.__main__ import main
+for line in {MISTAKES!r}.split("\\n"):
+    if line:
+        assert main(line.split()) == 2, line
+        assert not {{"torch", "monai", "ignite"}} & set(sys.modules), line
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-400:]
+    assert list(tmp_path.iterdir()) == []

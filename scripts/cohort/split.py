@@ -100,6 +100,10 @@ def split(
     of_sites += check_sections(divisions, scheme, holdout, validation, force)
     stacks, left_out = scan(dicom, watch=watch_headers)  # all that can be checked without images was
     check_zips(left_out)
+    if not stacks:
+        raise InputError(
+            f"{dicom} holds no DICOM image ({len(left_out)} other files); --dicom must name the folder with the images"
+        )
     images = images_of(stacks)
     notes = check_labels(final, people, images, force)
     notes += check_unlabelled(final, stacks, force)

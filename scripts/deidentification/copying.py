@@ -9,9 +9,11 @@ from pathlib import Path
 
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as DicomSequence
 
 from ..console import progress, say
-from ..dicom.frames import Frame
+from ..dicom.elements import flatten
+from ..dicom.frames import Frame, b_value_of
 from ..dicom.listings import list_files
 from ..dicom.silence import quiet
 from ..dicom.sources import NO_DICOM, read_all, watch_headers
@@ -72,15 +74,15 @@ def copy_images(
     with drafting(target) as draft:
         broken: dict[str, str] = {}
         unstated = set()
-        for path, (frame, *_) in progress(list(selection.chosen.items()), "removing identities", "file"):
+        for path, frames in progress(list(selection.chosen.items()), "removing identities", "file"):
             try:
                 with quiet():
-                    result, content = cleaned(frame, linkage, shift_dates)
+                    result, content = cleaned(frames, linkage, shift_dates)
             except (DamagedError, RefusedError) as error:
                 refused.append((path, str(error)))
                 del selection.chosen[path]
                 if isinstance(error, DamagedError):
-                    broken[frame.facts.series_uid] = str(error)
+                    broken[frames[0].facts.series_uid] = str(error)
                 continue
             place = draft / "dicom" / result.PatientID / short_uid(result.SeriesInstanceUID)
             place.mkdir(parents=True, exist_ok=True)
@@ -140,19 +142,20 @@ def images_of(selection: Selection, before: dict[str, set[str]]) -> Images:
     return Images(patients, uids, originals)
 
 
-def cleaned(frame: Frame, linkage: Linkage, shift_dates: bool) -> tuple[Dataset, bytes]:
+def cleaned(frames: Sequence[Frame], linkage: Linkage, shift_dates: bool) -> tuple[Dataset, bytes]:
     """Return one file's dataset without identity, and its bytes.
 
     Raises:
         RefusedError: it must not be copied.
         DamagedError: it cannot be copied whole, nor can its series.
     """
-    facts = frame.facts
+    facts = frames[0].facts
     try:
-        dataset = dcmread(frame.path, force=True)
+        dataset = dcmread(frames[0].path, force=True)
         originals = identifiers(dataset)
         burned = str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES"
         result = clean(dataset, linkage, facts.transfer_syntax_uid, shift_dates)
+        state_sequence(result, frames)
         stream = io.BytesIO()
         dcmwrite(stream, result, enforce_file_format=True)
         content = stream.getvalue()
@@ -166,6 +169,33 @@ def cleaned(frame: Frame, linkage: Linkage, shift_dates: bool) -> tuple[Dataset,
     if remaining:
         raise RefusedError(f"an identifier would remain in {', '.join(remaining)}")
     return result, content
+
+
+def state_sequence(result: Dataset, frames: Sequence[Frame]) -> None:
+    """Write diffusion weighting and echo planar readout, which some makers state in private elements, in standard ones.
+
+    Private elements are not copied; without this, a series that was refused would be accepted after it.
+
+    Args:
+        result: a file without identity; is added to.
+        frames: the file's frames as they were read with the private elements.
+    """
+    shared = flatten(result.SharedFunctionalGroupsSequence[0]) if "SharedFunctionalGroupsSequence" in result else {}
+    for frame in frames:
+        b_value = frame.facts.b_value
+        if not b_value:
+            continue
+        holder = result
+        if frame.frame:
+            groups = result.PerFrameFunctionalGroupsSequence[int(frame.frame) - 1]
+            if b_value_of(shared | flatten(groups)) == b_value:
+                continue
+            if not groups.get("MRDiffusionSequence"):
+                groups.MRDiffusionSequence = DicomSequence([Dataset()])
+            holder = groups.MRDiffusionSequence[0]
+        holder.DiffusionBValue = b_value
+    if any((frame.facts.epi_factor or 0) > 1 for frame in frames):
+        result.EchoPlanarPulseSequence = "YES"
 
 
 def short_uid(uid: str) -> str:

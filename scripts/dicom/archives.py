@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
 import weakref
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
 
 from ..errors import InputError
+from ..files import hold, remove_abandoned
 
 MOST_MEMBERS = 500_000
 MOST_BYTES = 8 << 30
@@ -45,8 +48,7 @@ class Archives:
             InputError: it is damaged, encrypted or too large. Nothing of it is kept.
         """
         if not self.folder:
-            self.folder = tempfile.mkdtemp(prefix="cord-")
-            weakref.finalize(self, remove, self.folder, os.getpid())
+            self.folder = temporary_folder(self)
         name = Path(archive).name
         place = Path(self.folder, str(len(self.places)), name)
         self.places.append(archive.removesuffix(name))
@@ -65,10 +67,28 @@ class Archives:
         return re.sub(unpacked, lambda found: self.places[int(found[1])], text)
 
 
-def remove(folder: str, process: int) -> None:
-    """Remove a folder, if this is the process that made it and no fork of it."""
+def temporary_folder(owner: object) -> str:
+    """Make a folder that the user alone can read and that goes with its owner; those of killed processes go at once."""
+    token = secrets.token_hex(4)
+    folder = Path(tempfile.gettempdir(), f"cord-{token}")
+    hidden = folder.with_name(f".{folder.name}")
+    locks: list[int] = []
+    weakref.finalize(owner, remove_folders, (hidden, folder), locks, os.getpid())
+    remove_abandoned(folder, token)
+    hidden.mkdir(mode=0o700)
+    lock = hold(hidden)  # before other processes can take it for abandoned
+    locks += [] if lock is None else [lock]
+    hidden.rename(folder)
+    return str(folder)
+
+
+def remove_folders(folders: Iterable[Path], locks: Iterable[int], process: int) -> None:
+    """Remove folders and free their locks, if this is the process that made them and no fork of it."""
     if os.getpid() == process:
-        shutil.rmtree(folder, ignore_errors=True)
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        for lock in locks:
+            os.close(lock)
 
 
 def is_archive(path: str | Path) -> bool:

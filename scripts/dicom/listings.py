@@ -119,6 +119,18 @@ def named_path(path: str | Path) -> Path:
     return Path(path).parent if Path(path).name.lower() == TABLE_OF_CONTENTS and stat.S_ISREG(mode) else Path(path)
 
 
+def named_paths(paths: Paths) -> list[Path]:
+    """Return the paths a user named, see `named_path`.
+
+    Raises:
+        InputError: there is none, or one is empty or does not exist.
+    """
+    several = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not several:
+        raise InputError("nothing to score: name a folder, a zip, or a file (DICOM, NIfTI, NRRD, MetaImage)")
+    return [named_path(path) for path in several]
+
+
 def walk(top: str, found: Listing, zips: list[str]) -> None:
     """Add what lies below a folder to a listing, and name its zips."""
     folders = [top]

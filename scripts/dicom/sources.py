@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..console import progress
+from ..console import end_with_parent, progress, say
 from ..errors import InputError
 from .archives import Archives, LeftOut, is_archive
 from .elements import NotDicomError, OtherContentError, UnreadableError
@@ -22,6 +24,9 @@ from .stacks import Stack, group_into_stacks
 CHUNK = 64
 # a process that starts up takes the time of reading about a thousand headers
 FILES_PER_PROCESS = 4096
+# chunks that wait for each other process, so that none idles while this one reads
+AHEAD = 4
+KILLS = "ends every process that reads it (want of memory, or a damaged header)"
 NO_DICOM = "a NIfTI, NRRD or MetaImage volume, not DICOM"
 
 
@@ -112,14 +117,58 @@ def read_chunks(chunks: Sequence[Sequence[str]], workers: int) -> Iterator[Read]
     """Read chunks of files here, and in ``workers - 1`` other processes.
 
     This process takes chunks from the end and the others from the start, so that it does not wait while they start up.
+    Where one of them is killed, e.g. for want of memory, others go on, and `read_again` reads what it was reading.
     """
-    if workers < 2:
-        yield from map(read_quietly, chunks)
-        return
-    with ProcessPoolExecutor(workers - 1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(read_quietly, chunk) for chunk in chunks]
-        for future, chunk in zip(reversed(futures), reversed(chunks), strict=True):
-            yield read_quietly(chunk) if future.cancel() else future.result()
+    left, lost = deque(chunks), list[Sequence[str]]()
+    while left and workers > 1:
+        with other_processes(workers - 1) as pool:
+            reading: dict[Future[Read], Sequence[str]] = {}
+            try:
+                while left or reading:
+                    while left and len(reading) < AHEAD * (workers - 1):
+                        future = pool.submit(read_quietly, left[0])
+                        reading[future] = left.popleft()
+                    if left:
+                        yield read_quietly(left.pop())
+                    for done in wait(reading, 0 if left else None, FIRST_COMPLETED).done:
+                        found = done.result()
+                        del reading[done]
+                        yield found
+            except BrokenProcessPool:
+                lost += reading.values()
+    yield from map(read_quietly, left)
+    if lost:
+        say(f"processes that read headers were killed; {sum(map(len, lost))} files are read again")
+        yield from read_again(lost)
+
+
+def read_again(chunks: Sequence[Sequence[str]]) -> Iterator[Read]:
+    """Read chunks of files in one other process at a time, of which any may be killed.
+
+    Where one is, the next ones read halves of its files, until only a file that ends every process is left.
+    """
+    left = deque((chunk, 0) for chunk in chunks)
+    while left:
+        with other_processes(1) as pool:
+            try:
+                while left:
+                    found = pool.submit(read_quietly, left[0][0]).result()
+                    left.popleft()
+                    yield found
+            except BrokenProcessPool:
+                chunk, tries = left.popleft()
+                middle = len(chunk) // 2
+                if middle:
+                    left.extendleft([(chunk[middle:], 0), (chunk[:middle], 0)])
+                elif tries < 1:
+                    left.appendleft((chunk, tries + 1))
+                else:
+                    yield Read([], [(path, KILLS) for path in chunk], [])
+
+
+def other_processes(n: int) -> ProcessPoolExecutor:
+    """Start processes that hold nothing of this one's."""
+    return ProcessPoolExecutor(n, multiprocessing.get_context("spawn"), initializer=end_with_parent)
 
 
 def contents_of(listing: Listing, workers: int | None = None, watch: Watch = lambda chunks, _: chunks) -> Contents:

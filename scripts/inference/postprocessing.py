@@ -17,6 +17,8 @@ from .evaluability import slice_problems
 from .heatmap_files import on_one_grid
 from .results import series_findings, slice_results
 
+REDRAWN = "slices are missing or stand at angles, so the map lies on a regular grid of its own, right to half a voxel"
+
 
 def series_class(findings: SeriesFindings) -> str:
     """Classify a whole series."""
@@ -87,7 +89,7 @@ class HeatmapLevelsd(MapTransform):
 
     MONAI Label shows one map on one grid, that of the image's metadata. Where slices are missing or stand at angles,
     the map is put on a grid of its own, see `scripts.inference.heatmap_files.on_one_grid`, and the image's metadata
-    then describe that.
+    then describe that; ``heatmap_grid`` in ``result``, MONAI Label's JSON, says so.
 
     Args:
         keys: key of the heat map.
@@ -118,7 +120,8 @@ class HeatmapLevelsd(MapTransform):
                 continue
             result[self.target] = levels = MetaTensor(counted, meta=heatmap.meta)
             values, affine = on_one_grid(levels)
-            if values.shape != levels.shape[1:]:
+            if values.shape != levels.shape[1:] or not np.array_equal(affine, levels.affine.cpu().numpy()):
+                result["result"] = {**(result.get("result") or {}), "heatmap_grid": REDRAWN}
                 image = result[self.image]
                 meta: dict[str, Any] = {
                     MetaKeys.SPATIAL_SHAPE: np.array(values.shape),

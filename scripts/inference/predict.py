@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..console import say
+from ..dicom.listings import named_paths
 from ..errors import InputError, exit_status
+from ..files import ROOT, check_folder
 from ..records import Failure, SeriesRecord
 from ..report.operating_points_file import read_operating_point
 
@@ -89,12 +91,10 @@ def predict(
     for name, value in (("batch_size", batch_size), ("workers", workers)):
         if value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
-    from ..files import ROOT, check_folder
-    from .dicom_results.sources import require_highdicom
-    from .series import input_paths
-
-    input_paths(inputs)
+    named_paths(inputs)
     if dicom:
+        from .dicom_results.sources import require_highdicom
+
         require_highdicom()
     path = Path(weights) if weights else ROOT / "models" / "model.pt"
     if not weights and not path.is_file():

@@ -15,7 +15,7 @@ from ..console import progress, say
 from ..dicom.archives import Archives
 from ..dicom.elements import UnreadableError
 from ..dicom.judgements import judge
-from ..dicom.listings import list_files, named_path
+from ..dicom.listings import Paths, list_files, named_paths
 from ..dicom.sources import contents_of, watch_headers
 from ..dicom.stacks import Stack
 from ..dicom.volumes import Volume, judge_volume, read_volume, volume_uid
@@ -27,7 +27,6 @@ PHANTOM_WEIGHTS = (
     "the weights were trained on a synthetic phantom and know no real patient; train on your own cohort, or try them "
     "all the same with --allow_phantom_weights true"
 )
-Inputs = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True)
@@ -48,19 +47,7 @@ class FoundSeries:
         return failure(named(path), status, named(reason), series["series_uid"])
 
 
-def input_paths(inputs: Inputs) -> list[Path]:
-    """Return the paths a user named.
-
-    Raises:
-        InputError: there is none, or one is empty or does not exist.
-    """
-    paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    if not paths:
-        raise InputError("nothing to score: name a folder, a zip, or a file (DICOM, NIfTI, NRRD, MetaImage)")
-    return [named_path(path) for path in paths]
-
-
-def find_series(inputs: Inputs, force: bool = False, workers: int = 1) -> FoundSeries:
+def find_series(inputs: Paths, force: bool = False, workers: int = 1) -> FoundSeries:
     """Find the image series below some paths that are axial T2, and those that are not with the reason.
 
     This reads the header of every DICOM file, once; loading and writing use the stacks found here.
@@ -74,7 +61,7 @@ def find_series(inputs: Inputs, force: bool = False, workers: int = 1) -> FoundS
     Raises:
         InputError: a path is empty or does not exist, or there is no file below any.
     """
-    tops = input_paths(inputs)
+    tops = named_paths(inputs)
     listing = list_files(tops)
     if listing.empty:
         raise InputError(f"{', '.join(map(str, tops))}: no files; name a folder with DICOM or NIfTI below it")

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, Thr
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple, TypeVar
 
-from ..console import end_in_order, say
+from ..console import end_with_parent, say
 from ..records import Series
 
 Result = TypeVar("Result")
@@ -79,7 +79,7 @@ def score_shares(
 def score_alone(score: Callable[[Share], Result], share: Share) -> Result | None:
     """Score a share in a process of its own; None where that dies."""
     # a clean process: a forked one inherits threads' locks and cannot use a GPU
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=end_in_order) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=end_with_parent) as pool:
         try:
             return pool.submit(score, share).result()
         except BrokenProcessPool:

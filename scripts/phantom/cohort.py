@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,11 @@ def refuse_incomplete(out: Path, recipe: Mapping[str, Any]) -> None:
 def render_patients(
     folder: Path, settings: Settings, options: Options, patients: int, workers: int
 ) -> Iterator[Record]:
-    """Write every patient's images, several at a time, and yield the records in the patients' order."""
+    """Write every patient's images, several at a time, and yield the records in the patients' order.
+
+    Raises:
+        InputError: one of the processes was killed.
+    """
     workers = min(workers or joblib.cpu_count(), patients)
     # loky starts clean processes without running the caller's main module again
     pool = joblib.Parallel(n_jobs=workers, return_as="generator")
@@ -207,7 +212,13 @@ def render_patients(
     if settings.layout == "bids":
         names = enumerate(participant_ids(settings, patients))
         tasks = (joblib.delayed(bids.write_participant)(folder, settings, options, *numbered) for numbered in names)
-    yield from progress(pool(tasks), "making the phantom cohort", "patient", patients)
+    try:
+        yield from progress(pool(tasks), "making the phantom cohort", "patient", patients)
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a process that draws patients was killed, probably for want of memory; start again with fewer --workers, "
+            "or with less else running"
+        ) from error
 
 
 def split(records: list[Record], seed: int) -> dict[str, str]:

@@ -51,11 +51,6 @@ def cross_validate(*datalists: str, out: str, overlay: str = "", overrides: str 
         overlay: a config over train.json, e.g. configs/quickstart.json.
         overrides: config keys of train.json as JSON, e.g. '{"max_epochs": 5}'.
     """
-    import numpy as np
-
-    from .checks import check_experiments
-    from .experiments import Experiment, cohort_title, overlays, parse_overrides, run_experiment, write_table
-
     paths = [Path(name) for name in datalists]
     missing = [str(path) for path in paths if not path.is_file()]
     if len(paths) < 2 or missing:
@@ -63,6 +58,11 @@ def cross_validate(*datalists: str, out: str, overlay: str = "", overrides: str 
     if len({path.stem for path in paths}) < len(paths):
         raise InputError("two datalists have the same name; their folds would share a folder")
     require_folds(paths)
+    import numpy as np
+
+    from .checks import check_experiments
+    from .experiments import Experiment, cohort_title, overlays, parse_overrides, run_experiment, write_table
+
     changes, configs, folder = parse_overrides(overrides), overlays(overlay), check_folder(out)
     sections = ("validation", "testing")
     folds = [Experiment(folder / path.stem, configs, str(path.resolve()), sections, changes) for path in paths]

@@ -34,15 +34,15 @@ def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, 
         seed: seed of the cohort, its split and the training; from 0 to 2^63 - 1.
         epochs: most epochs to train for.
     """
+    check_whole("--patients", patients, FEWEST)
+    check_whole("--epochs", epochs, 1)
+    check_seed(seed)
     from ..inference.predict import predict
     from ..phantom.cohort import make_cohort
     from ..runner import run_config
     from .checks import check_settings
     from .experiments import Experiment
 
-    check_whole("--patients", patients, FEWEST)
-    check_whole("--epochs", epochs, 1)
-    check_seed(seed)
     started_s = time.monotonic()
     folder = check_folder(out).resolve()
     cohort = folder / "phantom"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import say
-from ..errors import InputError, check_seed, check_whole
-from ..files import check_folder
+from ..errors import InputError, check_seed, check_whole, root_message
+from ..files import check_folder, inside
 from ..records import derive_seed
 
 if TYPE_CHECKING:
@@ -17,6 +20,24 @@ if TYPE_CHECKING:
 
 LEARNING_RATES = (1e-6, 1e-2)
 BETA1 = (0.5, 0.99)
+DATABASE = "search.db"
+
+
+@contextmanager
+def storing(folder: Path) -> Iterator[None]:
+    """Turn what the database says when it cannot be read or written into one line.
+
+    Raises:
+        InputError: it cannot.
+    """
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        reason = f"{folder / DATABASE} cannot be used ({root_message(error)})"
+        raise InputError(f"{reason}; make room on its disk if that is full, or choose another --out") from error
 
 
 def open_study(folder: Path, settings: Mapping[str, Any]) -> Study:
@@ -30,10 +51,13 @@ def open_study(folder: Path, settings: Mapping[str, Any]) -> Study:
         InputError: the folder holds a search with other settings.
     """
     import optuna
+    from sqlalchemy import NullPool
 
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = f"sqlite:///{(folder / 'search.db').resolve()}"
+    # no URL: a folder's name may hold what a URL reads as something else
+    connect = partial(sqlite3.connect, (folder / DATABASE).resolve())
+    storage = optuna.storages.RDBStorage("sqlite://", {"creator": connect, "poolclass": NullPool})
     study = optuna.create_study(storage=storage, study_name="search", direction="minimize", load_if_exists=True)
     known = {**settings, **study.user_attrs}
     others = [f"{name} was {known[name]}, now {value}" for name, value in settings.items() if known[name] != value]
@@ -74,6 +98,8 @@ def search(cohort: str, out: str, trials: int = 20, overlay: str = "", overrides
             they are refused.
         seed: seed of the draws, from 0 to 2^63 - 1; trial n draws the same values whenever it runs.
     """
+    check_whole("--trials", trials, 1)
+    check_seed(seed)
     import optuna
 
     from ..checkpoints import sha256
@@ -88,36 +114,38 @@ def search(cohort: str, out: str, trials: int = 20, overlay: str = "", overrides
         settings_of,
     )
 
-    check_whole("--trials", trials, 1)
-    check_seed(seed)
     changes = parse_overrides(overrides, varied=["learning_rate", "beta1"])
     configs, folder = overlays(overlay), check_folder(out)
     planned = Experiment(folder / "trials", configs, cohort, overrides=changes)
     check_experiments([planned])
     settings = {"cohort": str(Path(cohort).resolve()), **settings_of(planned)}
-    study = open_study(folder, settings | {"overlay_sha256": sha256(overlay) if overlay else None})
-    while (done := len(ended_trials(study))) < trials:
-        study.sampler = optuna.samplers.RandomSampler(seed=derive_seed(seed, len(study.trials)))
-        trial = study.ask()
-        values = {
-            "learning_rate": trial.suggest_float("learning_rate", *LEARNING_RATES, log=True),
-            "beta1": trial.suggest_float("beta1", *BETA1),
-        }
-        name = trial.user_attrs.get("folder", f"trial_{trial.number:03d}")
-        trial.set_user_attr("folder", name)
-        say(f"trial {done + 1} of {trials}: learning rate {values['learning_rate']:.3g}, beta1 {values['beta1']:.3f}")
-        try:
-            result = run_experiment(Experiment(folder / name, configs, cohort, overrides={**changes, **values}))
-        except DivergenceError as error:
-            say(str(error))
-            trial.set_user_attr("reason", str(error))
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-            continue
-        for key, value in result.items():
-            if key in COLUMNS:
-                trial.set_user_attr(key, value)
-        study.tell(trial, result["val_loss"])
-    write_results(ended_trials(study), folder, cohort)
+    with storing(folder):
+        study = open_study(folder, settings | {"overlay_sha256": sha256(overlay) if overlay else None})
+        while (done := len(ended_trials(study))) < trials:
+            study.sampler = optuna.samplers.RandomSampler(seed=derive_seed(seed, len(study.trials)))
+            trial = study.ask()
+            values = {
+                "learning_rate": trial.suggest_float("learning_rate", *LEARNING_RATES, log=True),
+                "beta1": trial.suggest_float("beta1", *BETA1),
+            }
+            name = trial.user_attrs.get("folder", f"trial_{trial.number:03d}")
+            place = inside(folder, name)
+            trial.set_user_attr("folder", name)
+            drawn = f"learning rate {values['learning_rate']:.3g}, beta1 {values['beta1']:.3f}"
+            say(f"trial {done + 1} of {trials}: {drawn}")
+            try:
+                result = run_experiment(Experiment(place, configs, cohort, overrides={**changes, **values}))
+            except DivergenceError as error:
+                say(str(error))
+                trial.set_user_attr("reason", str(error))
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                continue
+            for key, value in result.items():
+                if key in COLUMNS:
+                    trial.set_user_attr(key, value)
+            study.tell(trial, result["val_loss"])
+        ended = ended_trials(study)
+    write_results(ended, folder, cohort)
 
 
 def write_results(trials: Sequence[FrozenTrial], folder: Path, cohort: str) -> None:

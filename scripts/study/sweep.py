@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..console import say
 from ..datalists import require_both_classes
 from ..errors import InputError
-from ..files import check_folder, read_json
+from ..files import ROOT, check_folder, read_json
 
 
 def sweep(
@@ -34,7 +34,10 @@ def sweep(
     """
     if external and not holdout:
         raise InputError("--external is for the winner alone; add --holdout true once the comparison is final")
-    from ..files import ROOT
+    numbers = [part.strip() for part in heads.split(",") if part.strip()]
+    unknown = [number for number in numbers if not (ROOT / "configs" / "heads" / f"model_{number}.json").is_file()]
+    if unknown or not numbers or len(set(numbers)) < len(numbers):
+        raise InputError(f"heads are 1 to 7, each once, separated by commas; got {heads!r}")
     from ..handlers.figures import bars
     from ..runner import run_config
     from .checks import check_experiments
@@ -50,10 +53,6 @@ def sweep(
         write_table,
     )
 
-    numbers = [part.strip() for part in heads.split(",") if part.strip()]
-    unknown = [number for number in numbers if not (ROOT / "configs" / "heads" / f"model_{number}.json").is_file()]
-    if unknown or not numbers or len(set(numbers)) < len(numbers):
-        raise InputError(f"heads are 1 to 7, each once, separated by commas; got {heads!r}")
     changes, configs, folder = parse_overrides(overrides, varied=["head"]), overlays(overlay), check_folder(out)
     experiments = {
         number: Experiment(

@@ -40,6 +40,9 @@ def trust(
     Returns:
         0 if everything passed, 1 if something failed or could not be measured.
     """
+    folder = Path(run)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; name that of a run, e.g. runs/quickstart")
     from .. import checkpoints
     from ..files import ROOT
     from ..runner import prepare
@@ -47,9 +50,6 @@ def trust(
     from .findings import Findings, comparisons, load_models, marker, polarity, sanity, utility
     from .samples import cohort_with_twins, read_sample, recipe_of_cohort
 
-    folder = Path(run)
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; name that of a run, e.g. runs/quickstart")
     path = Path(weights) if weights else folder / "models" / "model.pt"
     images = Path(cohort) if cohort else folder / "phantom"
     target = check_folder(out or folder / "trust")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import ROOT, SMALL
+from conftest import HOSTILE, ROOT, SMALL
 from csv_rows import read_rows
 from monai.bundle import ConfigParser
 from tiny_models import write_t2
@@ -48,7 +48,7 @@ def operating_points(**facts) -> dict:
 
 @pytest.fixture(scope="module")
 def packed(small_weights, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("build")
+    out = tmp_path_factory.mktemp("build") / HOSTILE
     points = out / "operating_points.json"
     write_json(points, operating_points(weights_sha256=checkpoints.sha256(small_weights), phantom=True))
     assemble(out=str(out), weights=str(small_weights), local=True, operating_points=str(points))

@@ -315,6 +315,16 @@ def test_bad_input_is_refused_with_the_place_and_nothing_is_written(cohort, name
     assert not (cohort / "datalist.json").exists()
 
 
+@pytest.mark.parametrize(("content", "others"), [((), 0), (("notes.txt", "photo.dcm"), 2)])
+def test_a_folder_without_images_is_named_rather_than_the_labels(cohort, content, others):
+    (cohort / "other").mkdir()
+    for name in content:
+        (cohort / "other" / name).write_text("no image")
+    with pytest.raises(InputError, match=rf"other holds no DICOM image \({others} other files\); .*--dicom"):
+        split(str(cohort / "labels.csv"), str(cohort / "patients.csv"), str(cohort / "other"), str(cohort / "d.json"))
+    assert not (cohort / "d.json").exists()
+
+
 def test_columns_without_name_and_content_are_no_trouble(cohort):
     before = run(cohort)
     for name in ("labels.csv", "patients.csv"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 from datetime import datetime
@@ -18,13 +19,14 @@ from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from scripts.cohort.split import split
 from scripts.deidentification.command import deidentify
 from scripts.deidentification.identifiers import date_forms
 from scripts.deidentification.linkage import Linkage
 from scripts.deidentification.rules import DATED, EMPTY, clean, kept_elements
+from scripts.dicom.elements import CREATORS, PRIVATE
 from scripts.dicom.frames import PHANTOM_COMMENT
 from scripts.dicom.judgements import judge
 from scripts.dicom.sources import scan
@@ -129,6 +131,68 @@ def test_pixels_and_geometry_stay_bit_for_bit_and_the_decision_too(source):
             "EchoTime",
         ):
             assert old.get_item(keyword).value == new.get_item(keyword).value
+
+
+def add_private(ds: Dataset, maker: str, name: str, value: object) -> None:
+    """Write one of the private elements that decide what a series is."""
+    tag, vr = PRIVATE[name]
+    ds.private_block(tag >> 16, CREATORS[maker], create=True).add_new(tag & 0xFF, vr, value)
+
+
+HIDDEN = [
+    ("Philips", "PhilipsBValue", 800.0),
+    ("Siemens", "SiemensBValue", "500"),
+    ("GE", "GEBValue", ["1000000750", "8", "0", "0"]),
+    ("Philips", "PhilipsEPIFactor", 7),
+]
+
+
+def decisions(folder: Path) -> list[tuple[str, str]]:
+    return sorted((one.decision, one.reason) for one in map(judge, scan(folder, workers=0)[0]))
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_what_only_private_elements_tell_decides_alike_before_and_after(tmp_path, syntax):
+    source = tmp_path / "in"
+    for number, (maker, name, value) in enumerate(HIDDEN):
+        for index in range(3):
+            plain = axial_t2("P1", name, index)
+            add_private(plain, maker, name, value)
+            write(plain, source / f"{number}-{index}", syntax)
+        for place in ("top", "shared", "frames"):
+            whole = enhanced_t2("P1", f"{name} {place}")
+            holders = {"top": [], "shared": whole.SharedFunctionalGroupsSequence}.get(place)
+            for groups in whole.PerFrameFunctionalGroupsSequence if holders is None else holders:
+                inside = Dataset()
+                add_private(inside, maker, name, value)
+                kind = "Shared" if place == "shared" else "PerFrame"
+                setattr(groups, f"Unassigned{kind}ConvertedAttributesSequence", Sequence([inside]))
+            if place == "top":
+                add_private(whole, maker, name, value)
+            write(whole, source / f"{number}-{place}", syntax)
+    # the images without weighting of a diffusion series, which makers write into files of their own
+    for index, b_value in enumerate([0, 0, 0, 900, 900, 900]):
+        mixed = axial_t2("P1", "mixed", index % 3)
+        mixed.SOPInstanceUID = uid("mixed", index)
+        add_private(mixed, "Siemens", "SiemensBValue", str(b_value))
+        write(mixed, source / f"mixed-{index}", syntax)
+    before = decisions(source)
+    out = run(source)
+    assert len(before) == 4 * len(HIDDEN) + 2
+    assert {decision for decision, _ in before} == {"refuse"}
+    after = decisions(out)
+    assert [decision for decision, _ in after] == [decision for decision, _ in before]
+    diffusion = [reason for _, reason in before if "diffusion" in reason]
+    assert [reason for _, reason in after if "diffusion" in reason] == diffusion
+    assert all(b"SIEMENS MR" not in path.read_bytes() for path in images(out))
+
+
+def test_every_series_of_the_phantom_is_judged_alike_before_and_after(cohort, tmp_path):
+    first = sorted((cohort / "dicom").iterdir())[0]
+    shutil.copytree(first, tmp_path / "in")
+    before = decisions(tmp_path / "in")
+    assert {decision for decision, _ in before} == {"accept", "refuse"}
+    assert decisions(run(tmp_path / "in")) == before
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless])

@@ -118,6 +118,18 @@ def test_stacks_whose_slices_interleave_keep_a_piece_each(tmp_path):
     assert [piece.slices for piece in pieces(stack)] == [(0, 1, 2, 3, 5), (4, 6, 7, 8, 9)]
 
 
+@pytest.mark.parametrize(("second_mm", "places"), [(6.0, [(0, 2)]), (4.5, [(0,), (0,)])])
+def test_two_slices_with_a_gap_are_a_piece_with_an_empty_place_or_two_pieces(tmp_path, second_mm, places):
+    """Their distance is no slice spacing, so neither fills the gap."""
+    slices = [(np.array([0, 0, height_mm]), np.eye(3)) for height_mm in (0, second_mm)]
+    slices += [(np.array([0, 0, 15.0]) + turned(8) @ [0, 0, 3.0 * n], turned(8)) for n in range(6)]
+    write_geometry(tmp_path, slices)
+    (stack,) = stacks_in(tmp_path)
+    found = pieces(stack)
+    assert [piece.places for piece in found] == [*places, (0, 1, 2, 3, 4, 5)]
+    assert [np.linalg.norm(piece.affine[:3, 2]) for piece in found] == pytest.approx([3.0] * len(found), abs=0.01)
+
+
 def repeats(folder: Path, count: int, n: int = 8, leave_out: tuple[int, int] | None = None, **tags: Any) -> None:
     """Write a series ``count`` times over; ``tags`` get repeat and slice."""
     for repeat in range(count):

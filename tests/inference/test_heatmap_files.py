@@ -85,11 +85,14 @@ def test_the_one_map_that_monai_label_shows_is_hot_where_the_anatomy_is(tmp_path
     heat = numbered(tmp_path)
     hot = torch.zeros_like(heat)
     hot[0, 20:22, 6:8, 1] = 1.0  # one spot in the second slice
-    data = {"heatmap": MetaTensor(hot.as_tensor(), meta=heat.meta), "image": heat}
+    data = {"heatmap": MetaTensor(hot.as_tensor(), meta=heat.meta), "image": heat, "result": {"class": "compressed"}}
     data = HeatmapLevelsd("heatmap")(data)
     image = data["image"]
     assert tuple(data["pred"].shape[1:]) == tuple(image.meta["spatial_shape"])
     affine = np.asarray(image.meta["original_affine"])
+    ordinary = name in ("even", "gantry tilt")
+    assert ("slices are missing or stand at angles" in data["result"].get("heatmap_grid", "")) is not ordinary
+    assert data["result"]["class"] == "compressed"  # what was there stays
     lit = np.argwhere(np.asarray(data["pred"][0]) > 0)
     assert len(lit)
     found = (np.column_stack([lit, np.ones(len(lit))]) @ affine.T)[:, :3] * LPS
@@ -109,6 +112,7 @@ def test_an_even_series_keeps_its_grid_to_the_last_bit(tmp_path):
     values, affine = on_one_grid(heat)
     np.testing.assert_array_equal(affine, heat.affine.numpy())
     np.testing.assert_array_equal(values, heat.as_tensor()[0].numpy())
+    assert "result" not in HeatmapLevelsd("heatmap")({"heatmap": heat, "image": heat})
 
 
 def test_a_bright_marker_in_angled_stacks_is_hot_at_its_own_place(tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import ClassVar
@@ -370,3 +372,18 @@ class TestFolder:
         for place in ("file", "file/cohort"):
             with pytest.raises(InputError, match=r"no phantom cohort|is a file where a folder is needed"):
                 make_cohort(tmp_path / place, **self.ONE)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills with signals")
+def test_a_killed_process_ends_a_cohort_with_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    this = os.getpid()
+
+    def die(*_):
+        assert os.getpid() != this
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr("scripts.phantom.cohort.write_patient", die)
+    with pytest.raises(InputError, match=r"process that draws patients was killed.*fewer --workers") as caught:
+        make_cohort(tmp_path / "cohort", patients=2, slices=3, matrix=64, workers=2)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

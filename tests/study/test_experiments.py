@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sqlite3
 import sys
 import weakref
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL
+from conftest import HOSTILE, SMALL
 from csv_rows import read_rows
 
 from scripts import runner
@@ -157,6 +158,33 @@ def test_a_diverged_trial_ends_is_ranked_last_and_never_repeated(cohort, tmp_pat
     assert "diverged | undefined" in last
 
 
+@pytest.mark.parametrize("name", [HOSTILE, "%41"])
+def test_a_search_is_kept_in_its_own_folder_whatever_the_name(cohort, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(experiments, "run_experiment", results(0.5, 0.4))
+    for trials in (1, 2):
+        search.search(str(cohort), str(tmp_path / name), trials=trials, overrides=OVERRIDES)
+    assert {path.name for path in (tmp_path / name).iterdir()} >= {"search.db", "search.csv"}
+    assert [row["val_loss"] for row in read_rows(tmp_path / name / "search.csv")] == ["0.4", "0.5"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_trial_of_a_stranger_stays_in_the_folder_of_the_search(cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, "run_experiment", results(0.5, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        search.search(str(cohort), str(tmp_path / "out"), trials=2, overrides=OVERRIDES)
+    with sqlite3.connect(tmp_path / "out" / "search.db") as database:
+        database.execute("UPDATE trial_user_attributes SET value_json = ? WHERE key = 'folder'", ('"../elsewhere"',))
+    with pytest.raises(InputError, match="leads out of"):
+        search.search(str(cohort), str(tmp_path / "out"), trials=2, overrides=OVERRIDES)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_file_that_is_no_search_is_refused_with_its_name(cohort, tmp_path):
+    (tmp_path / "search.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(InputError, match=r"search\.db .*choose another --out"):
+        search.search(str(cohort), str(tmp_path), trials=1, overrides=OVERRIDES)
+
+
 def test_a_search_without_any_loss_says_so(cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(experiments, "run_experiment", results(*[experiments.DivergenceError("diverged")] * 2))
     with pytest.raises(InputError, match=r"every trial in .* diverged"):
@@ -221,14 +249,14 @@ def test_no_patient_is_tested_in_two_folds_and_phantoms_stay_apart_from_patients
 
 
 def test_cross_validation_averages_folds(cohort, tmp_path):
-    shutil.copytree(cohort, tmp_path / "cohort")
-    content = json.loads((tmp_path / "cohort" / "datalist.json").read_text())
+    shutil.copytree(cohort, tmp_path / HOSTILE)
+    content = json.loads((tmp_path / HOSTILE / "datalist.json").read_text())
     turned = dict(zip(SECTIONS, ("training", "testing", "validation"), strict=True))
-    folds = [tmp_path / "cohort" / f"fold_{number}.json" for number in (1, 2)]
+    folds = [tmp_path / HOSTILE / f"fold_{number}.json" for number in (1, 2)]
     folds[0].write_text(json.dumps(content))
     folds[1].write_text(json.dumps({**content, **{name: content[other] for name, other in turned.items()}}))
-    cross_validation.cross_validate(*map(str, folds), out=str(tmp_path / "out"), overrides=OVERRIDES)
-    first, second, mean = read_rows(tmp_path / "out" / "cross_validation.csv")
+    cross_validation.cross_validate(*map(str, folds), out=str(tmp_path / HOSTILE / "out"), overrides=OVERRIDES)
+    first, second, mean = read_rows(tmp_path / HOSTILE / "out" / "cross_validation.csv")
     assert {row["phantom"] for row in (first, second, mean)} == {"yes"}
     average = (float(first["auc"]) + float(second["auc"])) / 2
     assert mean["auc"].startswith(f"{average:.3f} (")

@@ -6,18 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import HOSTILE
 
 from scripts.study.quickstart import quickstart, shown_patient
 
 
 @pytest.mark.slow
 def test_the_quickstart_goes_from_nothing_to_heat_maps_and_names_every_figure(tmp_path, capsys):
-    quickstart(out=str(tmp_path / "run"), patients=8, epochs=1)
+    quickstart(out=str(tmp_path / HOSTILE), patients=8, epochs=1)
     printed = capsys.readouterr().out
     named = [Path(line.strip()) for line in printed.partition("Look at:")[2].splitlines() if line.strip()]
     assert {path.name for path in named} >= {"training_curve.png", "roc.png", "heatmap.png", "slices.csv"}
     assert [path for path in named if not path.is_file()] == []
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / HOSTILE / "metrics.json").read_text())
     assert metrics["phantom"] is True
     assert f"the slice AUC is {metrics['auc']:.3f}" in printed
     assert "says nothing about real patients" in printed

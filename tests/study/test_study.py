@@ -8,7 +8,7 @@ import shlex
 import shutil
 
 import pytest
-from conftest import ROOT, SMALL
+from conftest import HOSTILE, ROOT, SMALL
 from csv_rows import read_rows
 from PIL import Image
 from sklearn.metrics import roc_auc_score
@@ -25,9 +25,10 @@ ADDED = {"phantom": ["--slices", "6", "--matrix", "64", "--distractors", "false"
 
 def shrunk(line: str, folder) -> list[str]:
     """The arguments of one line after ``python -m scripts``, below another folder and with shorter values."""
-    words = shlex.split(line.replace("runs/study", str(folder)).replace("docs/README.md", str(folder / "card.md")))
+    words = shlex.split(line)
     assert words[:3] == ["python", "-m", "scripts"]
-    words = words[3:]
+    card = str(folder / "card.md")
+    words = [word.replace("runs/study", str(folder)).replace("docs/README.md", card) for word in words[3:]]
     for number, word in enumerate(words[:-1]):
         if word in SHRUNK:
             words[number + 1] = SHRUNK[word]
@@ -36,8 +37,9 @@ def shrunk(line: str, folder) -> list[str]:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """The whole page, done."""
-    folder = tmp_path_factory.mktemp("study")
+    """The whole page, done in a folder whose name much else could misread."""
+    folder = tmp_path_factory.mktemp("study") / HOSTILE
+    folder.mkdir()
     shutil.copy(ROOT / "docs" / "README.md", folder / "card.md")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
