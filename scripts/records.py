@@ -116,7 +116,26 @@ class Series(TypedDict):
     stack: Stack | None
 
 
-class SliceResult(TypedDict):
+class SliceCrop(TypedDict):
+    """What the network saw of a slice.
+
+    Attributes:
+        crop: ``canal``, a crop around the canal; ``central``, a crop in the middle, because no canal was found;
+            ``middle``, one where none was looked for; empty, the field of view.
+        canal_confidence: share of the localiser's map within 10 mm of the centre it found.
+        canal_row_px: the canal's centre, from 0 at the centre of the file's first pixel; None where none was found.
+        canal_column_px: the same for columns.
+        canal_offset_mm: distance of the centre, in the slice's plane, from the mean of its neighbours'.
+    """
+
+    crop: str
+    canal_confidence: float | None
+    canal_row_px: float | None
+    canal_column_px: float | None
+    canal_offset_mm: float | None
+
+
+class SliceResult(SliceCrop):
     """One row of slices.csv.
 
     Attributes:
@@ -298,7 +317,10 @@ PREDICTION_COLUMNS = tuple(Prediction.__annotations__)
 GEOMETRY_COLUMNS = tuple(SliceGeometry.__annotations__)
 LEVEL_COLUMNS = ("level", "vertebra", "disc")
 """Columns that people, or the phantom, add to geometry.csv: what a slice passes through; nearest body; nearest disc."""
-SLICE_COLUMNS = tuple(SliceResult.__annotations__)
+SLICE_COLUMNS = (
+    *(name for name in SliceResult.__annotations__ if name not in SliceCrop.__annotations__),
+    *SliceCrop.__annotations__,
+)
 LABEL_COLUMNS = (
     *("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "rater", "reading", "role", "status"),
     *("label", "grade", "kind"),

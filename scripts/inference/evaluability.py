@@ -14,6 +14,8 @@ from monai.data import MetaTensor
 from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
+from ..transforms import crops_of
+
 LIMITS: Mapping[str, Any] = {
     "mm_per_pixel": (0.1, 1.75),
     "field_of_view_mm": (50.0, 400.0),
@@ -48,6 +50,12 @@ def geometry_problem(image: MetaTensor, limits: Mapping[str, Any]) -> str:
     return ""
 
 
+def canal_problem(image: MetaTensor) -> str:
+    """Return what is wrong with a series in which the canal was looked for and found in no slice."""
+    crops = crops_of(image)
+    return "no spinal canal found in the series" if crops and all(one["crop"] == "central" for one in crops) else ""
+
+
 def picture_problem(levels: NDArray[np.floating[Any]], limits: Mapping[str, Any]) -> str:
     """Return what is wrong with a clipped slice in [0, 1], shape (H, W); empty where nothing is."""
     if levels.max() == levels.min():
@@ -66,6 +74,6 @@ def slice_problems(image: MetaTensor, limits: Mapping[str, Any] = LIMITS) -> lis
         limits: see ``LIMITS``; keys left out keep their defaults.
     """
     limits = {**LIMITS, **limits}
-    geometry = geometry_problem(image, limits)
+    geometry = geometry_problem(image, limits) or canal_problem(image)
     volume = image.as_tensor()[0].cpu().numpy()
     return [geometry or picture_problem(volume[..., index], limits) for index in range(volume.shape[-1])]

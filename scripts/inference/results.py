@@ -14,6 +14,7 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from ..canal.truth import file_point
 from ..datasets import identities
 from ..errors import InputError
 from ..evaluation.coding import runs
@@ -26,12 +27,16 @@ from ..records import (
     SeriesFindings,
     SeriesInput,
     SeriesSummary,
+    SliceCrop,
     SliceResult,
     Weights,
     WrittenSummary,
     probability,
 )
+from ..transforms import crops_of
 
+FAR_MM = 10.0
+"""Where the canal lies farther than this from the mean of its neighbours', the series carries a warning."""
 RESEARCH_USE = "Research use only, not for diagnosis"
 
 
@@ -121,6 +126,7 @@ def slice_results(
         intercept: of the calibration.
     """
     position_mm, thickness_mm = slice_geometry_mm(image)
+    crops = slice_crops(image)
     results: list[SliceResult] = []
     for index, ((sop_uid, frame), logit, problem) in enumerate(zip(identities(image), logits, problems, strict=True)):
         if not problem and not np.isfinite(logit):
@@ -140,10 +146,48 @@ def slice_results(
                 "status": f"not evaluable: {problem}" if problem else SCORED,
                 "position_mm": round(float(position_mm[index]), 4),
                 "thickness_mm": round(float(thickness_mm[index]), 4),
+                **crops[index],
                 "notice": f"{RESEARCH_USE}.",
             }
         )
     return results
+
+
+def slice_crops(image: MetaTensor) -> list[SliceCrop]:
+    """Return what the network saw of every slice of a preprocessed stack ``(1, H, W, D)``."""
+    found: list[SliceCrop] = []
+    centres: list[NDArray[np.float64] | None] = []
+    for one in crops_of(image) or [{}] * int(image.shape[-1]):
+        seen = one.get("crop") == "canal"
+        row_px, column_px = file_point(image, one["centre_px"]) if seen else (None, None)
+        centres.append(np.array(one["centre_mm"]) if seen else None)
+        found.append(
+            {
+                "crop": one.get("crop", ""),
+                "canal_confidence": one.get("confidence"),
+                "canal_row_px": None if row_px is None else round(row_px, 2),
+                "canal_column_px": None if column_px is None else round(column_px, 2),
+                "canal_offset_mm": None,
+            }
+        )
+    for index, centre in enumerate(centres):
+        beside = centres[max(index - 1, 0) : index] + centres[index + 1 : index + 2]
+        neighbours = [other for other in beside if other is not None]
+        if centre is not None and neighbours:
+            found[index]["canal_offset_mm"] = round(float(np.linalg.norm(centre - np.mean(neighbours, axis=0))), 2)
+    return found
+
+
+def canal_warnings(rows: Sequence[SliceResult]) -> list[str]:
+    """Return what is odd about where the canal was found in a series."""
+    far = [row["slice_index"] for row in rows if (row["canal_offset_mm"] or 0) > FAR_MM]
+    central = [row["slice_index"] for row in rows if row["crop"] == "central" and row["status"] == SCORED]
+    found = []
+    if far:
+        found.append(f"canal over {FAR_MM:g} mm off its neighbours' in slice {', '.join(map(str, far))}")
+    if central:
+        found.append(f"no canal found, the middle was scored, in slice {', '.join(map(str, central))}")
+    return found
 
 
 def series_findings(stacks: Sequence[Sequence[SliceResult]]) -> SeriesFindings:
@@ -187,7 +231,7 @@ def add_identity(
         "phantom": series["phantom"],
         **facts,
         **findings,
-        "warnings": series["warnings"],
+        "warnings": "; ".join(filter(None, [series["warnings"], *canal_warnings(rows)])),
     }
     notice = notice_line(summary)
     complete: list[SliceResult] = [
