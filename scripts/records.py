@@ -144,6 +144,31 @@ class SliceResult(TypedDict):
     notice: str
 
 
+class SliceMeasures(TypedDict):
+    """Measures of cord and canal in one slice, as `scripts.canal.measures.measure_slice` defines them.
+
+    None where the slice shows no cord, or no canal, or not all of it.
+
+    Attributes:
+        cord_ap_mm: anteroposterior diameter.
+        cord_rl_mm: right-left diameter.
+        cord_ap_rl_ratio: compression ratio.
+        cord_solidity: share of its convex hull that the cord fills; 1 where nothing dents it.
+        cord_orientation_deg: angle of the RL axis; above 0 where the patient's left lies further back.
+        canal_area_mm2: with the cord.
+        cord_canal_area_ratio: share of the canal that the cord fills.
+    """
+
+    cord_ap_mm: float | None
+    cord_rl_mm: float | None
+    cord_ap_rl_ratio: float | None
+    cord_area_mm2: float | None
+    cord_solidity: float | None
+    cord_orientation_deg: float | None
+    canal_area_mm2: float | None
+    cord_canal_area_ratio: float | None
+
+
 class Weights(TypedDict):
     """Where weights come from, as every result made with them repeats it.
 
@@ -299,6 +324,7 @@ GEOMETRY_COLUMNS = tuple(SliceGeometry.__annotations__)
 LEVEL_COLUMNS = ("level", "vertebra", "disc")
 """Columns that people, or the phantom, add to geometry.csv: what a slice passes through; nearest body; nearest disc."""
 SLICE_COLUMNS = tuple(SliceResult.__annotations__)
+MEASURE_COLUMNS = tuple(SliceMeasures.__annotations__)
 LABEL_COLUMNS = (
     *("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "rater", "reading", "role", "status"),
     *("label", "grade", "kind"),

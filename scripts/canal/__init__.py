@@ -1,0 +1,1 @@
+"""Where are canal and cord, and what do they measure?"""
