@@ -33,7 +33,7 @@ EDGE_MM = 1.5
 SMALLEST_MM2 = 5.0
 """What is smaller is neither cord nor canal: a cord squeezed to a third of its diameter still has over 20 mm²."""
 ROUNDING = 1e-6
-"""What a crossing of a hull's edge may miss a point of the grid by and still meet it, in steps of the grid."""
+"""How far a number may lie outside a limit and still count as inside, so that mirrored masks have equal measures."""
 TORSION_SLICES = 3
 """Slices above and below over which torsion is averaged, as in SCT."""
 
@@ -89,9 +89,12 @@ def measure_slice(cord: ArrayLike, canal: ArrayLike, pixel_mm: tuple[float, floa
     cord_area = measures["cord_area_mm2"]
     if cord_area is None:
         return measures
+    inside, step_mm = fine_points(cord_part, pixel_mm)
+    if len(inside) * step_mm.prod() < SMALLEST_MM2:  # a line of pixels, inside in their middles only
+        measures["cord_area_mm2"] = None
+        return measures
     if canal_area is not None and canal_part[cord_part >= INSIDE].any():
         measures["cord_canal_area_ratio"] = cord_area / canal_area
-    inside, step_mm = fine_points(cord_part, pixel_mm)
     ap, rl, orientation = diameters(inside, step_mm)
     measures["cord_ap_mm"], measures["cord_rl_mm"], measures["cord_ap_rl_ratio"] = ap, rl, ap / rl
     measures["cord_orientation_deg"] = orientation
@@ -111,7 +114,7 @@ def check_masks(cord: Floats, canal: Floats, pixel_mm: tuple[float, float]) -> N
             "resample one to the other"
         )
     for name, mask in (("cord", cord), ("canal", canal)):
-        if not ((mask >= 0) & (mask <= 1)).all():
+        if not ((mask >= -ROUNDING) & (mask <= 1 + ROUNDING)).all():
             raise InputError(
                 f"the mask of the {name} must hold probabilities from 0 to 1, got {mask.min():g} to {mask.max():g}; "
                 "a mask of labels has to be split into one mask for each label"
@@ -158,13 +161,12 @@ def diameters(inside: NDArray[np.int64], step_mm: Floats) -> tuple[float, float,
     centred = (inside - inside.mean(axis=0)) * step_mm
     _, axes = np.linalg.eigh(centred.T @ centred)
     axis = axes[:, np.argmax(np.abs(axes[1]))]
-    axis = axis * np.sign(axis[1])
     along, own_width = centred @ axis, float(np.abs(axis) @ step_mm)
     rl = float(np.ptp(along)) + own_width
     width = min(STRIP_MM, rl / 3)
     share = np.clip((width / 2 - np.abs(along)) / own_width + 0.5, 0, 1)  # of what a point stands for
     ap = float(share.sum() * step_mm.prod()) / width
-    return ap, rl, math.degrees(math.atan2(axis[0], axis[1]))
+    return ap, rl, math.degrees(math.atan(axis[0] / axis[1]))
 
 
 def solidity(inside: NDArray[np.int64]) -> float:

@@ -200,6 +200,15 @@ class TestWhatCounts:
         assert measure(ellipse(2, 2)) == dict.fromkeys(MEASURE_COLUMNS)
         assert measure(ellipse(2.7, 2.7))["cord_area_mm2"] == pytest.approx(math.pi * 2.7**2 / 4, rel=0.02)
 
+    @pytest.mark.parametrize("value", [0.5, 0.51])
+    @pytest.mark.parametrize("pixel_mm", [(0.47, 0.47), (0.4, 0.4), (2.0, 2.0)], ids=str)
+    def test_a_line_of_doubtful_pixels_is_no_cord(self, value, pixel_mm):
+        line = np.zeros((64, 64))
+        line[30, 20:50] = value
+        for mask in (line, line.T, np.diag(line[30])):
+            found = measure(mask, pixel_mm=pixel_mm)
+            assert {found[name] for name in MEASURE_COLUMNS if name.startswith("cord")} == {None}
+
     @pytest.mark.parametrize("axis", [0, 1])
     @pytest.mark.parametrize("end", [-1, 1])
     def test_what_touches_the_border_is_incomplete(self, axis, end):
@@ -227,6 +236,11 @@ class TestWhatCounts:
     def test_masks_of_any_type_are_measured(self, kind):
         cord = ellipse(7, 13, sub_pixels=1)
         assert measure(cord.astype(kind)) == measure(cord)
+
+    def test_a_rounding_error_beyond_1_is_no_reason_to_refuse(self):
+        cord = ellipse(7, 13)
+        above = measure(cord * (1 + 2e-7))
+        assert above["cord_area_mm2"] == pytest.approx(measure(cord)["cord_area_mm2"])
 
 
 ODD = np.zeros((8, 8))
