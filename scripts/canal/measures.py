@@ -53,8 +53,8 @@ def measure_slice(cord: ArrayLike, canal: ArrayLike, pixel_mm: tuple[float, floa
     - Areas are sums of the probabilities. The ratio of cord and canal is SCT's aSCOR.
     - The principal axis of the cord (of its second moments, as SCT's fitted ellipse) that is nearer to right-left is
       its RL axis; the orientation is the angle of that.
-    - The RL diameter is the extent along that axis. SCT has the length of the ellipse there: nearly the same in a
-      round cord, but up to 0.9 mm too long on the phantom where a cord is flattened and no ellipse fits it.
+    - The RL diameter is the extent along that axis. SCT has the length of the ellipse there: the same in an elliptic
+      cord, but 0.6 mm too long in the mean of the phantom's compressed cords, which no ellipse fits.
     - The AP diameter is the mean length across that axis, over a strip of `STRIP_MM` about the cord's centre (a third
       of the RL diameter where that is less).
     - Solidity is the cord's area over that of its convex hull: below 1 where something dents the cord.
