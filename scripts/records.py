@@ -163,6 +163,31 @@ class SliceResult(SliceCrop):
     notice: str
 
 
+class SliceMeasures(TypedDict):
+    """Measures of cord and canal in one slice, as `scripts.canal.measures.measure_slice` defines them.
+
+    None where the slice shows no cord, or no canal, or not all of it.
+
+    Attributes:
+        cord_ap_mm: anteroposterior diameter.
+        cord_rl_mm: right-left diameter.
+        cord_ap_rl_ratio: compression ratio.
+        cord_solidity: share of its convex hull that the cord fills; 1 where nothing dents it.
+        cord_orientation_deg: angle of the RL axis; above 0 where the patient's left lies further back.
+        canal_area_mm2: with the cord.
+        cord_canal_area_ratio: share of the canal that the cord fills.
+    """
+
+    cord_ap_mm: float | None
+    cord_rl_mm: float | None
+    cord_ap_rl_ratio: float | None
+    cord_area_mm2: float | None
+    cord_solidity: float | None
+    cord_orientation_deg: float | None
+    canal_area_mm2: float | None
+    cord_canal_area_ratio: float | None
+
+
 class Weights(TypedDict):
     """Where weights come from, as every result made with them repeats it.
 
@@ -317,6 +342,7 @@ PREDICTION_COLUMNS = tuple(Prediction.__annotations__)
 GEOMETRY_COLUMNS = tuple(SliceGeometry.__annotations__)
 LEVEL_COLUMNS = ("level", "vertebra", "disc")
 """Columns that people, or the phantom, add to geometry.csv: what a slice passes through; nearest body; nearest disc."""
+MEASURE_COLUMNS = tuple(SliceMeasures.__annotations__)
 SLICE_COLUMNS = (
     *(name for name in SliceResult.__annotations__ if name not in SliceCrop.__annotations__),
     *SliceCrop.__annotations__,
