@@ -135,34 +135,6 @@ class SliceCrop(TypedDict):
     canal_offset_mm: float | None
 
 
-class SliceResult(SliceCrop):
-    """One row of slices.csv.
-
-    Attributes:
-        slice_index: 0 most caudal.
-        logit: of the network, uncalibrated; None where the slice cannot be evaluated.
-        probability: calibrated, see `probability`; None where the slice cannot be evaluated.
-        compressed: 1 if ``probability`` reaches ``threshold``, else 0; None where the slice cannot be evaluated.
-        status: ``scored``, or ``not evaluable: `` and the reason.
-        position_mm: of the slice's centre along the stack's normal.
-        notice: what the result is for, and which weights and threshold made it.
-    """
-
-    patient_id: str
-    series_uid: str
-    sop_uid: str
-    frame: str
-    slice_index: int
-    logit: float | None
-    probability: float | None
-    compressed: int | None
-    threshold: float
-    status: str
-    position_mm: float
-    thickness_mm: float
-    notice: str
-
-
 class SliceMeasures(TypedDict):
     """Measures of cord and canal in one slice, as `scripts.canal.measures.measure_slice` defines them.
 
@@ -188,6 +160,36 @@ class SliceMeasures(TypedDict):
     cord_canal_area_ratio: float | None
 
 
+class SliceResult(SliceCrop, SliceMeasures):
+    """One row of slices.csv.
+
+    Attributes:
+        slice_index: 0 most caudal.
+        logit: of the network, uncalibrated; None where the slice cannot be evaluated.
+        probability: calibrated, see `probability`; None where the slice cannot be evaluated.
+        compressed: 1 if ``probability`` reaches ``threshold``, else 0; None where the slice cannot be evaluated.
+        status: ``scored``, or ``not evaluable: `` and the reason.
+        position_mm: of the slice's centre along the stack's normal.
+        mscc_percent: maximum spinal cord compression against the nearest slices that are not called compressed.
+        notice: what the result is for, and which weights and threshold made it.
+    """
+
+    patient_id: str
+    series_uid: str
+    sop_uid: str
+    frame: str
+    slice_index: int
+    logit: float | None
+    probability: float | None
+    compressed: int | None
+    threshold: float
+    status: str
+    position_mm: float
+    thickness_mm: float
+    notice: str
+    mscc_percent: float | None
+
+
 class Weights(TypedDict):
     """Where weights come from, as every result made with them repeats it.
 
@@ -203,7 +205,12 @@ class Weights(TypedDict):
 
 
 class SeriesFindings(TypedDict):
-    """What was found in a series; a slice that cannot be evaluated ends a run of compressed slices."""
+    """What was found in a series; a slice that cannot be evaluated ends a run of compressed slices.
+
+    Attributes:
+        smallest_cord_ap_mm: None where no cord was measured.
+        largest_mscc_percent: of the slices that are called compressed; None where there is none, or none was measured.
+    """
 
     n_slices: int
     n_evaluated: int
@@ -211,6 +218,8 @@ class SeriesFindings(TypedDict):
     longest_run_slices: int
     longest_run_mm: float
     max_probability: float | None
+    smallest_cord_ap_mm: float | None
+    largest_mscc_percent: float | None
 
 
 class RunFacts(TypedDict, total=False):
@@ -343,9 +352,10 @@ GEOMETRY_COLUMNS = tuple(SliceGeometry.__annotations__)
 LEVEL_COLUMNS = ("level", "vertebra", "disc")
 """Columns that people, or the phantom, add to geometry.csv: what a slice passes through; nearest body; nearest disc."""
 MEASURE_COLUMNS = tuple(SliceMeasures.__annotations__)
+CROP_COLUMNS = tuple(SliceCrop.__annotations__)
 SLICE_COLUMNS = (
-    *(name for name in SliceResult.__annotations__ if name not in SliceCrop.__annotations__),
-    *SliceCrop.__annotations__,
+    *(name for name in SliceResult.__annotations__ if name not in (*CROP_COLUMNS, *MEASURE_COLUMNS, "mscc_percent")),
+    *(*CROP_COLUMNS, *MEASURE_COLUMNS, "mscc_percent"),
 )
 LABEL_COLUMNS = (
     *("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "rater", "reading", "role", "status"),
@@ -360,6 +370,7 @@ FAILURE_COLUMNS = tuple(Failure.__annotations__)
 SERIES_COLUMNS = (
     *("patient_id", "study_uid", "series_uid", "status", "n_slices", "n_evaluated", "n_compressed"),
     *("max_probability", "longest_run_slices", "longest_run_mm", "folder", "reason"),
+    *("smallest_cord_ap_mm", "largest_mscc_percent"),
 )
 
 

@@ -32,8 +32,16 @@ def original_spacing_mm(image: MetaTensor) -> NDArray[np.float64]:
 
 
 def seen_mm(image: MetaTensor) -> float:
-    """Return the longer side, in mm, of what the network sees of a slice: the field of view less what is cropped."""
-    sides_mm = image.pixdim[:2].cpu().numpy() * np.asarray(image.shape[1:3])
+    """Return the longer side, in mm, of what is left of the field of view: all of it, or the share that is kept.
+
+    A crop of a fixed side says nothing of the image; there it is the field of view that it was cut from.
+    """
+    if crops_of(image):
+        affine = np.asarray(image.meta["original_affine"], dtype=float)
+        axes = [axis for axis, (anatomical, _) in enumerate(io_orientation(affine)) if anatomical != 2]
+        sides_mm = original_spacing_mm(image) * np.asarray(image.meta["spatial_shape"])[axes]
+    else:
+        sides_mm = image.pixdim[:2].cpu().numpy() * np.asarray(image.shape[1:3])
     return round(float(sides_mm.max()), 6)
 
 

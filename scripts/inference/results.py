@@ -14,6 +14,7 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from ..canal.measures import mscc_percent
 from ..canal.truth import file_point
 from ..datasets import identities
 from ..errors import InputError
@@ -21,6 +22,7 @@ from ..evaluation.coding import runs
 from ..files import read_json, sha256
 from ..inferers import SeriesInferer, actual_precision
 from ..records import (
+    MEASURE_COLUMNS,
     SCORED,
     ResultFacts,
     Series,
@@ -28,6 +30,7 @@ from ..records import (
     SeriesInput,
     SeriesSummary,
     SliceCrop,
+    SliceMeasures,
     SliceResult,
     Weights,
     WrittenSummary,
@@ -35,6 +38,7 @@ from ..records import (
 )
 from ..transforms import crops_of
 
+NOT_MEASURED = SliceMeasures(**dict.fromkeys(MEASURE_COLUMNS))  # type: ignore[typeddict-item]
 FAR_MM = 10.0
 """Where the canal lies farther than this from the mean of its neighbours', the series carries a warning."""
 RESEARCH_USE = "Research use only, not for diagnosis"
@@ -114,6 +118,7 @@ def slice_results(
     threshold: float,
     slope: float = 1.0,
     intercept: float = 0.0,
+    measures: Sequence[SliceMeasures] = (),
 ) -> list[SliceResult]:
     """Make the result of every slice of a stack; who its patient is and what made it, `add_identity` adds.
 
@@ -124,6 +129,7 @@ def slice_results(
         threshold: probability from which a slice is called compressed.
         slope: of the calibration, see `scripts.records.probability`.
         intercept: of the calibration.
+        measures: of cord and canal in each slice; none where they are not measured.
     """
     position_mm, thickness_mm = slice_geometry_mm(image)
     crops = slice_crops(image)
@@ -147,9 +153,16 @@ def slice_results(
                 "position_mm": round(float(position_mm[index]), 4),
                 "thickness_mm": round(float(thickness_mm[index]), 4),
                 **crops[index],
+                **(measures[index] if measures else NOT_MEASURED),
+                "mscc_percent": None,
                 "notice": f"{RESEARCH_USE}.",
             }
         )
+    mscc = mscc_percent(
+        [row["cord_ap_mm"] for row in results], position_mm.tolist(), [row["compressed"] for row in results]
+    )
+    for row, value in zip(results, mscc, strict=True):
+        row["mscc_percent"] = value
     return results
 
 
@@ -213,6 +226,10 @@ def series_findings(stacks: Sequence[Sequence[SliceResult]]) -> SeriesFindings:
         "longest_run_slices": max((len(run.slices) for run in found), default=0),
         "longest_run_mm": round(max((run.length_mm for run in found), default=0.0), 4),
         "max_probability": max(scored, default=None),
+        "smallest_cord_ap_mm": min((row["cord_ap_mm"] for row in rows if row["cord_ap_mm"] is not None), default=None),
+        "largest_mscc_percent": max(
+            (row["mscc_percent"] for row in rows if row["compressed"] and row["mscc_percent"] is not None), default=None
+        ),
     }
 
 

@@ -10,9 +10,9 @@ from ..errors import InputError, exit_status, root_message
 from ..files import check_folder, write_csv, write_json
 
 if TYPE_CHECKING:
+    from ..canal.localiser import Localiser
+    from ..canal.outlines import Located
     from ..records import Failure, Series
-    from .localiser import Localiser
-    from .outlines import Located
 
 COLUMNS = (
     *("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "crop", "confidence"),
@@ -44,9 +44,9 @@ def localise(*inputs: str, weights: str, out: str, table: str = "", side_mm: flo
     check_folder(out)
     if not side_mm > 0:
         raise InputError(f"--side_mm must be positive, got {side_mm}")
-    from ..inference.series import find_series
-    from .localiser import load_localiser
-    from .truth import read_truth
+    from ..canal.localiser import load_localiser
+    from ..canal.truth import read_truth
+    from .series import find_series
 
     localiser = load_localiser(weights)
     if localiser is None:
@@ -69,9 +69,9 @@ def locate_series(
     localiser: Localiser, series: Series, rows_by_slice: Any, folder: Path, side_mm: float
 ) -> list[Located]:
     """Localise the slices of one series, and compare them with what is known."""
-    from .outlines import locate
-    from .points import beside
-    from .truth import oriented_image
+    from ..canal.outlines import locate
+    from ..canal.points import beside
+    from ..canal.truth import oriented_image
 
     image = oriented_image(series["image"])
     masks = [] if series["stack"] is not None else beside(Path(str(series["image"])))
@@ -83,7 +83,7 @@ def report(
 ) -> None:
     """Write and print what was found."""
     from .. import records
-    from .outlines import sheet, summary
+    from ..canal.outlines import sheet, summary
 
     write_csv(folder / "failures.csv", records.FAILURE_COLUMNS, failures)
     if not located:
