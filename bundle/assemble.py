@@ -127,6 +127,8 @@ def describe_weights(packed: Path, content: Mapping[str, Any], local: bool) -> N
     for name in SELF_CONTAINED:
         config = read_json(packed / "configs" / name)
         config.update({setting: content[setting] for setting in checkpoints.SETTINGS})
+        if content.get("canal") and "canal_weights" in config:
+            config["canal_weights"] = "$@bundle_root + '/models/model.pt'"
         if local and "weights" in config:
             config["weights"] = None
         write_json(packed / "configs" / name, config)

@@ -42,11 +42,15 @@ def write_all(bundle: str, weights: str, out: str, images: str) -> int:
     prepare([str(folder)])
     checkpoint = Path(weights) if weights else root / "models" / "model.pt"
     parser = ConfigParser(read_json(root / "configs" / "inference.json"))
-    for name, value in literals({"bundle_root": str(root), "device": torch.device("cpu")}).items():
+    changes = {"bundle_root": str(root), "device": torch.device("cpu"), "ckpt_path": str(checkpoint)}
+    for name, value in literals(changes).items():
         parser[name] = value
     network: nn.Module = parser.get_parsed_content("network_def").eval()
     facts = checkpoints.load_network(checkpoint, network, parser.get_parsed_content("checkpoint_settings"))
     slices = load_slices(images, parser)
+    localiser = parser.get_parsed_content("canal")
+    if localiser is not None:
+        network.add_module("canal", localiser.network)  # so that model.ts alone suffices
     metadata = {**read_json(root / "configs" / "metadata.json"), "weights": facts}
     runs = {
         "eager": network.__call__,
@@ -55,9 +59,19 @@ def write_all(bundle: str, weights: str, out: str, images: str) -> int:
         "model.pt2": write_exported_program(network, folder / "model.pt2", slices),
     }
     report = compare(runs, slices)
+    if localiser is not None:
+        grey = torch.rand(len(slices), 1, localiser.image_size, localiser.image_size)
+        canal = localiser.network
+        runs = {
+            "canal": canal.__call__,
+            "canal in model.ts": torch.jit.load(str(folder / "model.ts")).eval().canal,
+            "canal.onnx": write_onnx(canal, folder / "canal.onnx", grey),
+            "canal.pt2": write_exported_program(canal, folder / "canal.pt2", grey),
+        }
+        report |= compare(runs, grey)
     write_json(folder / "exports.json", {**facts, "n_slices": len(slices), "tolerance": TOLERANCE, "exports": report})
     for name, entry in report.items():
-        agrees = "" if name == "eager" else f", largest difference {entry['largest_difference']:.1e}"
+        agrees = "" if name in ("eager", "canal") else f", largest difference {entry['largest_difference']:.1e}"
         say(f"{name:10}  {entry['ms_per_slice']:7.2f} ms per slice{agrees}")
     bad = [name for name, entry in report.items() if not entry["largest_difference"] < TOLERANCE]
     say(f"{', '.join(bad)} differ by {TOLERANCE} or more" if bad else f"all agree on {len(slices)} slices: {folder}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -17,13 +18,18 @@ from .errors import InputError
 from .files import read_json, replacing
 from .files import sha256 as sha256  # of checkpoints, for who names them
 from .inferers import actual_precision
-from .networks import load_safely, network_interface, unwrapped
+from .networks import load_safely, network_interface, unwrapped, weights_sha256
 from .records import Weights
 from .transforms import NORMALISATION
 
-# settings that change what the weights mean
-SETTINGS = ("architecture", "head", "image_size", "crop_fraction", "profile")
-LARGEST_HEAD, LARGEST_WIDTH, LARGEST_IMAGE = 16, 1 << 16, 4096
+if TYPE_CHECKING:
+    from .canal.localiser import Localiser
+
+# settings that change what the weights of a classifier mean
+SETTINGS = ("architecture", "head", "image_size", "crop_fraction", "profile", "side_mm")
+# settings that checkpoints of earlier versions lack, and what they mean then
+ADDED = {"side_mm": None, "canal_sha256": ""}
+LARGEST_HEAD, LARGEST_WIDTH, LARGEST_IMAGE, LARGEST_SIDE_MM = 16, 1 << 16, 4096, 1000
 
 
 def is_whole(value: Any, low: int, high: int) -> bool:
@@ -49,6 +55,10 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "image_size": (lambda value: is_whole(value, 1, LARGEST_IMAGE), f"a whole number from 1 to {LARGEST_IMAGE}"),
     "crop_fraction": (lambda value: is_number(value) and 0 < value <= 1, "a number above 0, up to 1"),
     "profile": (lambda value: isinstance(value, str) and value in NORMALISATION, " or ".join(NORMALISATION)),
+    "side_mm": (lambda value: value is None or (is_number(value) and 0 < value <= LARGEST_SIDE_MM), "null or mm"),
+    "canal_sha256": (lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]*", value) is not None, "a hash"),
+    "kind": (lambda value: value == "canal", "canal"),
+    "channels": (is_head, f"up to {LARGEST_HEAD} whole numbers from 1 to {LARGEST_WIDTH}"),
     "trained_on": (lambda value: isinstance(value, dict), "a mapping"),
     "epoch": (lambda value: value is None or is_whole(value, 0, 1 << 31), "a whole number"),
     "pos_weight": (lambda value: value is None or is_number(value), "a number"),
@@ -56,17 +66,32 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
+# what a checkpoint tells of its training, which settings need not repeat
+HISTORY = ("trained_on", "epoch", "pos_weight", "precision")
+
+
 def describe(
-    architecture: str, head: list[int], image_size: int, crop_fraction: float, profile: str, **more: Any
+    architecture: str,
+    head: list[int],
+    image_size: int,
+    crop_fraction: float,
+    profile: str,
+    side_mm: float | None = None,
+    canal: Localiser | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
-    """Collect the settings a checkpoint carries, and what its network takes and gives (``interface``)."""
+    """Collect the settings a checkpoint carries, and what its network takes and gives (``interface``).
+
+    The localiser of the canal is kept, too, so that one file is enough; its hash says that both belong together.
+    """
     settings: dict[str, Any] = {
         "architecture": architecture,
         "head": [int(width) for width in head],
         "image_size": int(image_size),
     }
     settings |= {"crop_fraction": float(crop_fraction), "profile": profile, "interface": network_interface(profile)}
-    return {**settings, **more}
+    settings |= {"side_mm": None if side_mm is None else float(side_mm), "canal_sha256": canal.sha256 if canal else ""}
+    return {**settings, **({"canal": canal.content} if canal else {}), **more}
 
 
 def save(path: Path, network: nn.Module, settings: Mapping[str, Any], **states: Any) -> None:
@@ -95,7 +120,8 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> dict[st
 
     Args:
         path: a file written by `save`.
-        settings: `describe`'s; every one of ``SETTINGS`` must be equal. None compares nothing.
+        settings: `describe`'s, or those of another network; those that say what weights mean must be equal. None
+            compares nothing.
 
     Raises:
         InputError: the file is missing, not a checkpoint, made with other settings, or says or holds what no training
@@ -110,13 +136,16 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> dict[st
     model = content.get("model") if isinstance(content, dict) else None
     if not isinstance(model, dict) or not all(isinstance(value, torch.Tensor) for value in model.values()):
         raise InputError(f"{path} holds no 'model'; expected a checkpoint written by configs/train.json")
+    if "architecture" in content:
+        content = {**ADDED, **content}
+        check_localiser(path, content)
     for name, (fits, expected) in KINDS.items():
         if name in content and not fits(content[name]):
             raise InputError(f"{path}: {name} must be {expected}; expected a checkpoint written by configs/train.json")
     for name, value in model.items():
         if not torch.isfinite(value).all():
             raise InputError(f"{path}: {name} holds values that are no numbers; take an earlier checkpoint of the run")
-    for name in SETTINGS if settings is not None else ():
+    for name in [name for name in KINDS if name in (settings or ()) and name not in HISTORY]:
         if name not in content:
             raise InputError(f"{path} does not say its {name}; expected a checkpoint written by configs/train.json")
         if content[name] != settings[name]:  # type: ignore[index]
@@ -125,6 +154,22 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> dict[st
                 f"run with --{name} {str(content[name])!r}, or use the config it was trained with"
             )
     return content
+
+
+def check_localiser(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint whose localiser is not the one that its network was trained with."""
+    kept = content.get("canal")
+    found = ""
+    if kept is not None:
+        state = kept.get("model") if isinstance(kept, Mapping) else None
+        if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+            raise InputError(f"{path} holds a localiser ('canal') without weights; take the original file")
+        found = weights_sha256(state)
+    if found != content["canal_sha256"]:
+        raise InputError(
+            f"{path}: its localiser of the canal is not the one that its network was trained with (sha256 "
+            f"{found[:16] or 'none'}, expected {str(content['canal_sha256'])[:16] or 'none'}); take the original file"
+        )
 
 
 def read_resumable(path: str | Path, settings: Mapping[str, Any]) -> dict[str, Any]:

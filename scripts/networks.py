@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -120,6 +122,16 @@ def load_safely(path: Path) -> Any:
         reason = root_message(error).splitlines()[0]
         raise InputError(f"{path} is no checkpoint that can be loaded safely (weights only): {reason}") from error
     return content
+
+
+def weights_sha256(state: Mapping[str, torch.Tensor]) -> str:
+    """Hash the names and values of tensors, whatever file they are in."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu()
+        digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
+        digest.update(value.flatten().clone().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def tensors_in(content: Any) -> Iterator[torch.Tensor]:

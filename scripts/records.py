@@ -116,7 +116,51 @@ class Series(TypedDict):
     stack: Stack | None
 
 
-class SliceResult(TypedDict):
+class SliceCrop(TypedDict):
+    """What the network saw of a slice.
+
+    Attributes:
+        crop: ``canal``, a crop around the canal; ``central``, a crop in the middle, because no canal was found;
+            ``middle``, one where none was looked for; empty, the field of view.
+        canal_confidence: share of the localiser's map within 10 mm of the centre it found.
+        canal_row_px: the canal's centre, from 0 at the centre of the file's first pixel; None where none was found.
+        canal_column_px: the same for columns.
+        canal_offset_mm: distance of the centre, in the slice's plane, from the mean of its neighbours'.
+    """
+
+    crop: str
+    canal_confidence: float | None
+    canal_row_px: float | None
+    canal_column_px: float | None
+    canal_offset_mm: float | None
+
+
+class SliceMeasures(TypedDict):
+    """Measures of cord and canal in one slice, as `scripts.canal.measures.measure_slice` defines them.
+
+    None where the slice shows no cord, or no canal, or not all of it.
+
+    Attributes:
+        cord_ap_mm: anteroposterior diameter.
+        cord_rl_mm: right-left diameter.
+        cord_ap_rl_ratio: compression ratio.
+        cord_solidity: share of its convex hull that the cord fills; 1 where nothing dents it.
+        cord_orientation_deg: angle of the RL axis; above 0 where the patient's left lies further back.
+        canal_area_mm2: with the cord.
+        cord_canal_area_ratio: share of the canal that the cord fills.
+    """
+
+    cord_ap_mm: float | None
+    cord_rl_mm: float | None
+    cord_ap_rl_ratio: float | None
+    cord_area_mm2: float | None
+    cord_solidity: float | None
+    cord_orientation_deg: float | None
+    canal_area_mm2: float | None
+    cord_canal_area_ratio: float | None
+
+
+class SliceResult(SliceCrop, SliceMeasures):
     """One row of slices.csv.
 
     Attributes:
@@ -126,6 +170,7 @@ class SliceResult(TypedDict):
         compressed: 1 if ``probability`` reaches ``threshold``, else 0; None where the slice cannot be evaluated.
         status: ``scored``, or ``not evaluable: `` and the reason.
         position_mm: of the slice's centre along the stack's normal.
+        mscc_percent: maximum spinal cord compression against the nearest slices that are not called compressed.
         notice: what the result is for, and which weights and threshold made it.
     """
 
@@ -142,6 +187,7 @@ class SliceResult(TypedDict):
     position_mm: float
     thickness_mm: float
     notice: str
+    mscc_percent: float | None
 
 
 class Weights(TypedDict):
@@ -159,7 +205,12 @@ class Weights(TypedDict):
 
 
 class SeriesFindings(TypedDict):
-    """What was found in a series; a slice that cannot be evaluated ends a run of compressed slices."""
+    """What was found in a series; a slice that cannot be evaluated ends a run of compressed slices.
+
+    Attributes:
+        smallest_cord_ap_mm: None where no cord was measured.
+        largest_mscc_percent: of the slices that are called compressed; None where there is none, or none was measured.
+    """
 
     n_slices: int
     n_evaluated: int
@@ -167,6 +218,8 @@ class SeriesFindings(TypedDict):
     longest_run_slices: int
     longest_run_mm: float
     max_probability: float | None
+    smallest_cord_ap_mm: float | None
+    largest_mscc_percent: float | None
 
 
 class RunFacts(TypedDict, total=False):
@@ -298,7 +351,12 @@ PREDICTION_COLUMNS = tuple(Prediction.__annotations__)
 GEOMETRY_COLUMNS = tuple(SliceGeometry.__annotations__)
 LEVEL_COLUMNS = ("level", "vertebra", "disc")
 """Columns that people, or the phantom, add to geometry.csv: what a slice passes through; nearest body; nearest disc."""
-SLICE_COLUMNS = tuple(SliceResult.__annotations__)
+MEASURE_COLUMNS = tuple(SliceMeasures.__annotations__)
+CROP_COLUMNS = tuple(SliceCrop.__annotations__)
+SLICE_COLUMNS = (
+    *(name for name in SliceResult.__annotations__ if name not in (*CROP_COLUMNS, *MEASURE_COLUMNS, "mscc_percent")),
+    *(*CROP_COLUMNS, *MEASURE_COLUMNS, "mscc_percent"),
+)
 LABEL_COLUMNS = (
     *("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "rater", "reading", "role", "status"),
     *("label", "grade", "kind"),
@@ -312,6 +370,7 @@ FAILURE_COLUMNS = tuple(Failure.__annotations__)
 SERIES_COLUMNS = (
     *("patient_id", "study_uid", "series_uid", "status", "n_slices", "n_evaluated", "n_compressed"),
     *("max_probability", "longest_run_slices", "longest_run_mm", "folder", "reason"),
+    *("smallest_cord_ap_mm", "largest_mscc_percent"),
 )
 
 

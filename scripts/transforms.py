@@ -6,12 +6,14 @@ All of it works slice by slice, so a slice loaded alone gives the same numbers a
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any
+import json
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from monai.data import MetaTensor
-from monai.transforms import InvertibleTransform, MapTransform
+from monai.transforms import Compose, InvertibleTransform, MapTransform
 from monai.utils import TraceKeys
 from torch.nn.functional import interpolate, pad
 
@@ -30,38 +32,99 @@ def resize_slices(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return interpolate(slices, size=size, mode="bilinear", antialias=True).permute(0, 2, 3, 1).contiguous()
 
 
+class Centre(NamedTuple):
+    """Where the canal lies in a slice.
+
+    Attributes:
+        row_px: 0 at the centre of the first pixel.
+        column_px: the same for columns.
+        confidence: share of the localiser's map that lies within 10 mm of the centre.
+    """
+
+    row_px: float
+    column_px: float
+    confidence: float
+
+
 class SquareFieldOfViewd(MapTransform, InvertibleTransform):
     """Frame every slice as a square in millimetres and resize it to ``image_size`` pixels.
 
-    The shorter side is padded with zeros, in millimetres: stretching pixels would fake a flattened cord. Then the
-    central ``crop_fraction`` of the square is kept. The inverse puts maps back onto the original grid, zero outside.
+    Without ``side_mm`` the square is the field of view: the shorter side is padded with zeros, in millimetres
+    (stretching pixels would fake a flattened cord), then the central ``crop_fraction`` of the square is kept. With
+    ``side_mm`` the square has that side and lies around the canal, in every slice where ``canal`` finds it, else in
+    the middle of the slice. What of it lies outside the slice is zero. The inverse puts maps back onto the original
+    grid, zero outside.
+
+    ``meta["crops"]`` then is a JSON list of ``{"crop", "confidence", "centre_px", "centre_mm"}``, one a slice. ``crop``
+    is ``canal``, ``central`` (no canal was found there) or ``middle`` (none was looked for). ``centre_px`` is the
+    square's centre as (row, column) in pixels of the oriented image, ``centre_mm`` the same in mm.
 
     Args:
         keys: keys of images ``(C, H, W, D)`` with an affine.
         image_size: side of the result in pixels.
         crop_fraction: share of the square's side that is kept, in (0, 1].
+        side_mm: side of the square; None for the field of view.
+        canal: finds the canal in the slices of an image, see `scripts.canal.localiser.Localiser`.
+        least_confidence: of a canal's centre that is used.
+        margin_mm: what is kept around the square on every side, for augmentation; the result is larger by as much.
         allow_missing_keys: whether keys may be absent.
 
     Raises:
-        InputError: ``crop_fraction`` is out of range, or an image has other than three spatial axes.
+        InputError: a setting is out of range, or an image has other than three spatial axes.
     """
 
     def __init__(
-        self, keys: Any, image_size: int, crop_fraction: float = 1.0, allow_missing_keys: bool = False
+        self,
+        keys: Any,
+        image_size: int,
+        crop_fraction: float = 1.0,
+        side_mm: float | None = None,
+        canal: Callable[[MetaTensor], Sequence[Centre]] | None = None,
+        least_confidence: float = 0.5,
+        margin_mm: float = 0.0,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if not 0 < crop_fraction <= 1 or image_size < 1:
             raise InputError(
                 f"expected image_size >= 1 and 0 < crop_fraction <= 1, got {image_size} and {crop_fraction}"
             )
+        if side_mm is not None and not side_mm > 0:
+            raise InputError(f"side_mm must be positive, or null for the field of view, got {side_mm}")
+        if not margin_mm >= 0:
+            raise InputError(f"margin_mm must not be negative, got {margin_mm}")
         self.image_size, self.crop_fraction = int(image_size), float(crop_fraction)
+        self.side_mm, self.canal = None if side_mm is None else float(side_mm), canal
+        self.least_confidence, self.margin_mm = float(least_confidence), float(margin_mm)
 
-    def margins(self, size: tuple[int, int], spacing_mm: tuple[float, float]) -> list[int]:
-        """Return the pixels to add (negative: to cut) as ``[left, right, top, bottom]``."""
-        side_mm = max(n * mm for n, mm in zip(size, spacing_mm, strict=True)) * self.crop_fraction
-        surplus = [max(round(side_mm / mm), 1) - n for n, mm in zip(size, spacing_mm, strict=True)]
-        (top, bottom), (left, right) = ((extra // 2, extra - extra // 2) for extra in surplus)
-        return [left, right, top, bottom]
+    def window(self, size: tuple[int, int], spacing_mm: tuple[float, float]) -> tuple[tuple[int, int], int]:
+        """Return the rows and columns that are cut out, margin included, and the side of the result in pixels."""
+        side_mm = self.side_mm or max(n * mm for n, mm in zip(size, spacing_mm, strict=True)) * self.crop_fraction
+        rows, columns = (max(round(side_mm / mm), 1) + 2 * round(self.margin_mm / mm) for mm in spacing_mm)
+        return (rows, columns), self.image_size + 2 * round(self.margin_mm / side_mm * self.image_size)
+
+    def crops(self, image: MetaTensor) -> list[dict[str, Any]]:
+        """Choose the centre of every slice's square; empty where the squares are the field of view."""
+        if self.side_mm is None:
+            return []
+        middle = [(image.shape[1] - 1) / 2, (image.shape[2] - 1) / 2]
+        spacing_mm = [float(mm) for mm in image.pixdim[:2]]
+        found = (
+            [Centre(middle[0], middle[1], math.nan)] * int(image.shape[3]) if self.canal is None else self.canal(image)
+        )
+        crops = []
+        for one in found:
+            trusted = one.confidence >= self.least_confidence
+            centre = [one.row_px, one.column_px] if trusted else middle
+            crops.append(
+                {
+                    "crop": "middle" if self.canal is None else "canal" if trusted else "central",
+                    "confidence": None if self.canal is None else one.confidence,
+                    "centre_px": centre,
+                    "centre_mm": [n * mm for n, mm in zip(centre, spacing_mm, strict=True)],
+                }
+            )
+        return crops
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Frame and resize the images under ``keys``."""
@@ -71,19 +134,24 @@ class SquareFieldOfViewd(MapTransform, InvertibleTransform):
             if not isinstance(image, MetaTensor) or image.ndim != 4:
                 raise InputError(f"expected an image (C, H, W, D) with an affine, got shape {tuple(image.shape)}")
             size, spacing = (int(image.shape[1]), int(image.shape[2])), image.pixdim
-            margins = self.margins(size, (float(spacing[0]), float(spacing[1])))
-            framed = pad(image.as_tensor(), [0, 0, *margins])
-            scaled = resize_slices(framed, (self.image_size, self.image_size))
+            window, side = self.window(size, (float(spacing[0]), float(spacing[1])))
+            crops = self.crops(image)
+            centres = [one["centre_px"] for one in crops]
+            middle = [(n - 1) / 2 for n in size]
+            margins = [margins_around(centre, window, size) for centre in centres or [middle] * int(image.shape[3])]
+            framed = each_padded(image.as_tensor(), margins)
+            scaled = resize_slices(framed, (side, side))
             affine = image.affine.clone()
-            step = [framed.shape[axis] / self.image_size for axis in (1, 2)]
-            # the first new pixel's centre, in old pixels
-            start = [-margins[2] + (step[0] - 1) / 2, -margins[0] + (step[1] - 1) / 2]
+            step = [extent / side for extent in window]
+            top, left = (sum(one[axis] for one in margins) / len(margins) for axis in (2, 0))
+            # the first new pixel's centre, in old pixels; of slices with squares of their own, the mean
+            start = [-top + (step[0] - 1) / 2, -left + (step[1] - 1) / 2]
             affine[:3, 3] += affine[:3, 0] * start[0] + affine[:3, 1] * start[1]
             affine[:3, 0] *= step[0]
             affine[:3, 1] *= step[1]
-            framed_size = tuple(framed.shape[1:3])
-            output = MetaTensor(scaled, meta=image.meta, applied_operations=image.applied_operations)
-            extra = {"framed_size": framed_size, "margins": margins, "affine": image.affine}
+            meta = {**image.meta, "crops": json.dumps(crops)} if crops else image.meta
+            output = MetaTensor(scaled, meta=meta, applied_operations=image.applied_operations)
+            extra = {"framed_size": window, "margins": margins, "affine": image.affine}
             self.push_transform(output, orig_size=size, extra_info=extra)
             output.affine = affine
             result[key] = output
@@ -97,30 +165,54 @@ class SquareFieldOfViewd(MapTransform, InvertibleTransform):
             extra = self.pop_transform(image)[TraceKeys.EXTRA_INFO]
             height, width = extra["framed_size"]
             framed = resize_slices(image.as_tensor(), (int(height), int(width)))
+            margins = [[-int(n) for n in one] for one in extra["margins"]]
             output = MetaTensor(
-                pad(framed, [0, 0, *(-int(n) for n in extra["margins"])]),
-                meta=image.meta,
-                applied_operations=image.applied_operations,
+                each_padded(framed, margins), meta=image.meta, applied_operations=image.applied_operations
             )
             output.affine = extra["affine"]
             result[key] = output
         return result
 
 
-def scale_slices(image: torch.Tensor, lower_percent: float, upper_percent: float) -> torch.Tensor:
+def crops_of(image: MetaTensor) -> list[dict[str, Any]]:
+    """Return what `SquareFieldOfViewd` says of the squares of an image; empty where they are the field of view."""
+    crops: list[dict[str, Any]] = json.loads(str(image.meta.get("crops") or "[]"))
+    return crops
+
+
+def margins_around(centre_px: Sequence[float], window: tuple[int, int], size: tuple[int, int]) -> list[int]:
+    """Return the pixels to add (negative: to cut) as ``[left, right, top, bottom]`` for a window around a centre."""
+    found = []
+    for centre, extent, n in zip(reversed(centre_px), reversed(window), reversed(size), strict=True):
+        before = -math.floor(centre - (extent - 1) / 2 + 0.5)
+        found += [before, extent - n - before]
+    return found
+
+
+def each_padded(image: torch.Tensor, margins: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Pad with zeros, or cut, every slice of ``(C, H, W, D)`` by margins of its own."""
+    slices = [pad(one, list(own)) for one, own in zip(image.unbind(3), margins, strict=True)]
+    return torch.stack(slices, dim=3)
+
+
+def scale_slices(
+    image: torch.Tensor, lower_percent: float, upper_percent: float, inner_size: int | None = None
+) -> torch.Tensor:
     """Clip every slice at its own percentiles, scale it to [0, 1] and round it to 8 bits.
 
     Args:
         image: ``(1, H, W, D)``.
         lower_percent: percentile that becomes 0.
         upper_percent: percentile that becomes 1.
+        inner_size: side of the central square whose percentiles count, in pixels; None for all of the slice.
 
     Returns:
         float32 ``(1, H, W, D)`` of values k / 255; a slice whose percentiles coincide is all 0.
     """
     slices = image.permute(3, 0, 1, 2).flatten(1).double()
+    inner = slices if inner_size is None else central(image, inner_size).permute(3, 0, 1, 2).flatten(1).double()
     quantiles = torch.tensor([lower_percent / 100, upper_percent / 100], dtype=slices.dtype)
-    low, high = torch.stack([torch.quantile(row, quantiles) for row in slices]).T[..., None]
+    low, high = torch.stack([torch.quantile(row, quantiles) for row in inner]).T[..., None]
     width = high - low
     # resizing a constant slice leaves rounding errors, which must not be stretched to a picture
     varies = width > 1e-5 * torch.maximum(low.abs(), high.abs())
@@ -129,23 +221,47 @@ def scale_slices(image: torch.Tensor, lower_percent: float, upper_percent: float
     return levels.reshape(image.shape[3], *image.shape[:3]).permute(1, 2, 3, 0).contiguous()
 
 
+def central(image: torch.Tensor, size: int) -> torch.Tensor:
+    """Return the central square of every slice of ``(C, H, W, D)``, or all of a slice that is no larger."""
+    top, left = (max((n - size) // 2, 0) for n in image.shape[1:3])
+    return image[:, top : top + size, left : left + size]
+
+
 class ScaleSlicesd(MapTransform):
     """Apply `scale_slices` to the images under ``keys``."""
 
     def __init__(
-        self, keys: Any, lower_percent: float = 0.5, upper_percent: float = 99.5, allow_missing_keys: bool = False
+        self,
+        keys: Any,
+        lower_percent: float = 0.5,
+        upper_percent: float = 99.5,
+        inner_size: int | None = None,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.lower_percent, self.upper_percent = lower_percent, upper_percent
+        self.lower_percent, self.upper_percent, self.inner_size = lower_percent, upper_percent, inner_size
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Scale the images under ``keys``."""
         result = dict(data)
         for key in self.key_iterator(result):
             image = result[key]
-            scaled = scale_slices(image.as_tensor(), self.lower_percent, self.upper_percent)
+            scaled = scale_slices(image.as_tensor(), self.lower_percent, self.upper_percent, self.inner_size)
             result[key] = MetaTensor(scaled, meta=image.meta, applied_operations=image.applied_operations)
         return result
+
+
+def with_margin(transforms: Sequence[Any], margin_mm: float) -> Compose:
+    """Return a deterministic chain whose squares have a margin for augmentation.
+
+    Args:
+        transforms: the chain, with one `SquareFieldOfViewd`, whose margin is set.
+        margin_mm: on every side.
+    """
+    for transform in transforms:
+        if hasattr(transform, "margin_mm"):
+            transform.margin_mm = float(margin_mm)
+    return Compose(list(transforms))
 
 
 def to_uint8(image: torch.Tensor) -> torch.Tensor:

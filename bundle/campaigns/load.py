@@ -21,6 +21,8 @@ from .wholeness import read_csv
 
 HIGHEST_RATIO = 1.5
 """How much more memory the second half of a run may take than the first."""
+LONGEST_S = 6 * 3600.0
+"""A command on a large cohort has this long."""
 SAMPLE_S = 0.5
 
 
@@ -101,7 +103,12 @@ def load(
 
     def run_lane(names: Sequence[str]) -> None:
         for name in names:
-            results[name] = known[name](task)
+            try:
+                results[name] = known[name](task)
+            except FileNotFoundError as error:
+                log = (task.folder / name / "log.txt").read_text(encoding="utf-8", errors="replace").strip()[-200:]
+                text = f"{error.filename} was not written: {log}"
+                results[name] = Measured(0, (0, 0), (0, 0), 1.0, (0.0, 0.0), [text])
             say(describe(name, results[name]))
 
     with ThreadPoolExecutor(min(workers, len(lanes))) as pool:
@@ -173,7 +180,7 @@ class Load:
         place = self.folder / name / "out"
         place.mkdir(parents=True)
         texts = [str(word).replace("OUT", str(place)) for word in words]
-        ended = run(["-m", "scripts", name, *texts], place, sample_s=SAMPLE_S)
+        ended = run(["-m", "scripts", name, *texts], place, sample_s=SAMPLE_S, longest_s=LONGEST_S)
         log = place.with_name("log.txt").read_text(encoding="utf-8", errors="replace")
         violations = [f"exit status {ended.status}: {log.strip()[-200:]}"] if ended.status not in (0, 1) else []
         shown = {*re.findall(r"(\d+)%\|", log), *re.findall(r"results in (\S+)", log)}

@@ -58,7 +58,7 @@ class Run:
         seconds: how long it ran.
         killed: whether the kill hit it.
         events: how many new files and folders were seen below what it writes.
-        stuck: whether it did not end after SIGTERM, or within ``LONGEST_S``.
+        stuck: whether it did not end after SIGTERM, or in the time it has.
         rss_mib: resident memory of the process and its children at each sample.
     """
 
@@ -132,6 +132,7 @@ def run(
     sample_s: float = 0.0,
     watch: Callable[[], object] = lambda: None,
     variables: Mapping[str, str] | None = None,
+    longest_s: float = LONGEST_S,
 ) -> Run:
     """Run one command of the product in a process group of its own.
 
@@ -142,6 +143,7 @@ def run(
         sample_s: seconds between samples of its memory; 0 for none.
         watch: called now and then.
         variables: of its environment, beside `environment`'s.
+        longest_s: what is not done by then is stuck.
     """
     found = Run()
     known = set(paths_below(folder))
@@ -173,7 +175,7 @@ def run(
                         due = now + kill.delay_s
                     if due is not None and now >= due:
                         found.killed = strike(process, kill, found)
-                if now - started > LONGEST_S:
+                if now - started > longest_s:
                     found.stuck = True
                     os.killpg(process.pid, signal.SIGKILL)
                 time.sleep(POLL_S if kill is not None else 0.05)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.pixels.processing import apply_rescale
 
+from scripts.canal.localiser import Localiser
 from scripts.console import printable
 from scripts.dicom.stacks import Stack
 from scripts.errors import InputError
@@ -102,6 +103,10 @@ class SeriesClassifier:
                 f"{model} is no model.ts written by `python -m bundle export`, or was renamed: "
                 f"{str(error).splitlines()[0]}"
             ) from error
+        if parser.get("side_mm") is not None and hasattr(self.network, "canal"):
+            # a copy of its own, because it runs on the CPU
+            canal = torch.jit.load(str(model), map_location="cpu").canal
+            parser["canal"] = Localiser(canal, canal.image_size)
         self.preprocessing = filter_compose(parser.get_parsed_content("preprocessing"), DISALLOW_LOAD_SAVE)
         self.postprocessing = filter_compose(parser.get_parsed_content("postprocessing"), DISALLOW_LOAD_SAVE)
         self.inferer = parser.get_parsed_content("inferer")

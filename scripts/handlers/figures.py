@@ -29,10 +29,10 @@ def literal(text: str) -> str:
 
 
 def training_curve(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
-    """Draw training and validation loss, and the validation AUC, by epoch.
+    """Draw training and validation loss, and the first other validation metric, by epoch.
 
     Args:
-        rows: one mapping per epoch with ``epoch``, ``train_loss``, ``val_loss`` and ``val_auc``.
+        rows: one mapping per epoch with ``epoch``, ``train_loss``, ``val_loss`` and another, such as ``val_auc``.
         path: the PNG.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -47,10 +47,12 @@ def training_curve(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
     loss.set(xlabel="epoch", ylabel="weighted cross-entropy")
     loss.xaxis.set_major_locator(MaxNLocator(integer=True))
     area = loss.twinx()
-    area.plot(
-        epochs, [row.get("val_auc", np.nan) for row in rows], color="tab:green", alpha=0.6, label="val AUC (right)"
-    )
-    area.set(ylabel="AUC", ylim=(0.0, 1.0))
+    others = [name for name in rows[0] if name.startswith("val_") and name != "val_loss"]
+    for name in others[:1]:
+        words = name.removeprefix("val_").replace("_", " ").replace("auc", "AUC")
+        values = [row.get(name, np.nan) for row in rows]
+        area.plot(epochs, values, color="tab:green", alpha=0.6, label=f"val {words} (right)")
+        area.set(ylabel=words, ylim=(0.0, 1.0 if words == "AUC" else None))
     handles = [*loss.get_legend_handles_labels()[0], *area.get_legend_handles_labels()[0]]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize="small")
     return save(figure, path)

@@ -14,6 +14,8 @@ from monai.data import MetaTensor
 from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
+from ..transforms import crops_of
+
 LIMITS: Mapping[str, Any] = {
     "mm_per_pixel": (0.1, 1.75),
     "field_of_view_mm": (50.0, 400.0),
@@ -30,8 +32,16 @@ def original_spacing_mm(image: MetaTensor) -> NDArray[np.float64]:
 
 
 def seen_mm(image: MetaTensor) -> float:
-    """Return the longer side, in mm, of what the network sees of a slice: the field of view less what is cropped."""
-    sides_mm = image.pixdim[:2].cpu().numpy() * np.asarray(image.shape[1:3])
+    """Return the longer side, in mm, of what is left of the field of view: all of it, or the share that is kept.
+
+    A crop of a fixed side says nothing of the image; there it is the field of view that it was cut from.
+    """
+    if crops_of(image):
+        affine = np.asarray(image.meta["original_affine"], dtype=float)
+        axes = [axis for axis, (anatomical, _) in enumerate(io_orientation(affine)) if anatomical != 2]
+        sides_mm = original_spacing_mm(image) * np.asarray(image.meta["spatial_shape"])[axes]
+    else:
+        sides_mm = image.pixdim[:2].cpu().numpy() * np.asarray(image.shape[1:3])
     return round(float(sides_mm.max()), 6)
 
 
@@ -46,6 +56,12 @@ def geometry_problem(image: MetaTensor, limits: Mapping[str, Any]) -> str:
     if not low <= extent_mm <= high:
         return f"field of view of {extent_mm:.0f} mm, expected {low:g} to {high:g} mm"
     return ""
+
+
+def canal_problem(image: MetaTensor) -> str:
+    """Return what is wrong with a series in which the canal was looked for and found in no slice."""
+    crops = crops_of(image)
+    return "no spinal canal found in the series" if crops and all(one["crop"] == "central" for one in crops) else ""
 
 
 def picture_problem(levels: NDArray[np.floating[Any]], limits: Mapping[str, Any]) -> str:
@@ -66,6 +82,6 @@ def slice_problems(image: MetaTensor, limits: Mapping[str, Any] = LIMITS) -> lis
         limits: see ``LIMITS``; keys left out keep their defaults.
     """
     limits = {**LIMITS, **limits}
-    geometry = geometry_problem(image, limits)
+    geometry = geometry_problem(image, limits) or canal_problem(image)
     volume = image.as_tensor()[0].cpu().numpy()
     return [geometry or picture_problem(volume[..., index], limits) for index in range(volume.shape[-1])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,11 +11,15 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import MetaKeys
 
+from ..canal.outlines import canal_measures
 from ..dicom.listings import is_volume_file
 from ..records import SeriesFindings
 from .evaluability import slice_problems
 from .heatmap_files import on_one_grid
 from .results import series_findings, slice_results
+
+if TYPE_CHECKING:
+    from ..canal.localiser import Localiser
 
 REDRAWN = "slices are missing or stand at angles, so the map lies on a regular grid of its own, right to half a voxel"
 
@@ -46,6 +50,7 @@ class SliceScoresd(MapTransform):
         image: key of the preprocessed image, whose metadata identify the slices.
         limits: limits of what can be evaluated, see `scripts.inference.evaluability.LIMITS`.
         calibration: ``slope`` and ``intercept``, see `scripts.records.probability`; without, the network as trained.
+        canal: outlines canal and cord in crops around the canal, whose measures are then part of the results.
     """
 
     def __init__(
@@ -55,9 +60,11 @@ class SliceScoresd(MapTransform):
         image: str = "image",
         limits: Mapping[str, Any] | None = None,
         calibration: Mapping[str, Any] | None = None,
+        canal: Localiser | None = None,
     ) -> None:
         super().__init__(keys)
         self.threshold, self.image, self.limits = float(threshold), image, dict(limits or {})
+        self.canal = canal
         calibration = calibration or {"slope": 1.0, "intercept": 0.0}
         self.slope, self.intercept = float(calibration["slope"]), float(calibration["intercept"])
 
@@ -74,7 +81,8 @@ class SliceScoresd(MapTransform):
             result["network_heatmap"] = prediction.as_tensor()[1].detach().cpu().clone()
             if not is_volume_file(result.get("image_path") or "") and not result.get("result_extension"):
                 result["result_extension"] = ".nii.gz"
-            rows = slice_results(image, logits, problems, self.threshold, self.slope, self.intercept)
+            measures = canal_measures(image, self.canal) if self.canal is not None else []
+            rows = slice_results(image, logits, problems, self.threshold, self.slope, self.intercept, measures)
             findings = series_findings([rows])
             result["slice_results"], result["series_findings"] = rows, findings
             summary = {"class": series_class(findings), "threshold": self.threshold, **findings, "slices": rows}

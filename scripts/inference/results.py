@@ -14,24 +14,33 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from ..canal.measures import mscc_percent
+from ..canal.truth import file_point
 from ..datasets import identities
 from ..errors import InputError
 from ..evaluation.coding import runs
 from ..files import read_json, sha256
 from ..inferers import SeriesInferer, actual_precision
 from ..records import (
+    MEASURE_COLUMNS,
     SCORED,
     ResultFacts,
     Series,
     SeriesFindings,
     SeriesInput,
     SeriesSummary,
+    SliceCrop,
+    SliceMeasures,
     SliceResult,
     Weights,
     WrittenSummary,
     probability,
 )
+from ..transforms import crops_of
 
+NOT_MEASURED = SliceMeasures(**dict.fromkeys(MEASURE_COLUMNS))  # type: ignore[typeddict-item]
+FAR_MM = 10.0
+"""Where the canal lies farther than this from the mean of its neighbours', the series carries a warning."""
 RESEARCH_USE = "Research use only, not for diagnosis"
 
 
@@ -109,6 +118,7 @@ def slice_results(
     threshold: float,
     slope: float = 1.0,
     intercept: float = 0.0,
+    measures: Sequence[SliceMeasures] = (),
 ) -> list[SliceResult]:
     """Make the result of every slice of a stack; who its patient is and what made it, `add_identity` adds.
 
@@ -119,8 +129,10 @@ def slice_results(
         threshold: probability from which a slice is called compressed.
         slope: of the calibration, see `scripts.records.probability`.
         intercept: of the calibration.
+        measures: of cord and canal in each slice; none where they are not measured.
     """
     position_mm, thickness_mm = slice_geometry_mm(image)
+    crops = slice_crops(image)
     results: list[SliceResult] = []
     for index, ((sop_uid, frame), logit, problem) in enumerate(zip(identities(image), logits, problems, strict=True)):
         if not problem and not np.isfinite(logit):
@@ -140,10 +152,55 @@ def slice_results(
                 "status": f"not evaluable: {problem}" if problem else SCORED,
                 "position_mm": round(float(position_mm[index]), 4),
                 "thickness_mm": round(float(thickness_mm[index]), 4),
+                **crops[index],
+                **(measures[index] if measures else NOT_MEASURED),
+                "mscc_percent": None,
                 "notice": f"{RESEARCH_USE}.",
             }
         )
+    mscc = mscc_percent(
+        [row["cord_ap_mm"] for row in results], position_mm.tolist(), [row["compressed"] for row in results]
+    )
+    for row, value in zip(results, mscc, strict=True):
+        row["mscc_percent"] = value
     return results
+
+
+def slice_crops(image: MetaTensor) -> list[SliceCrop]:
+    """Return what the network saw of every slice of a preprocessed stack ``(1, H, W, D)``."""
+    found: list[SliceCrop] = []
+    centres: list[NDArray[np.float64] | None] = []
+    for one in crops_of(image) or [{}] * int(image.shape[-1]):
+        seen = one.get("crop") == "canal"
+        row_px, column_px = file_point(image, one["centre_px"]) if seen else (None, None)
+        centres.append(np.array(one["centre_mm"]) if seen else None)
+        found.append(
+            {
+                "crop": one.get("crop", ""),
+                "canal_confidence": one.get("confidence"),
+                "canal_row_px": None if row_px is None else round(row_px, 2),
+                "canal_column_px": None if column_px is None else round(column_px, 2),
+                "canal_offset_mm": None,
+            }
+        )
+    for index, centre in enumerate(centres):
+        beside = centres[max(index - 1, 0) : index] + centres[index + 1 : index + 2]
+        neighbours = [other for other in beside if other is not None]
+        if centre is not None and neighbours:
+            found[index]["canal_offset_mm"] = round(float(np.linalg.norm(centre - np.mean(neighbours, axis=0))), 2)
+    return found
+
+
+def canal_warnings(rows: Sequence[SliceResult]) -> list[str]:
+    """Return what is odd about where the canal was found in a series."""
+    far = [row["slice_index"] for row in rows if (row["canal_offset_mm"] or 0) > FAR_MM]
+    central = [row["slice_index"] for row in rows if row["crop"] == "central" and row["status"] == SCORED]
+    found = []
+    if far:
+        found.append(f"canal over {FAR_MM:g} mm off its neighbours' in slice {', '.join(map(str, far))}")
+    if central:
+        found.append(f"no canal found, the middle was scored, in slice {', '.join(map(str, central))}")
+    return found
 
 
 def series_findings(stacks: Sequence[Sequence[SliceResult]]) -> SeriesFindings:
@@ -169,6 +226,10 @@ def series_findings(stacks: Sequence[Sequence[SliceResult]]) -> SeriesFindings:
         "longest_run_slices": max((len(run.slices) for run in found), default=0),
         "longest_run_mm": round(max((run.length_mm for run in found), default=0.0), 4),
         "max_probability": max(scored, default=None),
+        "smallest_cord_ap_mm": min((row["cord_ap_mm"] for row in rows if row["cord_ap_mm"] is not None), default=None),
+        "largest_mscc_percent": max(
+            (row["mscc_percent"] for row in rows if row["compressed"] and row["mscc_percent"] is not None), default=None
+        ),
     }
 
 
@@ -187,7 +248,7 @@ def add_identity(
         "phantom": series["phantom"],
         **facts,
         **findings,
-        "warnings": series["warnings"],
+        "warnings": "; ".join(filter(None, [series["warnings"], *canal_warnings(rows)])),
     }
     notice = notice_line(summary)
     complete: list[SliceResult] = [

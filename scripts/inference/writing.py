@@ -219,6 +219,8 @@ def series_record(summary: SeriesSummary, status: str, folder: str) -> SeriesRec
         "max_probability": summary["max_probability"],
         "longest_run_slices": summary["longest_run_slices"],
         "longest_run_mm": summary["longest_run_mm"],
+        "smallest_cord_ap_mm": summary["smallest_cord_ap_mm"],
+        "largest_mscc_percent": summary["largest_mscc_percent"],
         "folder": folder,
         "reason": "",
     }

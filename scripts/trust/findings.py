@@ -89,10 +89,13 @@ def load_models(path: Path, others: Mapping[str, str], layer: str) -> tuple[Mode
         if not other:
             continue
         second = load_model(Path(other))
-        same = {key: second[1][key] == model[1][key] for key in ("image_size", "crop_fraction", "architecture")}
-        if not (same["image_size"] and same["crop_fraction"]) or same["architecture"] != (name == "repeatability"):
+        fields = all(second[1][key] == model[1][key] for key in ("image_size", "crop_fraction", "side_mm"))
+        same = second[1]["architecture"] == model[1]["architecture"]
+        if not fields or same != (name == "repeatability"):
             what = "the same" if name == "repeatability" else "another"
-            raise InputError(f"{other}: {name} needs {what} architecture, and the same image_size and crop_fraction")
+            raise InputError(
+                f"{other}: {name} needs {what} architecture, and the same image_size, crop_fraction and side_mm"
+            )
         split_features(second[0], layer)
         loaded[name] = second
     return model, loaded

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from monai.bundle import ConfigParser
-from monai.transforms import LoadImaged
+from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from ..canal.localiser import make_localiser
+from ..canal.truth import load_mask
 from ..console import progress
 from ..datalists import load
 from ..datasets import identities
@@ -22,6 +25,7 @@ from ..phantom.cohort import make_cohort, recipe_of
 from ..records import slice_key
 from ..runner import literals
 from ..tables import read_table
+from ..transforms import Centre, crops_of
 
 Floats = NDArray[np.float32]
 
@@ -84,12 +88,19 @@ def cohort_with_twins(cohort: Path, out: Path) -> Path:
     return made
 
 
-def preprocessing(settings: Mapping[str, Any]) -> Any:
-    """Return the preprocessing of inference.json for a checkpoint."""
+def preprocessing(settings: Mapping[str, Any], canal: Callable[[Any], Any] | None = None) -> Any:
+    """Return the preprocessing of inference.json for a checkpoint.
+
+    Args:
+        settings: the checkpoint's content.
+        canal: finds the canal instead of the checkpoint's localiser.
+    """
     parser = ConfigParser()
     parser.read_config(str(ROOT / "configs" / "inference.json"))
-    for name, value in literals({name: settings[name] for name in ("image_size", "crop_fraction")}).items():
+    for name, value in literals({name: settings[name] for name in ("image_size", "crop_fraction", "side_mm")}).items():
         parser[name] = value
+    kept = settings.get("canal")
+    parser["canal"] = canal or (None if kept is None else make_localiser(kept, "the checkpoint"))
     return parser.get_parsed_content("preprocessing")
 
 
@@ -119,17 +130,25 @@ def read_sample(
     def volume(path: Path) -> Any:
         return chain({"image": str(path)})["image"]
 
-    def picture(path: Path, frame: str) -> Floats:
-        found: Floats = volume(path).as_tensor()[0].numpy()
-        return found[..., [name for _, name in identities(volume(path))].index(frame)]
+    @cache
+    def twin_volume(path: Path, image: Path) -> Any:
+        """The twin, in the squares of its image: a lesion must not move them."""
+        return preprocessing(settings, same_crops(crops_of(volume(image))))({"image": str(path)})["image"]
 
-    centres = cache(lambda path: cord_centres(path, settings))
+    def picture(found: Any, frame: str) -> Floats:
+        levels: Floats = found.as_tensor()[0].numpy()
+        return levels[..., place_of(found, frame)]
+
     rows: list[tuple[Any, ...]] = []
     for entry in progress(chosen, f"reading {section} slices and their twins", "slice", len(chosen)):
         row = known[slice_key(entry)]
-        image, twin = (picture(path, row["frame"]) for path in (Path(entry["image"]), cohort / row["twin_image"]))
+        path, frame = Path(entry["image"]), row["frame"]
+        found = volume(path)
+        image, twin = picture(found, frame), picture(twin_volume(cohort / row["twin_image"], path), frame)
         patient = str(entry["patient_id"])
-        centre = centres(mask_path(cohort, patient, row["stack"]))[int(row["stack_slice"] or row["slice_index"])]
+        place = place_of(found, frame)
+        mask = mask_path(cohort, patient, row["stack"]), int(row["stack_slice"] or row["slice_index"])
+        centre = cord_centre(*mask, settings, crops_of(found)[place : place + 1])
         side = row["side"] if row["lesion"] == "lateral" and row["side"] in ("left", "right") else ""
         truth = np.abs(image - twin) > difference
         rows.append((image, twin, truth, entry["label"], patient, centre, side))
@@ -143,15 +162,32 @@ def mask_path(cohort: Path, patient: str, stack: str) -> Path:
     return whole if whole.exists() else whole.with_name(f"{patient}_stack-{stack}.nii.gz")
 
 
-def cord_centres(path: Path, settings: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Return row and column of the cord's centre in every preprocessed slice, shape (slices, 2)."""
-    # the reader of images refuses masks; and without the grey levels
-    geometric = [LoadImaged("image", reader="NibabelReader"), *preprocessing(settings).transforms[1:-1]]
-    data: Any = {"image": str(path)}
-    for transform in geometric:
-        data = transform(data)
-    cord = data["image"].as_tensor()[0].numpy() > 1.5  # between canal and cord
-    rows, columns = np.mgrid[: cord.shape[0], : cord.shape[1]]
-    return np.array(
-        [(rows[one].mean(), columns[one].mean()) if one.any() else (np.nan, np.nan) for one in np.moveaxis(cord, -1, 0)]
-    )
+def place_of(image: Any, frame: str) -> int:
+    """Return which slice of a loaded image a frame is."""
+    return [name for _, name in identities(image)].index(frame)
+
+
+def same_crops(crops: Sequence[Mapping[str, Any]]) -> Callable[[Any], list[Centre]]:
+    """Return what finds the squares of another image, whatever the image shows."""
+    centres = [Centre(one["centre_px"][0], one["centre_px"][1], 1.0) for one in crops]
+    return lambda _: centres
+
+
+def cord_centre(
+    path: Path, number: int, settings: Mapping[str, Any], crops: Sequence[Mapping[str, Any]]
+) -> tuple[float, float]:
+    """Return row and column of the cord's centre in a preprocessed slice; NaN where the slice shows no cord.
+
+    Args:
+        path: masks of the slice's stack.
+        number: of the slice in them.
+        settings: the checkpoint's.
+        crops: the slice's square, see `scripts.transforms.crops_of`.
+    """
+    mask, affine = load_mask(str(path))
+    (framing,) = [one for one in preprocessing(settings, same_crops(crops)).transforms if hasattr(one, "margin_mm")]
+    one = MetaTensor(torch.from_numpy(mask[None, ..., number : number + 1].astype(np.float32)), affine=affine)
+    rows, columns = np.nonzero(
+        framing({"image": one})["image"].as_tensor()[0, ..., 0].numpy() > 1.5
+    )  # of canal 1, cord 2
+    return (float(rows.mean()), float(columns.mean())) if len(rows) else (np.nan, np.nan)

@@ -36,6 +36,8 @@ SUMMARY = {
     "longest_run_slices": 1,
     "longest_run_mm": 2.5,
     "max_probability": 0.875,
+    "smallest_cord_ap_mm": 6.25,
+    "largest_mscc_percent": None,
     "warnings": "",
 }
 

@@ -26,6 +26,19 @@ N_COMPRESSED = Code("COMPRESSED", SCHEME, "Number of compressed slices")
 RUN_SLICES = Code("RUN_SLICES", SCHEME, "Longest run of compressed slices")
 RUN_MM = Code("RUN_MM", SCHEME, "Length of the longest run of compressed slices")
 HIGHEST = Code("HIGHEST", SCHEME, "Highest probability among the slices")
+SMALLEST_AP = Code("SMALLEST_AP", SCHEME, "Smallest anteroposterior diameter of the cord among the slices")
+LARGEST_MSCC = Code("LARGEST_MSCC", SCHEME, "Largest MSCC among the compressed slices")
+MEASURES: dict[str, tuple[Code, Code]] = {
+    "cord_ap_mm": (Code("CORD_AP", SCHEME, "Anteroposterior diameter of the cord"), codes.UCUM.Millimeter),
+    "cord_rl_mm": (Code("CORD_RL", SCHEME, "Right-left diameter of the cord"), codes.UCUM.Millimeter),
+    "cord_ap_rl_ratio": (Code("CORD_AP_RL", SCHEME, "Compression ratio of the cord, AP / RL"), codes.UCUM.NoUnits),
+    "cord_area_mm2": (Code("CORD_AREA", SCHEME, "Cross-sectional area of the cord"), codes.UCUM.SquareMillimeter),
+    "cord_solidity": (Code("CORD_SOLIDITY", SCHEME, "Solidity of the cord"), codes.UCUM.NoUnits),
+    "canal_area_mm2": (Code("CANAL_AREA", SCHEME, "Cross-sectional area of the canal"), codes.UCUM.SquareMillimeter),
+    "cord_canal_area_ratio": (Code("CORD_CANAL", SCHEME, "Area ratio of cord and canal"), codes.UCUM.NoUnits),
+    "mscc_percent": (Code("MSCC", SCHEME, "Maximum spinal cord compression"), codes.UCUM.Percent),
+}
+"""Measures of a slice: their name and unit."""
 
 
 def measurement(name: Code, value: float | None, unit: Code) -> list[Any]:
@@ -46,7 +59,10 @@ def slice_group(row: SliceResult, image: Dataset, common: dict[str, Any]) -> Any
     frames = [int(row["frame"])] if row["frame"] else None
     return highdicom.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=highdicom.sr.TrackingIdentifier(highdicom.UID(), f"slice {row['slice_index']}"),
-        measurements=measurement(codes.DCM.Probability, row["probability"], codes.UCUM.NoUnits),
+        measurements=[
+            *measurement(codes.DCM.Probability, row["probability"], codes.UCUM.NoUnits),
+            *(item for key, (name, unit) in MEASURES.items() for item in measurement(name, row.get(key), unit)),  # type: ignore[arg-type]
+        ],
         qualitative_evaluations=evaluation(NOT_EVALUATED if row["probability"] is None else call),
         source_images=[highdicom.sr.SourceImageForMeasurementGroup(image.SOPClassUID, image.SOPInstanceUID, frames)],
         **common,
@@ -64,6 +80,8 @@ def series_group(summary: SeriesSummary, common: dict[str, Any]) -> Any:
             *measurement(RUN_SLICES, summary["longest_run_slices"], SLICES),
             *measurement(RUN_MM, summary["longest_run_mm"], codes.UCUM.Millimeter),
             *measurement(HIGHEST, summary["max_probability"], codes.UCUM.NoUnits),
+            *measurement(SMALLEST_AP, summary["smallest_cord_ap_mm"], codes.UCUM.Millimeter),
+            *measurement(LARGEST_MSCC, summary["largest_mscc_percent"], codes.UCUM.Percent),
         ],
         qualitative_evaluations=evaluation(call if summary["n_evaluated"] else NOT_EVALUATED),
         **common,
@@ -87,9 +105,9 @@ def structured_report(images: Sequence[Dataset], rows: Sequence[SliceResult], su
         summary: the series, as in summary.json.
 
     Returns:
-        The report. Each slice has its probability, present / absent / not evaluated, and a reference to its image;
-        the series has counts, longest run and highest probability. It is preliminary and unverified, qualified as
-        RESEARCH, and names the algorithm, its version, weights and threshold.
+        The report. Each slice has its probability, present / absent / not evaluated, the measures of cord and canal,
+        and a reference to its image; the series has counts, longest run and extremes. It is preliminary and
+        unverified, qualified as RESEARCH, and names the algorithm, its version, weights and threshold.
 
     Raises:
         InputError: highdicom is absent, or rows and images do not belong together.

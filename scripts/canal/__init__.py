@@ -1,0 +1,1 @@
+"""Where is the spinal canal, and how large are canal and cord?"""

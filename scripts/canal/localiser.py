@@ -1,0 +1,149 @@
+"""Finding the canal in every slice of an image, with the weights that a checkpoint carries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from torch import nn
+
+from ..errors import InputError
+from ..networks import load_safely, weights_sha256
+from ..transforms import Centre, SquareFieldOfViewd, scale_slices
+from .network import CanalNet, centre_of, mass_within
+
+RADIUS_MM = 10.0
+"""A centre is trusted by how much of the map lies within this distance."""
+PERCENTILES = (0.5, 99.5)
+
+
+class Localiser:
+    """Finds the canal's centre in every slice, from the whole field of view.
+
+    It works on the CPU, slice by slice, so that a slice alone gives the same centre as in its series.
+
+    Args:
+        network: a `CanalNet`, or a TorchScript copy of one.
+        image_size: side in pixels of what the network sees.
+        content: what a checkpoint keeps of it.
+
+    Attributes:
+        sha256: of its weights, see `scripts.networks.weights_sha256`.
+    """
+
+    def __init__(self, network: nn.Module, image_size: int, content: Mapping[str, Any] | None = None) -> None:
+        self.network, self.image_size = network.cpu().eval(), int(image_size)
+        self.sha256, self.content = weights_sha256(network.state_dict()), dict(content or {})
+        self.framing = SquareFieldOfViewd("image", self.image_size)
+
+    def __call__(self, image: MetaTensor) -> list[Centre]:
+        """Find the canal.
+
+        Args:
+            image: oriented, ``(1, H, W, D)``, with an affine.
+
+        Returns:
+            the centre in every slice, in pixels of ``image``.
+        """
+        size = (int(image.shape[1]), int(image.shape[2]))
+        spacing_mm = (float(image.pixdim[0]), float(image.pixdim[1]))
+        window, side = self.framing.window(size, spacing_mm)
+        seen = scale_slices(self.framing({"image": image})["image"].as_tensor(), *PERCENTILES)
+        step = torch.tensor(window, dtype=torch.float64) / side
+        top_left = [-((extent - n) // 2) for extent, n in zip(window, size, strict=True)]
+        radius = RADIUS_MM / (step * torch.tensor(spacing_mm, dtype=torch.float64))
+        found = []
+        with torch.inference_mode():
+            for one in seen.permute(3, 0, 1, 2):
+                centre, mass = centre_of(self.network(one[None])[:, 0])
+                confidence = mass_within(mass, centre, radius)
+                row, column = ((centre[0] + 0.5) * step - 0.5 + torch.tensor(top_left)).tolist()
+                found.append(Centre(row, column, round(float(confidence[0]), 4)))
+        return found
+
+    def masks(self, slices: torch.Tensor) -> torch.Tensor:
+        """Outline canal and cord in crops around the canal.
+
+        Args:
+            slices: ``(N, 1, S, S)`` in [0, 1].
+
+        Returns:
+            probabilities ``(N, 2, S, S)``: of the canal, which holds the cord, and of the cord.
+        """
+        with torch.inference_mode():
+            logits: torch.Tensor = self.network(slices)
+            return logits[:, 1:].sigmoid()
+
+
+def describe(channels: Sequence[int], image_size: int) -> dict[str, Any]:
+    """Collect the settings that a localiser's checkpoint carries."""
+    return {"kind": "canal", "channels": [int(width) for width in channels], "image_size": int(image_size)}
+
+
+def make_localiser(content: Any, path: str | Path) -> Localiser:
+    """Build a localiser from what a checkpoint says of it.
+
+    Args:
+        content: of a checkpoint written by configs/canal/train.json, or kept under ``canal`` in a classifier's.
+        path: the file, for messages.
+
+    Raises:
+        InputError: it is no localiser.
+    """
+    try:
+        channels = [int(width) for width in content["channels"]]
+        image_size, state = int(content["image_size"]), content["model"]
+        if len(channels) > 8 or max(channels) > 1024 or not 16 <= image_size <= 1024:
+            raise ValueError("channels or image_size out of range")
+        if any(not torch.isfinite(value).all() for value in state.values()):
+            raise ValueError("weights that are no numbers")
+        network = CanalNet(channels, image_size)
+        network.load_state_dict(state)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise InputError(
+            f"{path} holds no localiser of the canal ({str(error).splitlines()[0]}); expected a checkpoint written by "
+            "configs/canal/train.json"
+        ) from error
+    kept = {"channels": channels, "image_size": image_size, "model": dict(state)}
+    return Localiser(network, image_size, kept)
+
+
+def load_localiser(path: str | None) -> Localiser | None:
+    """Load the localiser for a training; None where none is named.
+
+    Args:
+        path: a checkpoint written by configs/canal/train.json, or a classifier's that keeps one.
+
+    Raises:
+        InputError: it holds no localiser.
+    """
+    if path is None or not str(path).strip() or str(path).lower() in ("null", "none"):
+        return None
+    if not Path(path).is_file():
+        raise InputError(f"no localiser at {path}; train one with configs/canal/train.json and name its model.pt")
+    content = load_safely(Path(path))
+    if isinstance(content, Mapping) and isinstance(content.get("canal"), Mapping):
+        content = content["canal"]
+    return make_localiser(content, path)
+
+
+def localiser_of(path: str, side_mm: float | None) -> Localiser | None:
+    """Load the localiser that a classifier's checkpoint keeps; None where it sees the whole field of view.
+
+    Args:
+        path: the classifier's checkpoint.
+        side_mm: side of the crop that the classifier sees; None for the field of view.
+
+    Raises:
+        InputError: the checkpoint is missing or its localiser damaged.
+    """
+    if side_mm is None:
+        return None
+    if not Path(path).is_file():
+        raise InputError(f"no checkpoint at {path}; its localiser is needed to find the canal")
+    content = load_safely(Path(path))
+    kept = content.get("canal") if isinstance(content, Mapping) else None
+    return None if kept is None else make_localiser(kept, path)

@@ -1,0 +1,191 @@
+"""Training the localiser: the slices it learns from, in two fields of view, and its loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.handlers import from_engine
+from monai.losses import DiceLoss
+from monai.transforms import Compose, MapTransform
+from monai.utils import convert_to_tensor
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from ..console import say
+from ..datasets import SliceDataset
+from ..errors import InputError
+from ..transforms import Centre, SquareFieldOfViewd, from_uint8, scale_slices
+from .localiser import PERCENTILES
+from .network import OUTPUTS, centre_of
+from .truth import known, read_truth
+
+FIELDS = 2
+"""Fields of view of each slice: all of it, and a crop around the canal."""
+
+
+class CanalFieldsd(MapTransform):
+    """Turn ``(4, H, W, D)`` of `scripts.canal.truth.CanalTruthd` into two fields of view, ``(8, W, W, D)``.
+
+    The first four channels see the whole field of view, as the localiser does to find the canal; the others a square
+    of ``side_mm`` around the canal's true centre (or the middle of the slice), as it does to outline canal and cord.
+    Both have a margin for augmentation.
+
+    Args:
+        keys: keys of images.
+        image_size: side in pixels of what the network sees.
+        side_mm: side of the crop.
+        margin: what is kept around each field, as a share of its side.
+    """
+
+    def __init__(self, keys: Any, image_size: int, side_mm: float = 60.0, margin: float = 0.25) -> None:
+        super().__init__(keys)
+        self.image_size, self.side_mm, self.margin = int(image_size), float(side_mm), float(margin)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Frame the images under ``keys``."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            image = result[key]
+            longest_mm = max(float(n * mm) for n, mm in zip(image.shape[1:3], image.pixdim[:2], strict=True))
+            fields = []
+            for side_mm, centres in ((longest_mm, None), (self.side_mm, true_centres)):
+                framing = SquareFieldOfViewd(
+                    "image", self.image_size, side_mm=side_mm, canal=centres, margin_mm=self.margin * side_mm
+                )
+                framed = framing({"image": image})["image"].as_tensor()
+                grey = scale_slices(framed[:1], *PERCENTILES, self.image_size)
+                fields += [grey, framed[1:].clamp(0, 1)]
+            result[key] = MetaTensor(torch.cat(fields), meta=image.meta, applied_operations=image.applied_operations)
+        return result
+
+
+def true_centres(image: MetaTensor) -> list[Centre]:
+    """Return where the Gaussian of channel 1 has its maximum in every slice; no confidence where there is none."""
+    drawn = image.as_tensor()[1]
+    found = []
+    for one in drawn.unbind(2):
+        row, column = divmod(int(one.argmax()), one.shape[1])
+        found.append(Centre(float(row), float(column), float(one.max() > 0)))
+    return found
+
+
+class CanalDataset(SliceDataset):
+    """The slices of a datalist that canal.csv knows, each in two fields of view.
+
+    Args:
+        data: entries of a datalist (`scripts.datalists.load`).
+        table: canal.csv.
+        transform: chain from ``{"image": path}`` to ``(8, W, W, D)``, see `CanalFieldsd`.
+        random_transform: augmentation of ``{"image": (1, W, W), "target": (3, W, W)}``; used for indices with a seed.
+        final_transform: of the same, always: the central crop that the network sees.
+        num_workers: processes that read the files.
+
+    Raises:
+        InputError: canal.csv knows no slice of them.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[dict[str, Any]],
+        table: str,
+        transform: Callable[..., Any],
+        final_transform: Callable[..., Any],
+        random_transform: Compose | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        rows = read_truth(table)
+        found = []
+        for entry in data:
+            row = rows.get((str(entry.get("series_uid", "")), str(entry["sop_uid"]), str(entry.get("frame", ""))))
+            if row is not None:
+                found.append({**entry, "known": known(row)})
+        if not found:
+            raise InputError(f"{table} knows none of the {len(data)} slices of the datalist; make it anew")
+        if len(found) < len(data):
+            say(f"{len(data) - len(found)} of {len(data)} slices are not in {table} and are left out")
+        super().__init__(found, transform, random_transform, num_workers)
+        self.final_transform = final_transform
+
+    def __len__(self) -> int:
+        return FIELDS * len(self.entries)
+
+    def __getitem__(self, index: int | tuple[int, int, int]) -> dict[str, Any]:
+        """Return ``image`` (1, S, S) in [0, 1], and ``label`` (3, S, S): centre, canal, cord, NaN where not known.
+
+        Args:
+            index: twice the number of a slice, and one more for its crop; with ``(seed, epoch, index)``, augmented.
+        """
+        seed: list[int] = []
+        if not isinstance(index, int):
+            *seed, index = index
+        number, field = divmod(index, FIELDS)
+        levels = from_uint8(self._levels[number]).view(FIELDS, 1 + len(OUTPUTS), *self._levels.shape[2:])[field]
+        data: dict[str, Any] = {"image": levels[:1], "target": levels[1:]}
+        if seed and self.random_transform is not None:
+            state = np.random.SeedSequence([*seed, index]).generate_state(1)[0]
+            self.random_transform.set_random_state(seed=int(state))
+            data = self.random_transform(data)
+        image, target = (
+            convert_to_tensor(one, track_meta=False) for one in map(self.final_transform(data).get, ("image", "target"))
+        )
+        target = target.clone()
+        target[~torch.tensor(self.entries[number]["known"])] = math.nan
+        return {"image": image.clamp(0, 1), "label": target, "index": index}
+
+
+class PrepareCanal:
+    """Move a batch to the device; the engines' ``prepare_batch``."""
+
+    def __call__(
+        self, batch: dict[str, torch.Tensor], device: torch.device, non_blocking: bool = False, **_: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return images ``(N, 1, S, S)`` and targets ``(N, 3, S, S)``."""
+        return tuple(batch[name].to(device, non_blocking=non_blocking) for name in ("image", "label"))  # type: ignore[return-value]
+
+
+class CanalLoss(nn.Module):
+    """Cross-entropy of the centre's map, and binary cross-entropy plus Dice of the masks; NaN gives no gradient.
+
+    Where the centre lies outside the picture, or is not in it, the map shall be even, so that nothing is found there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dice = DiceLoss(sigmoid=True, reduction="none")
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Compute the mean loss of logits ``(N, 3, S, S)`` and targets of the same shape."""
+        is_known = ~target.isnan().flatten(2).any(2)  # (N, 3)
+        target = target.nan_to_num(0)
+        drawn = target[:, 0].flatten(1)
+        total = drawn.sum(1, keepdim=True)
+        even = torch.full_like(drawn, 1 / drawn.shape[1])
+        wanted = torch.where(total > 1, drawn / total.clamp_min(1), even)
+        centre = -(logits[:, 0].flatten(1).log_softmax(1) * wanted).sum(1) / math.log(drawn.shape[1])
+        masks = binary_cross_entropy_with_logits(logits[:, 1:], target[:, 1:], reduction="none").flatten(2).mean(2)
+        masks = masks + self.dice(logits[:, 1:], target[:, 1:]).flatten(2).mean(2)
+        losses = torch.cat([centre[:, None], masks], dim=1)
+        return (losses * is_known).sum() / is_known.sum().clamp_min(1)
+
+
+def centre_error(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Compute the distance of found and true centre as a share of the picture's side, ``(N,)``; NaN where unknown."""
+    found, _ = centre_of(logits[:, 0])
+    true = target[:, 0].double()
+    total = true.sum((1, 2))
+    rows, columns = (torch.arange(n, dtype=true.dtype, device=true.device) for n in true.shape[1:])
+    wanted = torch.stack([(true.sum(2) * rows).sum(1), (true.sum(1) * columns).sum(1)], 1) / total[:, None]
+    distance = (found - wanted).norm(dim=1) / true.shape[1]
+    return torch.where(total > 1, distance, math.nan)
+
+
+def known_errors(output: Any) -> torch.Tensor:
+    """Return the errors of the centres that are known in an engine's output, for ignite's ``Average``."""
+    logits, target = from_engine(["pred", "label"])(output)
+    errors = centre_error(torch.as_tensor(logits), torch.as_tensor(target))
+    return errors[~errors.isnan()][:, None]  # of a vector, Average would take the mean of each element
