@@ -12,16 +12,17 @@ from scripts.canal.localiser import Localiser
 class Bright(nn.Module):
     """Answers with maps that rise with brightness; what is bright is canal and cord, too."""
 
-    def __init__(self, steepness: float = 200.0) -> None:
+    def __init__(self, image_size: int, side_mm: float, steepness: float = 200.0) -> None:
         super().__init__()
+        self.image_size, self.side_mm = image_size, side_mm
         self.steepness = nn.Parameter(torch.tensor(steepness))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return torch.cat([image * self.steepness, image * 20 - 10, image * 20 - 14], dim=1)
 
 
-def bright_localiser(image_size: int = 64) -> Localiser:
-    return Localiser(Bright(), image_size)
+def bright_localiser(image_size: int = 64, side_mm: float = 40.0) -> Localiser:
+    return Localiser(Bright(image_size, side_mm))
 
 
 def spots(

@@ -63,7 +63,8 @@ def torture(
     one: checkpoints bit by bit, logits within 1e-5, calls and rows exactly, tables and copies byte by byte. Nothing
     hidden may be left over. The target `workers` kills one worker process of `predict --workers 2`, which must finish.
 
-    The same command goes on where it stopped: targets of OUT/torture.json that had all of their kills are kept.
+    The same command goes on where it stopped: targets of OUT/torture.json that had all of their kills and no violation
+    are kept.
 
     Args:
         out: folder of inputs, runs and torture.json; the folders of runs with a violation stay.
@@ -97,8 +98,8 @@ def torture(
     for number, name in enumerate(names):
         share = kills // len(names) + (number < kills % len(names))
         until = started + 60 * minutes
-        if name in kept and kept[name].kills >= share:
-            say(f"{name}: {kept[name].kills} kills, {len(kept[name].violations)} violations, kept from an earlier run")
+        if name in kept and kept[name].kills >= share and not kept[name].violations:
+            say(f"{name}: {kept[name].kills} kills, no violation, kept from an earlier run")
             rows[name] = kept[name]
         else:
             rows[name] = torture_one(name, folder / name, inputs, share, seed, workers, until)

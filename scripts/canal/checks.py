@@ -50,4 +50,4 @@ def check_canal_training(
             read_truth(table)
     if resume:
         read_resumable(f"{ckpt_dir}/model_last.pt", settings)
-    CanalNet(settings["channels"], settings["image_size"])
+    CanalNet(settings["channels"], settings["image_size"], settings["side_mm"])

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..networks import load_safely, weights_sha256
-from ..transforms import Centre, SquareFieldOfViewd, scale_slices
+from ..transforms import Centre, SquareFieldOfViewd, margins_around, scale_slices
 from .network import CanalNet, centre_of, mass_within
 
 RADIUS_MM = 10.0
@@ -21,23 +21,24 @@ PERCENTILES = (0.5, 99.5)
 
 
 class Localiser:
-    """Finds the canal's centre in every slice, from the whole field of view.
+    """Finds the canal's centre in every slice, from the whole field of view, then from a crop around that place.
 
     It works on the CPU, slice by slice, so that a slice alone gives the same centre as in its series.
 
     Args:
         network: a `CanalNet`, or a TorchScript copy of one.
-        image_size: side in pixels of what the network sees.
         content: what a checkpoint keeps of it.
 
     Attributes:
+        image_size: side in pixels of what the network sees.
+        side_mm: side of the crop.
         sha256: of its weights, see `scripts.networks.weights_sha256`.
     """
 
-    def __init__(self, network: nn.Module, image_size: int, content: Mapping[str, Any] | None = None) -> None:
-        self.network, self.image_size = network.cpu().eval(), int(image_size)
+    def __init__(self, network: nn.Module, content: Mapping[str, Any] | None = None) -> None:
+        self.network = network.cpu().eval()
+        self.image_size, self.side_mm = int(network.image_size), float(network.side_mm)  # type: ignore[arg-type]
         self.sha256, self.content = weights_sha256(network.state_dict()), dict(content or {})
-        self.framing = SquareFieldOfViewd("image", self.image_size)
 
     def __call__(self, image: MetaTensor) -> list[Centre]:
         """Find the canal.
@@ -48,19 +49,27 @@ class Localiser:
         Returns:
             the centre in every slice, in pixels of ``image``.
         """
-        size = (int(image.shape[1]), int(image.shape[2]))
+        middle = [Centre((image.shape[1] - 1) / 2, (image.shape[2] - 1) / 2, 1.0)] * int(image.shape[3])
+        longest_mm = max(float(n * mm) for n, mm in zip(image.shape[1:3], image.pixdim[:2], strict=True))
+        return self.looked_at(image, self.looked_at(image, middle, longest_mm), self.side_mm)
+
+    def looked_at(self, image: MetaTensor, places: Sequence[Centre], side_mm: float) -> list[Centre]:
+        """Find the canal in a square of ``side_mm`` around a place in each slice."""
+        framing = SquareFieldOfViewd(
+            "image", self.image_size, side_mm=side_mm, canal=lambda _: places, least_confidence=-1
+        )
         spacing_mm = (float(image.pixdim[0]), float(image.pixdim[1]))
-        window, side = self.framing.window(size, spacing_mm)
-        seen = scale_slices(self.framing({"image": image})["image"].as_tensor(), *PERCENTILES)
+        window, side = framing.window((int(image.shape[1]), int(image.shape[2])), spacing_mm)
+        framed = framing({"image": image})["image"].as_tensor()
         step = torch.tensor(window, dtype=torch.float64) / side
-        top_left = [-((extent - n) // 2) for extent, n in zip(window, size, strict=True)]
         radius = RADIUS_MM / (step * torch.tensor(spacing_mm, dtype=torch.float64))
         found = []
         with torch.inference_mode():
-            for one in seen.permute(3, 0, 1, 2):
+            for one, place in zip(scale_slices(framed, *PERCENTILES).permute(3, 0, 1, 2), places, strict=True):
                 centre, mass = centre_of(self.network(one[None])[:, 0])
                 confidence = mass_within(mass, centre, radius)
-                row, column = ((centre[0] + 0.5) * step - 0.5 + torch.tensor(top_left)).tolist()
+                left, _, top, _ = margins_around(place[:2], window, (int(image.shape[1]), int(image.shape[2])))
+                row, column = ((centre[0] + 0.5) * step - 0.5 - torch.tensor([top, left])).tolist()
                 found.append(Centre(row, column, round(float(confidence[0]), 4)))
         return found
 
@@ -78,9 +87,10 @@ class Localiser:
             return logits[:, 1:].sigmoid()
 
 
-def describe(channels: Sequence[int], image_size: int) -> dict[str, Any]:
+def describe(channels: Sequence[int], image_size: int, side_mm: float = 60.0) -> dict[str, Any]:
     """Collect the settings that a localiser's checkpoint carries."""
-    return {"kind": "canal", "channels": [int(width) for width in channels], "image_size": int(image_size)}
+    settings = {"channels": [int(width) for width in channels], "image_size": int(image_size)}
+    return {"kind": "canal", **settings, "side_mm": float(side_mm)}
 
 
 def make_localiser(content: Any, path: str | Path) -> Localiser:
@@ -95,20 +105,20 @@ def make_localiser(content: Any, path: str | Path) -> Localiser:
     """
     try:
         channels = [int(width) for width in content["channels"]]
-        image_size, state = int(content["image_size"]), content["model"]
-        if len(channels) > 8 or max(channels) > 1024 or not 16 <= image_size <= 1024:
-            raise ValueError("channels or image_size out of range")
+        image_size, side_mm, state = int(content["image_size"]), float(content["side_mm"]), content["model"]
+        if len(channels) > 8 or max(channels) > 1024 or not 16 <= image_size <= 1024 or not 0 < side_mm <= 1000:
+            raise ValueError("channels, image_size or side_mm out of range")
         if any(not torch.isfinite(value).all() for value in state.values()):
             raise ValueError("weights that are no numbers")
-        network = CanalNet(channels, image_size)
+        network = CanalNet(channels, image_size, side_mm)
         network.load_state_dict(state)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise InputError(
             f"{path} holds no localiser of the canal ({str(error).splitlines()[0]}); expected a checkpoint written by "
             "configs/canal/train.json"
         ) from error
-    kept = {"channels": channels, "image_size": image_size, "model": dict(state)}
-    return Localiser(network, image_size, kept)
+    kept = {"channels": channels, "image_size": image_size, "side_mm": side_mm, "model": dict(state)}
+    return Localiser(network, kept)
 
 
 def load_localiser(path: str | None) -> Localiser | None:

@@ -23,13 +23,16 @@ class CanalNet(nn.Module):
     Args:
         channels: feature maps of each level, the finest first; each level halves the resolution.
         image_size: side in pixels of the slices that it is trained on.
+        side_mm: side of the crop that it is trained on.
 
     Shapes: ``(N, 1, S, S)`` float32 in [0, 1] to logits ``(N, 3, S, S)``; S is a multiple of ``2 ** (levels - 1)``.
     """
 
-    def __init__(self, channels: Sequence[int] = (16, 32, 64, 96, 128), image_size: int = 128) -> None:
+    def __init__(
+        self, channels: Sequence[int] = (16, 32, 64, 96, 128), image_size: int = 128, side_mm: float = 60.0
+    ) -> None:
         super().__init__()
-        self.image_size = int(image_size)
+        self.image_size, self.side_mm = int(image_size), float(side_mm)
         if len(channels) < 2 or any(width < 1 for width in channels):
             raise InputError(f"channels must be two or more positive numbers, got {list(channels)}")
         step = 2 ** (len(channels) - 1)

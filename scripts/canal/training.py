@@ -24,16 +24,17 @@ from .localiser import PERCENTILES
 from .network import OUTPUTS, centre_of
 from .truth import known, read_truth
 
-FIELDS = 2
-"""Fields of view of each slice: all of it, and a crop around the canal."""
+FIELDS = 3
+"""Fields of view of each slice: all of it, a crop around the canal, and one elsewhere."""
 
 
 class CanalFieldsd(MapTransform):
-    """Turn ``(4, H, W, D)`` of `scripts.canal.truth.CanalTruthd` into two fields of view, ``(8, W, W, D)``.
+    """Turn ``(4, H, W, D)`` of `scripts.canal.truth.CanalTruthd` into three fields of view, ``(12, W, W, D)``.
 
-    The first four channels see the whole field of view, as the localiser does to find the canal; the others a square
-    of ``side_mm`` around the canal's true centre (or the middle of the slice), as it does to outline canal and cord.
-    Both have a margin for augmentation.
+    The first four channels see the whole field of view, as the localiser does at first; the next four a square of
+    ``side_mm`` around the canal's true centre (or the middle of the slice), as it does then, and to outline canal and
+    cord. The last four see a square midway between the canal and the corner of the slice that is farthest from it, so
+    that the localiser learns what is no canal. All have a margin for augmentation.
 
     Args:
         keys: keys of images.
@@ -53,7 +54,7 @@ class CanalFieldsd(MapTransform):
             image = result[key]
             longest_mm = max(float(n * mm) for n, mm in zip(image.shape[1:3], image.pixdim[:2], strict=True))
             fields = []
-            for side_mm, centres in ((longest_mm, None), (self.side_mm, true_centres)):
+            for side_mm, centres in ((longest_mm, None), (self.side_mm, true_centres), (self.side_mm, elsewhere)):
                 framing = SquareFieldOfViewd(
                     "image", self.image_size, side_mm=side_mm, canal=centres, margin_mm=self.margin * side_mm
                 )
@@ -74,13 +75,23 @@ def true_centres(image: MetaTensor) -> list[Centre]:
     return found
 
 
+def elsewhere(image: MetaTensor) -> list[Centre]:
+    """Return the place midway between the canal and the farthest corner of every slice."""
+    ends = [int(n) - 1 for n in image.shape[1:3]]
+    found = []
+    for one in true_centres(image):
+        corner = [0 if place > end / 2 else end for place, end in zip(one[:2], ends, strict=True)]
+        found.append(Centre((one.row_px + corner[0]) / 2, (one.column_px + corner[1]) / 2, 1.0))
+    return found
+
+
 class CanalDataset(SliceDataset):
-    """The slices of a datalist that canal.csv knows, each in two fields of view.
+    """The slices of a datalist that canal.csv knows, each in three fields of view.
 
     Args:
         data: entries of a datalist (`scripts.datalists.load`).
         table: canal.csv.
-        transform: chain from ``{"image": path}`` to ``(8, W, W, D)``, see `CanalFieldsd`.
+        transform: chain from ``{"image": path}`` to ``(12, W, W, D)``, see `CanalFieldsd`.
         random_transform: augmentation of ``{"image": (1, W, W), "target": (3, W, W)}``; used for indices with a seed.
         final_transform: of the same, always: the central crop that the network sees.
         num_workers: processes that read the files.
@@ -118,7 +129,7 @@ class CanalDataset(SliceDataset):
         """Return ``image`` (1, S, S) in [0, 1], and ``label`` (3, S, S): centre, canal, cord, NaN where not known.
 
         Args:
-            index: twice the number of a slice, and one more for its crop; with ``(seed, epoch, index)``, augmented.
+            index: three times the number of a slice, plus that of the field; with ``(seed, epoch, index)``, augmented.
         """
         seed: list[int] = []
         if not isinstance(index, int):

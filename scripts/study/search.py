@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -65,10 +66,14 @@ def open_study(folder: Path, settings: Mapping[str, Any]) -> Study:
         raise InputError(f"{folder} holds a search with other settings ({'; '.join(others)}); choose another --out")
     for name, value in settings.items():
         study.set_user_attr(name, value)
-    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        if "folder" in trial.user_attrs:  # else it had not begun
-            study.enqueue_trial(trial.params, user_attrs={"folder": trial.user_attrs["folder"]})
+    states = optuna.trial.TrialState
+    queued: set[str | None] = {trial.user_attrs.get("folder") for trial in study.get_trials(states=[states.WAITING])}
+    for trial in study.get_trials(states=[states.RUNNING]):
+        name: str | None = trial.user_attrs.get("folder")  # without one it had not begun, and its number is drawn again
+        if name is not None and name not in queued:
+            study.enqueue_trial(trial.params, user_attrs={"folder": name})
+            queued.add(name)
+        study.tell(trial.number, state=states.FAIL)  # last: who is killed before it finds the trial in the queue
     return study
 
 
@@ -122,13 +127,15 @@ def search(cohort: str, out: str, trials: int = 20, overlay: str = "", overrides
     with storing(folder):
         study = open_study(folder, settings | {"overlay_sha256": sha256(overlay) if overlay else None})
         while (done := len(ended_trials(study))) < trials:
-            study.sampler = optuna.samplers.RandomSampler(seed=derive_seed(seed, len(study.trials)))
+            begun = {one.user_attrs.get("folder") for one in study.trials}
+            number = next(count for count in itertools.count() if f"trial_{count:03d}" not in begun)
+            study.sampler = optuna.samplers.RandomSampler(seed=derive_seed(seed, number))
             trial = study.ask()
             values = {
                 "learning_rate": trial.suggest_float("learning_rate", *LEARNING_RATES, log=True),
                 "beta1": trial.suggest_float("beta1", *BETA1),
             }
-            name = trial.user_attrs.get("folder", f"trial_{trial.number:03d}")
+            name = trial.user_attrs.get("folder", f"trial_{number:03d}")
             place = inside(folder, name)
             trial.set_user_attr("folder", name)
             drawn = f"learning rate {values['learning_rate']:.3g}, beta1 {values['beta1']:.3f}"

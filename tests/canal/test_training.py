@@ -104,18 +104,19 @@ def test_random_curves_keep_the_range_and_follow_their_seed():
         RandContrastCurved("image", n_levels=1)
 
 
-def test_both_fields_of_view_show_the_same_canal(tmp_path):
-    image = spots([(40.0, 30.0)], mm=(0.9, 0.9))
+def test_two_fields_of_view_show_the_same_canal_and_the_third_another_place(tmp_path):
+    image = spots([(60.0, 50.0)], size=(200, 160), mm=(0.9, 0.9))
     drawn = torch.cat([image.as_tensor() / 1000, image.as_tensor() / 1000, torch.zeros(2, *image.shape[1:])])
     data = {"image": type(image)(drawn, affine=image.affine)}
     fields = CanalFieldsd("image", 32, side_mm=40, margin=0.25)(data)["image"]
-    assert fields.shape == (8, 48, 48, 1)
-    for first, mm in ((0, 120 * 0.9 / 32), (4, 40 / 32)):
+    assert fields.shape == (12, 48, 48, 1)
+    for first, mm in ((0, 200 * 0.9 / 32), (4, 40 / 32)):
         grey, centre = fields[first, ..., 0].numpy(), fields[first + 1, ..., 0].numpy()
         place = np.unravel_index(int(centre.argmax()), centre.shape)
         assert grey[place] > 0.9
-        wanted = (23.5, 23.5) if first else (23.5 + (40 - 59.5) * 0.9 / mm, 23.5 + (30 - 44.5) * 0.9 / mm)
+        wanted = (23.5, 23.5) if first else (23.5 + (60 - 99.5) * 0.9 / mm, 23.5 + (50 - 79.5) * 0.9 / mm)
         assert np.abs(np.array(place) - wanted).max() <= 1.5
+    assert float(fields[9].max()) < 0.05  # 63 and 49 mm off: nothing of the canal
 
 
 def test_weights_have_one_hash_whatever_their_layout_and_another_for_any_change():
@@ -158,7 +159,7 @@ def test_a_classifier_carries_its_localiser(tmp_path, localiser_weights):
 def test_a_localiser_that_was_exchanged_or_taken_away_is_refused(tmp_path, localiser_weights):
     torch.manual_seed(1)
     other = CanalNet(TINY["channels"], TINY["image_size"])
-    content = {**TINY, "model": other.state_dict()}
+    content = {**TINY, "side_mm": 60.0, "model": other.state_dict()}
     for name, changes in {"exchanged": {"canal": content}, "removed": {"canal": None}, "no": {"canal": {}}}.items():
         path = classifier(tmp_path / f"{name}.pt", localiser_weights, **changes)
         with pytest.raises(InputError, match="localiser"):
@@ -178,7 +179,9 @@ def test_resuming_with_another_localiser_is_refused(tmp_path, localiser_weights)
         checkpoints.read(path, settings)
 
 
-@pytest.mark.parametrize("content", [{}, {"model": {}}, {"channels": [8], "image_size": 32, "model": {}}, [1]])
+@pytest.mark.parametrize(
+    "content", [{}, {"model": {}}, {"channels": [8], "image_size": 32, "side_mm": 60, "model": {}}, [1]]
+)
 def test_what_is_no_localiser_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.pt")
     with pytest.raises(InputError, match="holds no localiser"):

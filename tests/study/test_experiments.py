@@ -111,6 +111,48 @@ def results(*outcomes):
     return run
 
 
+@pytest.mark.parametrize("moment", ["ask", "suggest", "folder", "told", "requeue"])
+def test_a_search_killed_between_any_two_entries_of_its_database_ends_as_if_it_had_not_been(
+    cohort, tmp_path, monkeypatch, moment
+):
+    """Trials have the number, the folder and the values that they have in a search that nobody stops."""
+    import optuna
+
+    def fake(experiment):
+        return {"val_loss": experiment.overrides["learning_rate"]}
+
+    monkeypatch.setattr(experiments, "run_experiment", fake)
+    search.search(str(cohort), str(tmp_path / "whole"), trials=3, overrides=OVERRIDES)
+    out = str(tmp_path / "killed")
+    search.search(str(cohort), out, trials=1, overrides=OVERRIDES)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    def killed_at_folder(trial, key, value):
+        if key == "folder":
+            raise KeyboardInterrupt
+
+    places = {
+        "ask": (optuna.trial.Trial, "suggest_float", killed),
+        "suggest": (optuna.trial.Trial, "set_user_attr", killed_at_folder),
+        "folder": (experiments, "run_experiment", killed),
+        "told": (optuna.study.Study, "tell", killed),
+        "requeue": (optuna.study.Study, "tell", killed),
+    }
+    for _ in range(2):
+        # "requeue": killed once more, while it puts the interrupted trial back
+        for place in ("folder", "requeue") if moment == "requeue" else (moment,):
+            with monkeypatch.context() as patch:
+                patch.setattr(*places[place])
+                with pytest.raises(KeyboardInterrupt):
+                    search.search(str(cohort), out, trials=3, overrides=OVERRIDES)
+    search.search(str(cohort), out, trials=3, overrides=OVERRIDES)
+    tables = [read_rows(tmp_path / name / "search.csv") for name in ("whole", "killed")]
+    assert tables[0] == tables[1]
+    assert len(tables[0]) == 3
+
+
 def test_a_search_is_continued_with_the_same_settings_and_cohort_only(cohort, tmp_path, monkeypatch):
     """Trials of different settings are not comparable, so they never share a table."""
     monkeypatch.setattr(experiments, "run_experiment", results(0.5, 0.4))
