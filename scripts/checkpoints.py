@@ -17,7 +17,9 @@ from .errors import InputError
 from .files import read_json, replacing
 from .files import sha256 as sha256  # of checkpoints, for who names them
 from .inferers import actual_precision
-from .networks import load_safely, network_interface, unwrapped
+from .models.trunks import is_architecture
+from .models.weights import load_safely
+from .networks import network_interface, unwrapped
 from .records import Weights
 from .transforms import NORMALISATION
 
@@ -44,7 +46,7 @@ def is_number(value: Any) -> bool:
 
 # what a file may say of itself: its settings become values of a config, in which text may be an expression that runs
 KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "architecture": (lambda value: isinstance(value, str) and value.isidentifier(), "the name of a network"),
+    "architecture": (is_architecture, "the name of a network"),
     "head": (is_head, f"up to {LARGEST_HEAD} whole numbers from 1 to {LARGEST_WIDTH}"),
     "image_size": (lambda value: is_whole(value, 1, LARGEST_IMAGE), f"a whole number from 1 to {LARGEST_IMAGE}"),
     "crop_fraction": (lambda value: is_number(value) and 0 < value <= 1, "a number above 0, up to 1"),

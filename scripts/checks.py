@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import ignite.distributed as idist
+
 from . import datalists
 from .checkpoints import read_resumable
+from .console import say
 from .errors import InputError, check_seed
 from .inferers import check_precision
 from .losses import counted_pos_weight, weighted_bce
+from .models.trunks import make_trunk
 from .networks import CordCompressionNet
 from .phantom.default_cohort import find_datalist
 
@@ -56,7 +60,10 @@ def check_training(
         datalists.load(path, "validation")
     if resume:
         read_resumable(f"{ckpt_dir}/model_last.pt", settings)
-    CordCompressionNet(settings["head"], dropout, weights, settings["architecture"])
+    CordCompressionNet(settings["head"], dropout, None, settings["architecture"])
+    matched = make_trunk(settings["architecture"], weights).matched
+    if matched and idist.get_rank() == 0:
+        say(matched)
 
 
 def check_evaluation(dataset_dir: str | None, section: str, threshold: float, seed: int, score_precision: str) -> None:

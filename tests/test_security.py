@@ -36,7 +36,7 @@ from scripts.files import read_json, write_csv
 from scripts.handlers.figures import bars, roc, scatter
 from scripts.inference.predict import predict
 from scripts.inference.results import slice_results
-from scripts.networks import pretrained_state
+from scripts.models.weights import pretrained_state
 from scripts.report import operating_points_file
 from scripts.report.command import report
 from scripts.report.page import TEMPLATE
@@ -237,11 +237,11 @@ def test_every_torch_load_reads_weights_only_and_nothing_else_unpickles():
         for call in re.findall(rf"(?:torch|jit|export|np|yaml|joblib)\.load\(|{others}", text):
             calls.setdefault(call, []).append(path.relative_to(ROOT).as_posix())
     assert calls == {
-        "torch.load(": ["scripts/networks.py"],
+        "torch.load(": ["scripts/models/weights.py"],
         "jit.load(": ["bundle/deploy/classification.py", "bundle/exporting.py"],
         "export.load(": ["bundle/exporting.py"],
     }
-    assert "weights_only=True" in (ROOT / "scripts" / "networks.py").read_text(encoding="utf-8")
+    assert "weights_only=True" in (ROOT / "scripts" / "models" / "weights.py").read_text(encoding="utf-8")
 
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&|[a](javascript:b)`c`$\\frac{$ {{7*7}} <!-- performance: end -->"
