@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ from .files import sha256 as sha256  # of checkpoints, for who names them
 from .inferers import actual_precision
 from .models.trunks import is_architecture
 from .models.weights import load_safely
-from .networks import network_interface, unwrapped
+from .networks import CordCompressionNet, network_interface, unwrapped
 from .records import Weights
+from .tasks import DEFAULT_BRANCH, DEFAULT_TASKS, TASKS, is_tasks
 from .transforms import NORMALISATION
 
 # settings that change what the weights mean
-SETTINGS = ("architecture", "head", "image_size", "crop_fraction", "profile")
+SETTINGS = ("architecture", "head", "image_size", "crop_fraction", "profile", "tasks", "branch")
+# of checkpoints that were written before there were such settings
+DEFAULTS = {"tasks": list(DEFAULT_TASKS), "branch": DEFAULT_BRANCH}
 LARGEST_HEAD, LARGEST_WIDTH, LARGEST_IMAGE = 16, 1 << 16, 4096
 
 
@@ -39,6 +43,11 @@ def is_head(value: Any) -> bool:
     return known and all(is_whole(width, 1, LARGEST_WIDTH) for width in value)
 
 
+def is_part(value: Any) -> bool:
+    """Return whether a value may be the name of a part of a network."""
+    return isinstance(value, str) and re.fullmatch(r"[a-z]\w*", value, re.ASCII) is not None
+
+
 def is_number(value: Any) -> bool:
     """Return whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -51,6 +60,8 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "image_size": (lambda value: is_whole(value, 1, LARGEST_IMAGE), f"a whole number from 1 to {LARGEST_IMAGE}"),
     "crop_fraction": (lambda value: is_number(value) and 0 < value <= 1, "a number above 0, up to 1"),
     "profile": (lambda value: isinstance(value, str) and value in NORMALISATION, " or ".join(NORMALISATION)),
+    "tasks": (is_tasks, f"a list that begins with {', '.join(task.name for task in TASKS)}, or fewer of them"),
+    "branch": (is_part, "the name of a part of a network"),
     "trained_on": (lambda value: isinstance(value, dict), "a mapping"),
     "epoch": (lambda value: value is None or is_whole(value, 0, 1 << 31), "a whole number"),
     "pos_weight": (lambda value: value is None or is_number(value), "a number"),
@@ -59,7 +70,14 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def describe(
-    architecture: str, head: list[int], image_size: int, crop_fraction: float, profile: str, **more: Any
+    architecture: str,
+    head: list[int],
+    image_size: int,
+    crop_fraction: float,
+    profile: str,
+    tasks: Sequence[str] = DEFAULT_TASKS,
+    branch: str = DEFAULT_BRANCH,
+    **more: Any,
 ) -> dict[str, Any]:
     """Collect the settings a checkpoint carries, and what its network takes and gives (``interface``)."""
     settings: dict[str, Any] = {
@@ -67,8 +85,8 @@ def describe(
         "head": [int(width) for width in head],
         "image_size": int(image_size),
     }
-    settings |= {"crop_fraction": float(crop_fraction), "profile": profile, "interface": network_interface(profile)}
-    return {**settings, **more}
+    settings |= {"crop_fraction": float(crop_fraction), "profile": profile, "tasks": list(tasks), "branch": branch}
+    return {**settings, "interface": network_interface(profile, tasks), **more}
 
 
 def save(path: Path, network: nn.Module, settings: Mapping[str, Any], **states: Any) -> None:
@@ -118,12 +136,14 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> dict[st
     for name, value in model.items():
         if not torch.isfinite(value).all():
             raise InputError(f"{path}: {name} holds values that are no numbers; take an earlier checkpoint of the run")
+    content = {**DEFAULTS, **content}
+    wanted = {**DEFAULTS, **(settings or {})}
     for name in SETTINGS if settings is not None else ():
         if name not in content:
             raise InputError(f"{path} does not say its {name}; expected a checkpoint written by configs/train.json")
-        if content[name] != settings[name]:  # type: ignore[index]
+        if content[name] != wanted[name]:
             raise InputError(
-                f"{path} was trained with {name} {content[name]}, but the config says {settings[name]}; "  # type: ignore[index]
+                f"{path} was trained with {name} {content[name]}, but the config says {wanted[name]}; "
                 f"run with --{name} {str(content[name])!r}, or use the config it was trained with"
             )
     return content
@@ -139,6 +159,18 @@ def read_resumable(path: str | Path, settings: Mapping[str, Any]) -> dict[str, A
     if "optimizer" not in content or "trainer" not in content:
         raise InputError(f"{path} holds weights only; resume from the model_last.pt of the interrupted run")
     return content
+
+
+def network_of(settings: Mapping[str, Any], dropout: float = 0.3, weights: str | None = None) -> CordCompressionNet:
+    """Build the network that settings describe, with random weights or those of its trunk.
+
+    Args:
+        settings: `describe`'s, or a checkpoint's as `read` returns them.
+        dropout: of the heads.
+        weights: of the trunk, see `CordCompressionNet`.
+    """
+    known = {**DEFAULTS, **settings}
+    return CordCompressionNet(known["head"], dropout, weights, known["architecture"], known["tasks"], known["branch"])
 
 
 def load_network(path: str | Path, network: nn.Module, settings: Mapping[str, Any]) -> Weights:

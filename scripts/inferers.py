@@ -94,7 +94,7 @@ class PrecisionInferer(SimpleInferer):
         self.precision = check_precision(precision)
 
     def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Return float32 logits ``(N, 1)`` of ``(N, 3, H, W)``."""
+        """Return float32 logits ``(N, K)`` of ``(N, 3, H, W)``."""
         with running_in(self.precision, inputs.device):
             logits: torch.Tensor = super().__call__(inputs, network, *args, **kwargs)
         return logits.float()
@@ -188,4 +188,4 @@ class SeriesInferer(Inferer):
             logits, coarse = grad_cam(network, image, self.layer, sign=self.sign)
             return logits.float(), enlarge(coarse.float(), (slices.shape[2], slices.shape[3]))
         with torch.no_grad():
-            return network(image).float(), torch.zeros_like(slices[:, 0])
+            return network(image)[:, :1].float(), torch.zeros_like(slices[:, 0])

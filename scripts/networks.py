@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,21 +12,23 @@ from torch import nn
 
 from .errors import InputError
 from .models.trunks import make_trunk
+from .tasks import DEFAULT_BRANCH, DEFAULT_TASKS, Task, tasks_of
 from .transforms import NORMALISATION
 
-LOGITS = ("compressed",)
-"""Names of the network's logits, in order."""
 
-
-def network_interface(profile: str) -> dict[str, Any]:
+def network_interface(profile: str, tasks: Sequence[str] = DEFAULT_TASKS) -> dict[str, Any]:
     """Describe what the network takes and gives, for metadata and checkpoints: enough to run it without this code.
 
     Args:
         profile: normalisation of the input, see `scripts.transforms.NORMALISATION`.
+        tasks: names of the tasks.
 
     Raises:
-        InputError: there is no such profile.
+        InputError: there is no such profile or task.
     """
+    known = tasks_of(tasks)
+    logits = [name for task in known for name in task.logits]
+    more = {"tasks": [task_interface(task) for task in known]} if len(known) > 1 else {}
     if profile not in NORMALISATION:
         raise InputError(f"profile must be {' or '.join(NORMALISATION)}, got {profile!r}")
     mean, std = NORMALISATION[profile]
@@ -41,15 +44,27 @@ def network_interface(profile: str) -> dict[str, Any]:
         },
         "output": {
             "name": "pred",
-            "layout": "(N, 1) float32 logits",
-            "logits": list(LOGITS),
+            "layout": f"(N, {len(logits)}) float32 logits",
+            "logits": logits,
             "activation": "sigmoid",
             "probability": "sigmoid(intercept + slope * logit)",
             "slope": 1.0,
             "intercept": 0.0,
             "note": "channel_def in network_data_format names levels of the heat map for MONAI Label, not logits",
+            **more,
         },
     }
+
+
+def task_interface(task: Task) -> dict[str, Any]:
+    """Describe the logits of one of several tasks; activation, slope and intercept beside it are of ``compressed``."""
+    meaning = {
+        "binary": "P(yes) = sigmoid(logit)",
+        "ordinal": "P(y > k) = product of sigmoid(logit) up to that of k; P(y = k) = P(y > k - 1) - P(y > k)",
+        "nominal": "P(y = k) = softmax over the task's logits",
+    }
+    about = {"name": task.name, "kind": task.kind, "classes": list(task.classes), "logits": list(task.logits)}
+    return {**about, "probability": meaning[task.kind]}
 
 
 def input_range(profile: str) -> list[float]:
@@ -59,15 +74,15 @@ def input_range(profile: str) -> list[float]:
     return [round(min(ends[0]), 6), round(max(ends[1]), 6)]
 
 
-def make_head(n_features: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
-    """Build ``Linear -> ReLU -> Dropout`` for each hidden width, then one logit."""
+def make_head(n_features: int, hidden: Sequence[int], dropout: float, n_logits: int = 1) -> nn.Sequential:
+    """Build ``Linear -> ReLU -> Dropout`` for each hidden width, then the logits."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, width in enumerate(hidden, start=1):
         layers[f"fc{number}"] = nn.Linear(n_features, width)
         layers[f"relu{number}"] = nn.ReLU()
         layers[f"dropout{number}"] = nn.Dropout(dropout)
         n_features = width
-    layers["logit"] = nn.Linear(n_features, 1)
+    layers["logit"] = nn.Linear(n_features, n_logits)
     return nn.Sequential(layers)
 
 
@@ -83,7 +98,9 @@ class CordCompressionNet(nn.Module):
     """Trunk, global average pooling and a fully connected head; one logit of *compressed* per slice.
 
     ``features`` (the last child is ``layer4``, whatever the trunk), ``pool`` and ``head`` can be called one after the
-    other, also on a TorchScript copy; heat maps rely on it.
+    other, also on a TorchScript copy; heat maps rely on it. They are those of ``compressed``. Each further task has a
+    `torch.nn.Sequential` in ``branches``: copies of all that follows its branching point, under the same names, with a
+    head of its own.
 
     Args:
         hidden: widths of the head's hidden layers: ``[256]``, ``[512]``, ``[1024]``, ``[2048]`` are heads 1-4 of the
@@ -92,8 +109,12 @@ class CordCompressionNet(nn.Module):
         weights: weights of the trunk: a torchvision enum name such as ``"IMAGENET1K_V2"``, a file, or another of
             `scripts.models.weights.load_weights`; None for random.
         architecture: a torchvision ResNet, or ``timm:`` and a network of timm, see `scripts.models.trunks.make_trunk`.
+        tasks: names of `scripts.tasks.TASKS`, ``compressed`` first.
+        branch: the first part that further tasks do not share: ``head``; a child of ``features`` such as ``layer4`` or
+            ``layer3``; or ``none`` for nothing shared. Copies begin with the trunk's weights.
 
-    Shapes: ``(N, 3, H, W)`` float32 to logits ``(N, 1)``; H and W of at least 32.
+    Shapes: ``(N, 3, H, W)`` float32 to logits ``(N, 1)``, with more tasks ``(N, K)``, see
+        `scripts.tasks.columns_of`; H and W of at least 32.
 
     Source: Merali et al. 2021, Methods and Table 3, doi:10.1038/s41598-021-89848-3.
     """
@@ -104,6 +125,8 @@ class CordCompressionNet(nn.Module):
         dropout: float = 0.3,
         weights: str | None = None,
         architecture: str = "resnet50",
+        tasks: Sequence[str] = DEFAULT_TASKS,
+        branch: str = DEFAULT_BRANCH,
     ) -> None:
         super().__init__()
         if any(width < 1 for width in hidden) or not 0 <= dropout < 1:
@@ -111,10 +134,34 @@ class CordCompressionNet(nn.Module):
         trunk = make_trunk(architecture, weights)
         self.features, self.pool = trunk.features, trunk.pool
         self.head = make_head(trunk.width, hidden, dropout)
+        parts = [*self.features.named_children(), ("pool", self.pool)]
+        names = [name for name, _ in parts]
+        points = {"none": 0, **{name: number for number, name in enumerate(names[:-1])}, "head": len(parts)}
+        if branch not in points:
+            raise InputError(f"branch must be one of {', '.join(points)}, got {branch!r}")
+        self.shared = points[branch]
+        self.branches = nn.ModuleDict()
+        for task in tasks_of(tasks)[1:]:
+            own = OrderedDict(copy.deepcopy(parts[self.shared :]))
+            own["head"] = make_head(trunk.width, hidden, dropout, len(task.logits))
+            self.branches[task.name] = nn.Sequential(own)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Map slices ``(N, 3, H, W)`` to logits ``(N, 1)``."""
-        return self.head(self.pool(self.features(image)))
+        """Map slices ``(N, 3, H, W)`` to logits ``(N, K)``, the first of them of ``compressed``."""
+        if len(self.branches) == 0:
+            return self.head(self.pool(self.features(image)))
+        value, shared = image, image
+        for number, part in enumerate(self.features):
+            if number == self.shared:
+                shared = value
+            value = part(value)
+        value = self.pool(value)
+        if self.shared > len(self.features):
+            shared = value
+        logits = [self.head(value)]
+        for branch in self.branches.values():
+            logits.append(branch(shared))
+        return torch.cat(logits, dim=1)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load all weights or raise; ``strict=False`` is not obeyed, because MONAI Label asks for it by default.

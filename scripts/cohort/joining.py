@@ -193,4 +193,12 @@ def datalist_entry(label: Label, image: Image, patient: Patient, folder: Path) -
         "frame": frame,
         "slice_index": image.slice_index,
     }
-    return {**entry, "person": patient.person} if "person" in patient.cells else entry
+    if "person" in patient.cells:
+        entry["person"] = patient.person
+    if label.grade is not None:
+        entry["grade"] = label.grade
+    if label.kind:
+        entry["kind"] = label.kind
+    if label.t2_signal is not None:
+        entry["t2_signal"] = label.t2_signal
+    return entry

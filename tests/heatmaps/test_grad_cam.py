@@ -96,6 +96,39 @@ def test_unknown_layers_and_signs_are_named(network, image):
         grad_cam(network, image, sign=2)
 
 
+TASKS = ["compressed", "grade", "kind", "t2_signal"]
+
+
+@pytest.mark.parametrize("branch", ["none", "layer4", "head"])
+@pytest.mark.parametrize(("output", "task"), [(0, ""), (1, "grade"), (3, "grade"), (4, "kind"), (7, "t2_signal")])
+def test_every_logit_has_a_map_through_its_own_branch(image, branch, output, task):
+    torch.manual_seed(0)
+    several = CordCompressionNet([8], architecture="resnet18", tasks=TASKS, branch=branch).eval()
+    logits, coarse = grad_cam(several, image, output=output)
+    assert torch.allclose(logits, several(image)[:, output : output + 1], atol=1e-5)
+    target = f"branches.{task}.layer4" if task and branch != "head" else "features.layer4"
+    reference = MonaiGradCAM(copy.deepcopy(several), target, postprocessing=lambda x: x)
+    expected = torch.cat([reference(one[None], class_idx=output) for one in image])[:, 0]
+    assert torch.allclose(enlarge(coarse, (96, 96)), expected, atol=1e-5)
+    assert torch.allclose(grad_cam(torch.jit.script(several), image, output=output)[1], coarse, atol=1e-5)
+
+
+@pytest.mark.parametrize("output", [8, -1])
+def test_an_unknown_output_is_named(image, output):
+    several = CordCompressionNet([8], architecture="resnet18", tasks=TASKS)
+    with pytest.raises(InputError, match=f"output must be from 0 to 7, the logits of the network; got {output}"):
+        grad_cam(several, image, output=output)
+
+
+def test_a_network_of_several_tasks_scores_compressed_in_a_series(network):
+    torch.manual_seed(0)
+    several = CordCompressionNet([16], architecture="resnet18", tasks=TASKS[:2], branch="layer3").eval()
+    volume = torch.rand(1, 1, 64, 64, 3)
+    for heatmap in (True, False):
+        inferer = SeriesInferer(heatmap=heatmap)
+        assert torch.equal(inferer(volume, several), inferer(volume, network))
+
+
 def test_a_series_in_batches_equals_its_slices_one_by_one(network):
     volume = torch.rand(1, 1, 64, 64, 5)
     whole = SeriesInferer(batch_size=4)(volume, network)
