@@ -50,8 +50,8 @@ def assemble(
 ) -> None:
     """Copy the files of the bundle to OUT/cervical_cord_compression, check them, and write a zip next to it.
 
-    With weights, the packed configs describe their network (architecture, head, image size, crop, profile, tasks), so that
-    a client cannot preprocess in another way than training did. Weights over 25 MB do not go into the folder but
+    With weights, the packed configs describe their network (architecture, head, image size, crop, profile, tasks), so
+    that a client cannot preprocess in another way than training did. Weights over 25 MB do not go into the folder but
     into its large_files.yml, as the model zoo asks; without the URL they are refused.
 
     Args:

@@ -214,6 +214,36 @@ def probability_columns(task: Task) -> tuple[str, ...]:
     return tuple(f"{task.name}_probability_{one}" for one in task.classes)
 
 
+def result_columns(tasks: Sequence[Task]) -> tuple[str, ...]:
+    """Return what slices.csv has beside the columns of ``compressed``: called class and probabilities of each task."""
+    return tuple(name for task in tasks[1:] for name in (f"{task.name}_called", *probability_columns(task)))
+
+
+def result_cells(logits: torch.Tensor, tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    """Return the cells of `result_columns` of slices with the logits ``(N, K)``."""
+    rows: list[dict[str, Any]] = [{} for _ in logits]
+    for task in tasks[1:]:
+        own, names = logits[:, columns_of(tasks)[task.name]], probability_columns(task)
+        chances = probabilities(own, task)[:, -len(names) :].tolist()
+        for row, called, chance in zip(rows, predicted(own, task).tolist(), chances, strict=True):
+            row |= {f"{task.name}_called": task.classes[called], **dict(zip(names, chance, strict=True))}
+    return rows
+
+
+def contradiction(compressed: bool, row: Mapping[str, Any]) -> str:
+    """Describe how a slice's tasks contradict its call, empty where they do not.
+
+    A slice is compressed exactly where its Kang-style grade is 2 or 3, and where its kind is another than none.
+
+    Args:
+        compressed: whether the slice is called so.
+        row: cells of `result_columns`.
+    """
+    said = {"grade": row.get("grade_called", "0") in ("2", "3"), "kind": row.get("kind_called", "none") != "none"}
+    found = [f"{name} {row[f'{name}_called']}" for name in said if f"{name}_called" in row and said[name] != compressed]
+    return f"{'' if compressed else 'not '}compressed, but {' and '.join(found)}" if found else ""
+
+
 def prediction_cells(
     entries: Sequence[Mapping[str, Any]], logits: torch.Tensor, tasks: Sequence[Task]
 ) -> list[dict[str, Any]]:
@@ -224,15 +254,9 @@ def prediction_cells(
         logits: theirs ``(N, K)``.
         tasks: the network's.
     """
-    rows: list[dict[str, Any]] = [{} for _ in entries]
-    for task in tasks[1:]:
-        own = logits[:, columns_of(tasks)[task.name]]
-        names, chances = probability_columns(task), probabilities(own, task)[:, -len(probability_columns(task)) :]
-        for row, entry, called, chance in zip(
-            rows, entries, predicted(own, task).tolist(), chances.tolist(), strict=True
-        ):
+    rows = result_cells(logits, tasks)
+    for row, entry in zip(rows, entries, strict=True):
+        for task in tasks[1:]:
             label = label_of(entry, task)
             row[task.name] = "" if math.isnan(label) else task.classes[int(label)]
-            row[f"{task.name}_called"] = task.classes[called]
-            row |= dict(zip(names, chance, strict=True))
     return rows

@@ -15,21 +15,24 @@ from csv_rows import read_rows
 from scripts import checkpoints, datalists
 from scripts.datasets import SliceDataset
 from scripts.errors import InputError
+from scripts.inference.postprocessing import with_tasks
 from scripts.inference.predict import predict
 from scripts.losses import TaskLoss, slice_losses, task_loss, weighted_bce
-from scripts.records import slice_key
+from scripts.records import SLICE_COLUMNS, slice_key
 from scripts.runner import run_config
 from scripts.tasks import (
     TASKS,
     Task,
     class_weights,
     columns_of,
+    contradiction,
     exceedance,
     is_tasks,
     label_of,
     predicted,
     prediction_columns,
     probabilities,
+    result_columns,
     tasks_of,
 )
 
@@ -144,6 +147,31 @@ def test_ordinal_probabilities_fall_with_the_class_and_sum_to_one():
 )
 def test_probabilities_known_in_closed_form(logits, task, shares):
     assert probabilities(torch.tensor([logits]), task)[0].tolist() == pytest.approx(shares)
+
+
+@pytest.mark.parametrize(
+    ("compressed", "grade", "kind", "words"),
+    [
+        (True, "2", "partial", ""),
+        (False, "1", "none", ""),
+        (True, "1", "none", "compressed, but grade 1 and kind none"),
+        (False, "3", "none", "not compressed, but grade 3"),
+        (True, "3", "none", "compressed, but kind none"),
+    ],
+)
+def test_tasks_that_contradict_the_call_are_named(compressed, grade, kind, words):
+    assert contradiction(compressed, {"grade_called": grade, "kind_called": kind}) == words
+    assert contradiction(compressed, {"t2_signal_called": "yes"}) == ""
+
+
+def test_a_slice_that_cannot_be_evaluated_has_no_task():
+    rows = [{"compressed": None}, {"compressed": 1}]
+    without, with_score = with_tasks(rows, torch.zeros(2, 8), TASKS)
+    assert without.keys() == with_score.keys()
+    assert set(without.values()) == {None}
+    assert with_score["grade_called"] == "0"
+    assert with_score["contradiction"] == "compressed, but grade 0 and kind none"
+    assert with_tasks(rows, torch.zeros(2, 1), TASKS[:1]) == rows
 
 
 def test_the_ordinal_loss_is_corns():
@@ -290,7 +318,13 @@ def test_the_overlay_trains_evaluates_and_predicts(cohort, tmp_path, axial_serie
     assert metrics["grade"]["kappa_weights"] == "quadratic"
 
     weights = str(tmp_path / "models" / "model.pt")
-    assert predict(str(axial_series), out=str(tmp_path / "out"), weights=weights, allow_phantom_weights=True) == 0
+    assert predict(str(axial_series), out=str(tmp_path / "out"), weights=weights) == 0
+    (table,) = (tmp_path / "out").glob("*/slices.csv")
+    rows = read_rows(table)
+    assert tuple(rows[0]) == (*SLICE_COLUMNS, *result_columns(TASKS), "contradiction")
+    for one in rows:
+        assert sum(float(one[f"kind_probability_{name}"]) for name in KIND.classes) == pytest.approx(1)
+        assert one["contradiction"] == contradiction(one["compressed"] == "1", one)
     with pytest.raises(
         InputError, match=r"was trained with tasks \['compressed', 'grade', .* config says \['compressed'\]"
     ):

@@ -114,6 +114,36 @@ def grad_cam(
     return logits, rectified(signed, sign)
 
 
+def grad_cam_with_tasks(
+    network: nn.Module, image: torch.Tensor, layer: str = "layer4", sign: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute all logits ``(N, K)`` and the map of ``compressed``; the shared layers up to the map's run once.
+
+    Args:
+        network: as in `grad_cam`; may have branches of further tasks.
+        image: network input ``(N, 3, H, W)``.
+        layer: child of ``network.features``.
+        sign: see `grad_cam`.
+    """
+    branches = [module for _, module in getattr(network, "branches", nn.Module()).named_children()]
+    if not branches:
+        return grad_cam(network, image, layer, sign)
+    parts, _ = way_to(network)
+    cut = len(parts) - len(list(branches[0].named_children()))
+    split_features(network, layer)  # refuses a wrong name
+    shared, activation, value = image, image, image
+    with torch.no_grad():
+        for number, (name, module) in enumerate(parts[:-1]):
+            if number == cut:
+                shared = value
+            value = module(value)
+            activation = value if name == layer else activation
+        shared = value if cut == len(parts) - 1 else shared
+        others = [branch(shared) for branch in branches]
+    logits, signed = signed_activation(network, activation, layer)
+    return torch.cat([logits, *others], dim=1), rectified(signed, sign)
+
+
 def layer_activation(network: nn.Module, image: torch.Tensor, layer: str, output: int = 0) -> torch.Tensor:
     """Compute what ``layer`` makes of an image on the way to a logit, ``(N, C, h, w)``."""
     with torch.no_grad():

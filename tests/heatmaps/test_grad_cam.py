@@ -14,9 +14,10 @@ from tiny_models import Brightness
 
 from scripts.errors import InputError
 from scripts.handlers import GradCAM
-from scripts.heatmaps.grad_cam import enlarge, grad_cam, normalise
+from scripts.heatmaps.grad_cam import enlarge, grad_cam, grad_cam_with_tasks, normalise
 from scripts.inferers import SeriesInferer
 from scripts.networks import CordCompressionNet
+from scripts.transforms import to_network_input
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +121,31 @@ def test_an_unknown_output_is_named(image, output):
         grad_cam(several, image, output=output)
 
 
-def test_a_network_of_several_tasks_scores_compressed_in_a_series(network):
+def test_a_series_has_the_logits_of_every_task_after_what_it_has_of_compressed():
+    torch.manual_seed(0)
+    network = CordCompressionNet([16], architecture="resnet18").eval()
     torch.manual_seed(0)
     several = CordCompressionNet([16], architecture="resnet18", tasks=TASKS[:2], branch="layer3").eval()
     volume = torch.rand(1, 1, 64, 64, 3)
     for heatmap in (True, False):
         inferer = SeriesInferer(heatmap=heatmap)
-        assert torch.equal(inferer(volume, several), inferer(volume, network))
+        found = inferer(volume, several)
+        assert torch.equal(found[:, :3], inferer(volume, network))
+        with torch.no_grad():
+            logits = several(to_network_input(volume[0].permute(3, 0, 1, 2), "imagenet"))
+        for column, channel in ((0, 0), (1, 3), (2, 4), (3, 5)):
+            assert torch.allclose(found[0, channel], logits[:, column].expand(64, 64, 3), atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["layer4", "layer3", "conv1"])
+@pytest.mark.parametrize("branch", ["none", "layer3", "layer4", "head"])
+def test_all_logits_come_with_the_map_of_compressed(image, branch, layer):
+    torch.manual_seed(0)
+    several = CordCompressionNet([8], architecture="resnet18", tasks=TASKS, branch=branch).eval()
+    for own in (several, torch.jit.script(several)) if layer == "layer4" else (several,):
+        logits, coarse = grad_cam_with_tasks(own, image[:2], layer)
+        assert torch.allclose(logits, several(image[:2]), atol=1e-5)
+        assert torch.equal(coarse, grad_cam(own, image[:2], layer)[1])
 
 
 def test_a_series_in_batches_equals_its_slices_one_by_one(network):
