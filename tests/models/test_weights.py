@@ -11,6 +11,7 @@ import torch
 import torchvision
 
 from scripts import checkpoints
+from scripts.checks import check_training
 from scripts.errors import InputError
 from scripts.models import weights as sources
 from scripts.models.trunks import make_trunk
@@ -82,6 +83,14 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, plain):
     torch.save(state, tmp_path / "weights.pt")
     with pytest.raises(InputError, match=r"layer1\.0\.conv1\.weight holds values that are no numbers"):
         make_trunk("resnet18", str(tmp_path / "weights.pt"))
+
+
+def test_what_was_matched_is_printed_before_training(tmp_path, plain, capsys):
+    torch.save(radimagenet(plain), tmp_path / "weights.pt")
+    settings = checkpoints.describe("resnet18", [8], 64, 0.5, "imagenet")
+    own = {"resume": False, "settings": settings, "dropout": 0.3, "pos_weight": 3.8, "seed": 0}
+    check_training(None, "", weights=str(tmp_path / "weights.pt"), precision="fp32", score_precision="fp32", **own)
+    assert capsys.readouterr().out == f"matched 100 of 100 tensors of resnet18 with {tmp_path / 'weights.pt'}\n"
 
 
 def test_radimagenets_names_fit_resnet50_whose_file_users_fetch(tmp_path):
