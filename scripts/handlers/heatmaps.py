@@ -138,7 +138,7 @@ class WriteHeatmaps:
     def collect(self, engine: Engine) -> None:
         """Keep index, logit and map of a batch."""
         index = torch.as_tensor(engine.state.batch["index"]).double().reshape(-1, 1)
-        logit = engine.state.output["pred"][:, :1].double().cpu()
+        logit = engine.state.output["pred"].double().cpu().reshape(len(index), -1)[:, :1]
         self._rows.append((torch.cat([index, logit], dim=1), engine.state.output[self.key].float().cpu()))
 
     def __call__(self, engine: Engine) -> None:

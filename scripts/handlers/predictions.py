@@ -48,7 +48,8 @@ class WritePredictions:
     def collect(self, engine: Engine) -> None:
         """Keep index and logits of a batch."""
         index = torch.as_tensor(engine.state.batch["index"]).double().reshape(-1, 1)
-        self._rows.append(torch.cat([index, engine.state.output["pred"].double().cpu()], dim=1))
+        logits = engine.state.output["pred"].double().cpu().reshape(len(index), -1)
+        self._rows.append(torch.cat([index, logits], dim=1))
 
     def __call__(self, engine: Engine) -> None:
         """Gather the rows of all processes, and write them in the first."""
