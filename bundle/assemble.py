@@ -50,8 +50,8 @@ def assemble(
 ) -> None:
     """Copy the files of the bundle to OUT/cervical_cord_compression, check them, and write a zip next to it.
 
-    With weights, the packed configs describe their network (architecture, head, image size, crop, profile), so that
-    a client cannot preprocess in another way than training did. Weights over 25 MB do not go into the folder but
+    With weights, the packed configs describe their network (architecture, head, image size, crop, profile, tasks), so
+    that a client cannot preprocess in another way than training did. Weights over 25 MB do not go into the folder but
     into its large_files.yml, as the model zoo asks; without the URL they are refused.
 
     Args:
@@ -136,7 +136,10 @@ def describe_weights(packed: Path, content: Mapping[str, Any], local: bool) -> N
     image = metadata["network_data_format"]["inputs"]["image"]
     image["spatial_shape"] = [content["image_size"]] * 2
     image["value_range"] = input_range(content["profile"])
-    metadata["network_interface"] = network_interface(content["profile"])
+    metadata["network_interface"] = network_interface(content["profile"], content["tasks"])
+    metadata["network_data_format"]["outputs"]["pred"]["num_channels"] = len(
+        metadata["network_interface"]["output"]["logits"]
+    )
     if content.get("trained_on", {}).get("phantom"):
         metadata["description"] += PHANTOM_NOTE
     write_json(packed / "configs" / "metadata.json", metadata)

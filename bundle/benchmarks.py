@@ -75,7 +75,7 @@ def benchmarks(
         pairs: pairs of a run with and a run without; at least 8.
         slices: slices of the series, one batch.
         image_size: side of the network's input in pixels.
-        architecture: name of the backbone in torchvision.
+        architecture: name of the trunk, see `scripts.networks.CordCompressionNet`.
         views: also measure the 18 views of test-time averaging and of hotspots (slow).
         out: JSON file for the numbers; without, none is written.
 

@@ -124,7 +124,7 @@ def check_interface(packed: Path, metadata: dict[str, Any]) -> list[str]:
 
     inference = read_json(packed / "configs" / "inference.json")
     profile, calibration = inference["profile"], inference["calibration"]
-    wanted = network_interface(profile)
+    wanted = network_interface(profile, inference["tasks"])
     wanted["output"] |= {name: calibration[name] for name in ("slope", "intercept")}
     image, stated = metadata["network_data_format"]["inputs"]["image"], metadata.get("network_interface")
     problems = []
@@ -143,7 +143,7 @@ def check_instances(packed: Path) -> list[str]:
 
     with tempfile.TemporaryDirectory() as folder:
         cohort = Path(folder) / "cohort"
-        make_cohort(cohort, patients=4, slices=3, matrix=64, workers=1)
+        make_cohort(cohort, patients=4, seed=4, slices=3, matrix=64, workers=1)  # two classes of every task
         program = Path(__file__).resolve().parent / "instantiate.py"
         run = subprocess.run(
             [sys.executable, "-B", str(program), str(packed.resolve()), str(cohort), folder],

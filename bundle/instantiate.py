@@ -53,8 +53,8 @@ def main(bundle: Path, cohort: str, out: Path) -> None:
     build(bundle, files, ["validate#evaluator"], **evaluate).finalize()
     for overlay in sorted((bundle / "configs").rglob("*.json")):
         name = overlay.relative_to(bundle / "configs").as_posix()
-        if name == "quickstart.json" or name.startswith("heads/"):
-            build(bundle, ["train.json", name], ["network_def", "optimizer"], **data)
+        if name in ("quickstart.json", "tasks.json") or name.startswith("heads/"):
+            build(bundle, ["train.json", name], ["network_def", "optimizer", "loss"], **data)
 
 
 if __name__ == "__main__":

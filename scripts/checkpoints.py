@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,17 +18,20 @@ from .errors import InputError
 from .files import read_json, replacing
 from .files import sha256 as sha256  # of checkpoints, for who names them
 from .inferers import actual_precision
-from .networks import load_safely, network_interface, unwrapped, weights_sha256
+from .models.trunks import is_architecture
+from .models.weights import load_safely, weights_sha256
+from .networks import CordCompressionNet, network_interface, unwrapped
 from .records import Weights
+from .tasks import DEFAULT_BRANCH, DEFAULT_TASKS, TASKS, is_tasks
 from .transforms import NORMALISATION
 
 if TYPE_CHECKING:
     from .canal.localiser import Localiser
 
 # settings that change what the weights of a classifier mean
-SETTINGS = ("architecture", "head", "image_size", "crop_fraction", "profile", "side_mm")
+SETTINGS = ("architecture", "head", "image_size", "crop_fraction", "profile", "side_mm", "tasks", "branch")
 # settings that checkpoints of earlier versions lack, and what they mean then
-ADDED = {"side_mm": None, "canal_sha256": ""}
+DEFAULTS = {"side_mm": None, "canal_sha256": "", "tasks": list(DEFAULT_TASKS), "branch": DEFAULT_BRANCH}
 LARGEST_HEAD, LARGEST_WIDTH, LARGEST_IMAGE, LARGEST_SIDE_MM = 16, 1 << 16, 4096, 1000
 
 
@@ -43,6 +46,11 @@ def is_head(value: Any) -> bool:
     return known and all(is_whole(width, 1, LARGEST_WIDTH) for width in value)
 
 
+def is_part(value: Any) -> bool:
+    """Return whether a value may be the name of a part of a network."""
+    return isinstance(value, str) and re.fullmatch(r"[a-z]\w*", value, re.ASCII) is not None
+
+
 def is_number(value: Any) -> bool:
     """Return whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -50,7 +58,7 @@ def is_number(value: Any) -> bool:
 
 # what a file may say of itself: its settings become values of a config, in which text may be an expression that runs
 KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "architecture": (lambda value: isinstance(value, str) and value.isidentifier(), "the name of a network"),
+    "architecture": (is_architecture, "the name of a network"),
     "head": (is_head, f"up to {LARGEST_HEAD} whole numbers from 1 to {LARGEST_WIDTH}"),
     "image_size": (lambda value: is_whole(value, 1, LARGEST_IMAGE), f"a whole number from 1 to {LARGEST_IMAGE}"),
     "crop_fraction": (lambda value: is_number(value) and 0 < value <= 1, "a number above 0, up to 1"),
@@ -59,6 +67,8 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "canal_sha256": (lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]*", value) is not None, "a hash"),
     "kind": (lambda value: value == "canal", "canal"),
     "channels": (is_head, f"up to {LARGEST_HEAD} whole numbers from 1 to {LARGEST_WIDTH}"),
+    "tasks": (is_tasks, f"a list that begins with {', '.join(task.name for task in TASKS)}, or fewer of them"),
+    "branch": (is_part, "the name of a part of a network"),
     "trained_on": (lambda value: isinstance(value, dict), "a mapping"),
     "epoch": (lambda value: value is None or is_whole(value, 0, 1 << 31), "a whole number"),
     "pos_weight": (lambda value: value is None or is_number(value), "a number"),
@@ -78,6 +88,8 @@ def describe(
     profile: str,
     side_mm: float | None = None,
     canal: Localiser | None = None,
+    tasks: Sequence[str] = DEFAULT_TASKS,
+    branch: str = DEFAULT_BRANCH,
     **more: Any,
 ) -> dict[str, Any]:
     """Collect the settings a checkpoint carries, and what its network takes and gives (``interface``).
@@ -89,9 +101,10 @@ def describe(
         "head": [int(width) for width in head],
         "image_size": int(image_size),
     }
-    settings |= {"crop_fraction": float(crop_fraction), "profile": profile, "interface": network_interface(profile)}
+    settings |= {"crop_fraction": float(crop_fraction), "profile": profile, "tasks": list(tasks), "branch": branch}
     settings |= {"side_mm": None if side_mm is None else float(side_mm), "canal_sha256": canal.sha256 if canal else ""}
-    return {**settings, **({"canal": canal.content} if canal else {}), **more}
+    kept = {"canal": canal.content} if canal else {}
+    return {**settings, "interface": network_interface(profile, tasks), **kept, **more}
 
 
 def save(path: Path, network: nn.Module, settings: Mapping[str, Any], **states: Any) -> None:
@@ -137,7 +150,7 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> dict[st
     if not isinstance(model, dict) or not all(isinstance(value, torch.Tensor) for value in model.values()):
         raise InputError(f"{path} holds no 'model'; expected a checkpoint written by configs/train.json")
     if "architecture" in content:
-        content = {**ADDED, **content}
+        content = {**DEFAULTS, **content}
         check_localiser(path, content)
     for name, (fits, expected) in KINDS.items():
         if name in content and not fits(content[name]):
@@ -145,12 +158,13 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> dict[st
     for name, value in model.items():
         if not torch.isfinite(value).all():
             raise InputError(f"{path}: {name} holds values that are no numbers; take an earlier checkpoint of the run")
-    for name in [name for name in KINDS if name in (settings or ()) and name not in HISTORY]:
+    wanted = {**(DEFAULTS if "architecture" in content else {}), **(settings or {})}
+    for name in [name for name in KINDS if name in wanted and name not in HISTORY] if settings is not None else []:
         if name not in content:
             raise InputError(f"{path} does not say its {name}; expected a checkpoint written by configs/train.json")
-        if content[name] != settings[name]:  # type: ignore[index]
+        if content[name] != wanted[name]:
             raise InputError(
-                f"{path} was trained with {name} {content[name]}, but the config says {settings[name]}; "  # type: ignore[index]
+                f"{path} was trained with {name} {content[name]}, but the config says {wanted[name]}; "
                 f"run with --{name} {str(content[name])!r}, or use the config it was trained with"
             )
     return content
@@ -182,6 +196,18 @@ def read_resumable(path: str | Path, settings: Mapping[str, Any]) -> dict[str, A
     if "optimizer" not in content or "trainer" not in content:
         raise InputError(f"{path} holds weights only; resume from the model_last.pt of the interrupted run")
     return content
+
+
+def network_of(settings: Mapping[str, Any], dropout: float = 0.3, weights: str | None = None) -> CordCompressionNet:
+    """Build the network that settings describe, with random weights or those of its trunk.
+
+    Args:
+        settings: `describe`'s, or a checkpoint's as `read` returns them.
+        dropout: of the heads.
+        weights: of the trunk, see `CordCompressionNet`.
+    """
+    known = {**DEFAULTS, **settings}
+    return CordCompressionNet(known["head"], dropout, weights, known["architecture"], known["tasks"], known["branch"])
 
 
 def load_network(path: str | Path, network: nn.Module, settings: Mapping[str, Any]) -> Weights:

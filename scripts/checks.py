@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import ignite.distributed as idist
+
 from . import datalists
-from .checkpoints import read_resumable
+from .checkpoints import network_of, read_resumable
+from .console import say
 from .errors import InputError, check_seed
 from .inferers import check_precision
 from .losses import counted_pos_weight, weighted_bce
-from .networks import CordCompressionNet
+from .models.trunks import make_trunk
 from .phantom.default_cohort import find_datalist
+from .tasks import class_weights, labels_of, tasks_of
 
 
 def check_training(
@@ -52,11 +56,18 @@ def check_training(
     weighted_bce(pos_weight)
     if dataset_dir is not None:
         path = find_datalist(dataset_dir)
-        counted_pos_weight([int(entry["label"]) for entry in datalists.load(path, "training")])
-        datalists.load(path, "validation")
+        entries = datalists.load(path, "training")
+        counted_pos_weight([int(entry["label"]) for entry in entries])
+        class_weights(settings["tasks"], entries)
+        tasks = tasks_of(settings["tasks"])
+        for entry in datalists.load(path, "validation"):
+            labels_of(entry, tasks)
     if resume:
         read_resumable(f"{ckpt_dir}/model_last.pt", settings)
-    CordCompressionNet(settings["head"], dropout, weights, settings["architecture"])
+    network_of(settings, dropout)
+    matched = make_trunk(settings["architecture"], weights).matched
+    if matched and idist.get_rank() == 0:
+        say(matched)
 
 
 def check_evaluation(dataset_dir: str | None, section: str, threshold: float, seed: int, score_precision: str) -> None:

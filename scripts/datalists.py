@@ -16,7 +16,7 @@ from typing import Any
 
 from .errors import InputError
 from .files import read_json, write_json
-from .records import DATALIST_FIELDS, SECTIONS
+from .records import DATALIST_FIELDS, OPTIONAL_FIELDS, SECTIONS
 
 TEXTS = ("image", "patient_id", "person", "site", "series_uid", "sop_uid", "frame")
 
@@ -49,9 +49,9 @@ def write(path: Path, sections: Mapping[str, Sequence[Mapping[str, Any]]], seed:
 
 
 def entry_of(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a datalist holds of a slice; ``person`` only where it is known."""
-    fields = (*DATALIST_FIELDS, "person") if "person" in entry else DATALIST_FIELDS
-    return {field: entry.get(field, "") for field in fields}
+    """Return what a datalist holds of a slice; `OPTIONAL_FIELDS` only where they are known."""
+    known = {field: entry[field] for field in OPTIONAL_FIELDS if field in entry}
+    return {field: entry.get(field, "") for field in DATALIST_FIELDS} | known
 
 
 def load(path: str | Path, section: str) -> list[dict[str, Any]]:

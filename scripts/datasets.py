@@ -22,6 +22,7 @@ from .dicom.listings import is_volume_file
 from .dicom.sources import only_stack, stacks_at
 from .errors import InputError, root_message
 from .losses import counted_pos_weight
+from .tasks import DEFAULT_TASKS, labels_of, tasks_of
 from .transforms import from_uint8, to_network_input, to_uint8
 
 Levels = NDArray[np.uint8]
@@ -128,9 +129,10 @@ class SliceDataset(Dataset[dict[str, Any]]):
         transform: deterministic chain, from ``{"image": path}`` to ``(1, S, S, D)`` of values k / 255.
         random_transform: augmentation of ``{"image": (1, S, S)}``; used only for indices that carry a seed.
         num_workers: processes that read the files.
+        tasks: names of the tasks whose labels are given.
 
     Raises:
-        InputError: no file could be read.
+        InputError: no file could be read, or a task is unknown.
     """
 
     def __init__(
@@ -139,8 +141,10 @@ class SliceDataset(Dataset[dict[str, Any]]):
         transform: Callable[..., Any],
         random_transform: Compose | None = None,
         num_workers: int = 0,
+        tasks: Sequence[str] = DEFAULT_TASKS,
     ) -> None:
         self.data, self.transform, self.random_transform = data, transform, random_transform
+        self.tasks = tasks_of(tasks)
         self.num_workers = int(num_workers)
         self.failures: list[dict[str, str]] = []
         self._entries: list[dict[str, Any]] | None = None
@@ -227,7 +231,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         return len(self.entries)
 
     def __getitem__(self, index: int | tuple[int, int, int]) -> dict[str, Any]:
-        """Return ``image`` (1, S, S) float32 in [0, 1], ``label`` (1,) and ``index``.
+        """Return ``image`` (1, S, S) float32 in [0, 1], ``label`` (T,), NaN where there is none, and ``index``.
 
         Args:
             index: a plain index, or ``(seed, epoch, index)`` from `SeededSampler`, which is also augmented.
@@ -242,7 +246,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
             self.random_transform.set_random_state(seed=int(state))
             # a plain tensor again: metadata would slow down every operation of the network
             image = convert_to_tensor(self.random_transform({"image": image})["image"], track_meta=False)
-        return {"image": image, "label": torch.tensor([float(entry["label"])]), "index": index}
+        return {"image": image, "label": torch.tensor(labels_of(entry, self.tasks)), "index": index}
 
 
 class SeededSampler(DistributedSampler):
@@ -287,6 +291,6 @@ class PrepareSlices:
     def __call__(
         self, batch: dict[str, torch.Tensor], device: torch.device, non_blocking: bool = False, **_: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return images ``(N, 3, S, S)`` and labels ``(N, 1)``."""
+        """Return images ``(N, 3, S, S)`` and labels ``(N, T)``."""
         image = batch["image"].to(device, non_blocking=non_blocking)
         return to_network_input(image, self.profile), batch["label"].to(device, non_blocking=non_blocking)

@@ -16,7 +16,7 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import nn
 
 from .errors import InputError
-from .heatmaps.grad_cam import enlarge, grad_cam, normalise
+from .heatmaps.grad_cam import enlarge, grad_cam_with_tasks, normalise
 from .heatmaps.views import all_views, map_back
 from .transforms import to_network_input
 
@@ -94,7 +94,7 @@ class PrecisionInferer(SimpleInferer):
         self.precision = check_precision(precision)
 
     def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Return float32 logits ``(N, 1)`` of ``(N, 3, H, W)``."""
+        """Return float32 logits ``(N, K)`` of ``(N, 3, H, W)``."""
         with running_in(self.precision, inputs.device):
             logits: torch.Tensor = super().__call__(inputs, network, *args, **kwargs)
         return logits.float()
@@ -153,14 +153,15 @@ class SeriesInferer(Inferer):
         Returns:
             ``(B, 3, H, W, D)``: channel 0 is the slice's logit, constant over the slice; channel 1 the Grad-CAM map,
             each slice's maximum scaled to that slice's probability, so that only compressed slices look hot; channel 2
-            the map as it is, in units of the logit, comparable between slices.
+            the map as it is, in units of the logit, comparable between slices. The logits of further tasks follow, as
+            channel 0 is.
         """
         volume = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         count, _, height, width, depth = volume.shape
         slices = volume.permute(0, 4, 1, 2, 3).reshape(count * depth, 1, height, width)
         with running_in(self.precision, slices.device):
             scored = [self.score(batch, network) for batch in slices.split(self.batch_size)]
-        output = torch.cat(scored).reshape(count, depth, 3, height, width).permute(0, 2, 3, 4, 1).contiguous()
+        output = torch.cat(scored).reshape(count, depth, -1, height, width).permute(0, 2, 3, 4, 1).contiguous()
         if not isinstance(inputs, MetaTensor):
             return output
         result = MetaTensor(output, meta=inputs.meta, applied_operations=inputs.applied_operations)
@@ -168,7 +169,7 @@ class SeriesInferer(Inferer):
         return result
 
     def score(self, slices: torch.Tensor, network: nn.Module) -> torch.Tensor:
-        """Return logit, scaled and raw heat map ``(N, 3, H, W)`` of slices ``(N, 1, H, W)``."""
+        """Return logit, scaled and raw heat map, and further logits ``(N, 2 + K, H, W)`` of slices ``(N, 1, H, W)``."""
         size = (slices.shape[2], slices.shape[3])
         views = all_views(*size)[: self.n_views]  # the first is the slice itself
         seen = [self.view(view.apply(slices), network) for view in views]
@@ -177,15 +178,17 @@ class SeriesInferer(Inferer):
             logits = torch.stack([one for one, _ in seen]).mean(0)
         if self.hotspots:
             raw = map_back([heat for _, heat in seen], views)
-        calibrated = self.intercept + self.slope * logits
+        calibrated = self.intercept + self.slope * logits[:, :1]
         probability = torch.sigmoid(calibrated if self.sign > 0 else -calibrated)[:, :, None]
-        return torch.stack([logits[:, :, None].expand(-1, *size), normalise(raw) * probability, raw], dim=1)
+        scores = logits[:, :, None, None].expand(-1, -1, *size)
+        heat = torch.stack([normalise(raw) * probability, raw], dim=1)
+        return torch.cat([scores[:, :1], heat, scores[:, 1:]], dim=1)
 
     def view(self, slices: torch.Tensor, network: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return logits ``(N, 1)`` and raw heat maps ``(N, H, W)`` of one view of the slices."""
+        """Return logits ``(N, K)`` and raw heat maps ``(N, H, W)`` of one view of the slices."""
         image = to_network_input(slices, self.profile)
         if self.heatmap:
-            logits, coarse = grad_cam(network, image, self.layer, sign=self.sign)
+            logits, coarse = grad_cam_with_tasks(network, image, self.layer, sign=self.sign)
             return logits.float(), enlarge(coarse.float(), (slices.shape[2], slices.shape[3]))
         with torch.no_grad():
             return network(image).float(), torch.zeros_like(slices[:, 0])

@@ -53,9 +53,15 @@ class DatalistEntry(DatalistFields, total=False):
 
     Attributes:
         person: who the patient is, where the cohort knows it: the same for all visits of one person.
+        grade: Kang-style grade, 0 to 3.
+        kind: form of the compression in a word, ``none`` where there is none.
+        t2_signal: 1 where the cord is bright on T2, else 0.
     """
 
     person: str
+    grade: int
+    kind: str
+    t2_signal: int
 
 
 class Prediction(TypedDict):
@@ -347,6 +353,8 @@ class SeriesRecord(SeriesFindings):
 
 
 DATALIST_FIELDS = tuple(DatalistFields.__annotations__)
+OPTIONAL_FIELDS = ("person", "grade", "kind", "t2_signal")
+"""What a datalist says of a slice only where it is known."""
 PREDICTION_COLUMNS = tuple(Prediction.__annotations__)
 GEOMETRY_COLUMNS = tuple(SliceGeometry.__annotations__)
 LEVEL_COLUMNS = ("level", "vertebra", "disc")
@@ -359,7 +367,7 @@ SLICE_COLUMNS = (
 )
 LABEL_COLUMNS = (
     *("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "rater", "reading", "role", "status"),
-    *("label", "grade", "kind"),
+    *("label", "grade", "kind", "t2_signal"),
 )
 """Columns of labels.csv; `scripts.cohort.labels.Label` is one row."""
 PATIENT_COLUMNS = (

@@ -102,7 +102,8 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(2)  # one of those whose heat map is not all zero
     network = CordCompressionNet(SMALL["head"], architecture=SMALL["architecture"])
-    settings = checkpoints.describe(**{name: SMALL.get(name, "imagenet") for name in checkpoints.SETTINGS})
+    own = {name: value for name, value in SMALL.items() if name in checkpoints.SETTINGS}
+    settings = checkpoints.describe(**own, profile="imagenet")
     path = tmp_path_factory.mktemp("weights") / "model.pt"
     checkpoints.save(path, network, settings, trained_on={"phantom": True})
     return path

@@ -186,7 +186,7 @@ def test_training_and_inference_preprocess_alike():
     inference = json.loads((ROOT / "configs" / "inference.json").read_text())
     inference["preprocessing"]["transforms"][0]["reader"] = inference["reader"]  # inference also tells it the stacks
     assert training["deterministic_transforms"] == inference["preprocessing"]["transforms"]
-    for name in ("image_size", "crop_fraction", "profile", "architecture", "head", "checkpoint_settings"):
+    for name in (*checkpoints.SETTINGS, "checkpoint_settings"):
         assert training[name] == inference[name]
 
 

@@ -7,9 +7,12 @@ import urllib.error
 import pytest
 import torch
 import torchvision
+from conftest import ROOT
 from monai.bundle import ConfigParser
 
+from bundle.exporting import compare, write_exported_program, write_onnx, write_torchscript
 from scripts.errors import InputError
+from scripts.heatmaps.grad_cam import grad_cam
 from scripts.networks import CordCompressionNet, network_interface
 
 # protocol.md's counts: parameters of the paper's heads on 2048 features
@@ -103,8 +106,90 @@ def test_a_checkpoint_says_what_its_network_takes_and_gives(small_weights):
     interface = torch.load(small_weights, weights_only=True)["interface"]
     assert interface == network_interface("imagenet")
     assert interface["output"]["logits"] == ["compressed"]
+    assert interface["output"]["layout"] == "(N, 1) float32 logits"
+    assert "tasks" not in interface["output"]
 
 
 def test_an_unknown_profile_has_no_interface():
     with pytest.raises(InputError, match="profile must be imagenet or paper, got 'raw'"):
         network_interface("raw")
+
+
+TASKS = ["compressed", "grade", "kind", "t2_signal"]
+BRANCHES = {"none": "conv1", "layer3": "layer3", "layer4": "layer4", "head": "head"}
+
+
+@pytest.fixture(scope="module", params=BRANCHES)
+def branched(request) -> CordCompressionNet:
+    torch.manual_seed(0)
+    return CordCompressionNet([16], architecture="resnet18", tasks=TASKS, branch=request.param).eval()
+
+
+def test_compressed_is_what_it_is_without_the_other_tasks(branched):
+    torch.manual_seed(0)
+    alone = CordCompressionNet([16], architecture="resnet18").eval()
+    image = torch.rand(3, 3, 64, 64)
+    assert branched(image).shape == (3, 8)
+    assert torch.equal(branched(image)[:, :1], alone(image))
+    assert list(alone.state_dict()) == [name for name in branched.state_dict() if not name.startswith("branches.")]
+
+
+def test_further_tasks_share_what_comes_before_their_branch_alone(request, branched):
+    first = BRANCHES[request.node.callspec.params["branched"]]
+    names = [*(name for name, _ in branched.features.named_children()), "pool", "head"]
+    for branch in branched.branches.children():
+        assert [name for name, _ in branch.named_children()] == names[names.index(first) :]
+    own = {id(value) for value in branched.branches.parameters()}
+    assert not own & {id(value) for part in (branched.features, branched.head) for value in part.parameters()}
+    branched.zero_grad()
+    branched(torch.rand(2, 3, 64, 64))[:, 1].sum().backward()
+    parts = branched.features.named_children()
+    trained = [name for name, part in parts if any(value.grad.any() for value in part.parameters())]
+    assert trained == [name for name in names[: names.index(first)] if name[:4] in ("conv", "bn1", "laye")]
+    assert not any(value.grad.any() for value in branched.head.parameters())
+
+
+def test_copies_begin_with_the_pretrained_trunk(tmp_path):
+    plain = torchvision.models.resnet18(weights=None)
+    torch.save(plain.state_dict(), tmp_path / "trunk.pth")
+    weights = str(tmp_path / "trunk.pth")
+    loaded = CordCompressionNet([16], weights=weights, architecture="resnet18", tasks=TASKS, branch="layer4")
+    for branch in loaded.branches.children():
+        assert torch.equal(branch.layer4[0].conv1.weight, plain.layer4[0].conv1.weight)
+
+
+def test_torchscript_gives_the_logits_of_branches(branched):
+    image = torch.rand(2, 3, 64, 64)
+    assert torch.allclose(torch.jit.script(branched)(image), branched(image), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_all_exports_hold_for_branches_and_for_timm(tmp_path):
+    pytest.importorskip("timm", reason="timm comes with the extra timm")
+    torch.manual_seed(0)
+    network = CordCompressionNet(
+        [8], architecture="timm:resnet18", tasks=["compressed", "kind", "grade"], branch="layer4"
+    )
+    image = torch.rand(3, 3, 64, 64)
+    config = ROOT / "configs" / "inference.json"
+    runs = {"eager": network.eval().__call__, "model.onnx": write_onnx(network, tmp_path / "model.onnx", image)}
+    runs["model.ts"] = write_torchscript(network, tmp_path / "model.ts", {}, config)
+    runs["model.pt2"] = write_exported_program(network, tmp_path / "model.pt2", image)
+    assert all(one["largest_difference"] < 1e-4 for one in compare(runs, image).values())
+    loaded = torch.jit.load(str(tmp_path / "model.ts"))
+    for value, expected in zip(grad_cam(loaded, image, output=5), grad_cam(network, image, output=5), strict=True):
+        assert torch.allclose(value, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("branch", ["layer9", "pool", "", "conv1.weight"])
+def test_another_branch_is_refused(branch):
+    with pytest.raises(InputError, match=f"branch must be one of none, conv1, .*, layer4, head, got '{branch}'"):
+        CordCompressionNet([16], architecture="resnet18", tasks=TASKS, branch=branch)
+
+
+def test_the_interface_names_the_logits_of_every_task():
+    output = network_interface("imagenet", TASKS)["output"]
+    assert output["layout"] == "(N, 8) float32 logits"
+    assert output["logits"] == [name for task in output["tasks"] for name in task["logits"]]
+    assert output["logits"][0] == "compressed"
+    assert network_interface("imagenet", ["compressed"]) == network_interface("imagenet")

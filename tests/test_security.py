@@ -36,7 +36,7 @@ from scripts.files import read_json, write_csv
 from scripts.handlers.figures import bars, roc, scatter
 from scripts.inference.predict import predict
 from scripts.inference.results import slice_results
-from scripts.networks import pretrained_state
+from scripts.models.weights import pretrained_state
 from scripts.report import operating_points_file
 from scripts.report.command import report
 from scripts.report.page import TEMPLATE
@@ -135,13 +135,14 @@ def recursion_limit(limit: int) -> Iterator[None]:
 
 CODE = "$__import__('pathlib').Path({path!r}).touch() or {value!r}"
 OBEYED = {"architecture": "resnet18", "profile": "imagenet", "image_size": 64, "crop_fraction": 1.0, "head": [8]}
+OBEYED |= {"tasks": ["compressed"], "branch": "head"}
 
 
 @pytest.mark.parametrize("name", OBEYED)
 def test_a_checkpoint_cannot_bring_an_expression_into_the_config(tmp_path, images, name):
     """Settings of a checkpoint become values of inference.json, in which MONAI runs text that begins with ``$``."""
     code = CODE.format(path=str(tmp_path / "ran"), value=OBEYED[name])
-    path = saved(tmp_path / "model.pt", **{name: [code] if name == "head" else code})
+    path = saved(tmp_path / "model.pt", **{name: [code] if name in ("head", "tasks") else code})
     with pytest.raises(InputError, match=f"{name} must be"):
         predict(str(images), out=str(tmp_path / "out"), weights=str(path))
     assert not (tmp_path / "ran").exists()
@@ -197,6 +198,12 @@ def test_a_tensor_that_claims_more_than_the_file_holds_is_refused(tmp_path, read
         ({"crop_fraction": float("nan")}, "crop_fraction must be"),
         ({"profile": ["imagenet"]}, "profile must be"),
         ({"architecture": "vgg 16"}, "architecture must be"),
+        ({"architecture": "timm:$x"}, "architecture must be"),
+        ({"tasks": ["grade"]}, "tasks must be"),
+        ({"tasks": "compressed"}, "tasks must be"),
+        ({"tasks": ["compressed", "$x"]}, "tasks must be"),
+        ({"branch": "$x"}, "branch must be"),
+        ({"branch": ["head"]}, "branch must be"),
         ({"trained_on": [1]}, "trained_on must be"),
         ({"epoch": "<script>"}, "epoch must be"),
         ({"pos_weight": float("inf")}, "pos_weight must be"),
@@ -237,11 +244,11 @@ def test_every_torch_load_reads_weights_only_and_nothing_else_unpickles():
         for call in re.findall(rf"(?:torch|jit|export|np|yaml|joblib)\.load\(|{others}", text):
             calls.setdefault(call, []).append(path.relative_to(ROOT).as_posix())
     assert calls == {
-        "torch.load(": ["scripts/networks.py"],
+        "torch.load(": ["scripts/models/weights.py"],
         "jit.load(": ["bundle/deploy/classification.py", "bundle/exporting.py"],
         "export.load(": ["bundle/exporting.py"],
     }
-    assert "weights_only=True" in (ROOT / "scripts" / "networks.py").read_text(encoding="utf-8")
+    assert "weights_only=True" in (ROOT / "scripts" / "models" / "weights.py").read_text(encoding="utf-8")
 
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&|[a](javascript:b)`c`$\\frac{$ {{7*7}} <!-- performance: end -->"

@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from torch import nn
 
 from ..errors import InputError
-from ..networks import load_safely, weights_sha256
+from ..models.weights import load_safely, weights_sha256
 from ..transforms import Centre, SquareFieldOfViewd, margins_around, scale_slices
 from .network import CanalNet, centre_of, mass_within
 

@@ -102,7 +102,7 @@ def consensus(labels: str, rulings: str = "adjudicate.csv", out: str = "consensu
             f"{first.key[1]}; fill in column ruling of {rulings} (0, 1, or why the slice is not evaluable)"
         )
     final = [consensus_row(group, ruled.get(key)) for key, group in sorted(slices.items())]
-    columns = [*SLICE, "rater", "reading", "role", "status", "label", "grade", "kind", "source"]
+    columns = [*SLICE, "rater", "reading", "role", "status", "label", "grade", "kind", "t2_signal", "source"]
     write_csv(target, columns, final)
     for source, n in Counter(row["source"] for row in final).most_common():
         say(f"  {n:6} slices {source}")
@@ -190,7 +190,7 @@ def consensus_row(group: Sequence[Label], ruling: Row | None) -> dict[str, Any]:
         label = int(ruling["ruling"]) if ruling["ruling"] in ("0", "1") else None
         status = ruling["ruling"] if label is None else EVALUABLE
     row |= {"status": status, "label": label, "source": source}
-    for column in ("grade", "kind"):
+    for column in ("grade", "kind", "t2_signal"):
         found = {getattr(one, column) for one in group if one.label == label}
         row[column] = found.pop() if len(found) == 1 and label is not None else None
     return row

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,7 +29,7 @@ class Image(NamedTuple):
 
 
 def reference_labels(labels: Sequence[Label], source: str) -> list[Label]:
-    """Return one label per slice, in the order of the file.
+    """Return one label per slice, in the order of the file; grade, kind and T2 signal only where all references agree.
 
     Raises:
         InputError: nobody makes the reference, or they disagree.
@@ -46,7 +47,19 @@ def reference_labels(labels: Sequence[Label], source: str) -> list[Label]:
             "settle them with `python -m scripts agree` and `python -m scripts consensus`, and split the consensus"
         )
     chosen = {key: several[0] for key, several in slices.items()}
-    return [one for one in labels if chosen.get(one.key) is one]
+    return [in_agreement(slices[one.key]) for one in labels if chosen.get(one.key) is one]
+
+
+def in_agreement(labels: Sequence[Label]) -> Label:
+    """Return the first of the labels of a slice, without what the others say otherwise."""
+    first, *others = labels
+    if any(one.grade != first.grade for one in others):
+        first = replace(first, grade=None)
+    if any(one.kind != first.kind for one in others):
+        first = replace(first, kind="")
+    if any(one.t2_signal != first.t2_signal for one in others):
+        first = replace(first, t2_signal=None)
+    return first
 
 
 def images_of(stacks: Iterable[Stack]) -> dict[SliceKey, Image]:
@@ -193,4 +206,12 @@ def datalist_entry(label: Label, image: Image, patient: Patient, folder: Path) -
         "frame": frame,
         "slice_index": image.slice_index,
     }
-    return {**entry, "person": patient.person} if "person" in patient.cells else entry
+    if "person" in patient.cells:
+        entry["person"] = patient.person
+    if label.grade is not None:
+        entry["grade"] = label.grade
+    if label.kind:
+        entry["kind"] = label.kind
+    if label.t2_signal is not None:
+        entry["t2_signal"] = label.t2_signal
+    return entry

@@ -45,6 +45,8 @@ class Label:
         status: ``evaluable``, or why the slice is not.
         label: 1 compressed, 0 not; None if not evaluable.
         grade: Kang-style grade 0 to 3, where given.
+        kind: form of the compression in a word, where given.
+        t2_signal: 1 where the cord is bright on T2, 0 where it is not, where given.
     """
 
     where: str
@@ -58,6 +60,7 @@ class Label:
     label: int | None
     grade: int | None
     kind: str
+    t2_signal: int | None = None
 
 
 @dataclass(frozen=True)
@@ -154,10 +157,7 @@ def label_of(row: Row, problems: Problems | None = None) -> Label:
     if status != EVALUABLE and label is not None:
         refuse_or_note(row, "label", f"must be left empty where the slice is {status!r}; leave it empty", problems)
         label = None
-    grade = number(row, "grade", (0, HIGHEST_GRADE), problems)
-    if grade is not None and grade != int(grade):
-        refuse_or_note(row, "grade", "must be 0, 1, 2 or 3", problems)
-        grade = None
+    grade = whole(row, "grade", HIGHEST_GRADE, "0, 1, 2 or 3", problems)
     index = None if row["sop_uid"] else number(row, "slice_index", (0, MOST_SLICES), problems)
     return Label(
         where=row.where,
@@ -167,9 +167,19 @@ def label_of(row: Row, problems: Problems | None = None) -> Label:
         role=role,
         status=status,
         label=label,
-        grade=None if grade is None else int(grade),
+        grade=grade,
         kind=row["kind"],
+        t2_signal=whole(row, "t2_signal", 1, "0 or 1", problems),
     )
+
+
+def whole(row: Row, column: str, highest: int, expected: str, problems: Problems | None) -> int | None:
+    """Return the whole number from 0 in a cell, None where it is empty or cannot be used."""
+    value = number(row, column, (0, highest), problems)
+    if value is not None and value != int(value):
+        refuse_or_note(row, column, f"must be {expected}", problems)
+        return None
+    return None if value is None else int(value)
 
 
 def key_of(row: Row, problems: Problems | None) -> SliceKey:

@@ -39,6 +39,8 @@ def kappa(a: ArrayLike, b: ArrayLike, patients: ArrayLike, weights: str = "none"
     if n == 0 or len(names) < 2:
         return Estimate(NAN, NAN, NAN, k, n, "both raters use one category only, so chance agreement is complete")
     x, y, c = numbers[:n], numbers[n:], len(names)
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Estimate(0.0, NAN, NAN, k, n, "one rater uses one category only, so the spread cannot be estimated")
     distance = np.abs(np.subtract.outer(names, names)) / np.ptp(names) if weights != "none" else 1 - np.eye(c)
     w = 1 - (distance**2 if weights == "quadratic" else distance)
     share_x, share_y = np.bincount(x, minlength=c) / n, np.bincount(y, minlength=c) / n

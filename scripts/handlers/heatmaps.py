@@ -34,15 +34,22 @@ class GradCAM:
         sign: 1 for what spoke for compression, -1 for what spoke against it, 0 for both in one map (negative: against).
         key: where in the output the maps ``(N, H, W)`` go, not normalised.
         resize: whether maps are enlarged to the input's size; else they stay at the layer's.
+        output: number of the logit to explain; 0 is ``compressed``.
     """
 
     def __init__(
-        self, network: nn.Module, layer: str = "layer4", sign: int = 1, key: str = "heatmap", resize: bool = True
+        self,
+        network: nn.Module,
+        layer: str = "layer4",
+        sign: int = 1,
+        key: str = "heatmap",
+        resize: bool = True,
+        output: int = 0,
     ) -> None:
         self.network, self.layer, self.sign = unwrapped(network), layer, check_sign(sign)
-        self.key, self.resize = key, resize
+        self.key, self.resize, self.output = key, resize, int(output)
         self.scripted = isinstance(self.network, torch.jit.ScriptModule)
-        split_features(self.network, layer)  # refuses a wrong name at once
+        split_features(self.network, layer, self.output)  # refuses a wrong name at once
         self._activation: torch.Tensor | None = None
         self._hook: Any = None
 
@@ -57,7 +64,7 @@ class GradCAM:
         """Place the hook."""
         self.finish(engine)
         if not self.scripted:
-            module = split_features(self.network, self.layer)[0][-1]
+            module = split_features(self.network, self.layer, self.output)[0][-1]
             self._hook = module.register_forward_hook(lambda _, __, output: setattr(self, "_activation", output))
 
     def activation(self, image: torch.Tensor) -> torch.Tensor:
@@ -65,13 +72,13 @@ class GradCAM:
         if self._activation is not None:
             kept, self._activation = self._activation, None
             return kept.float()
-        return layer_activation(self.network, image, self.layer)
+        return layer_activation(self.network, image, self.layer, self.output)
 
     def __call__(self, engine: Engine) -> None:
         """Compute the maps of this batch."""
         image = engine.state.output["image"]
         with running_in("fp32", image.device):
-            _, signed = signed_activation(self.network, self.activation(image), self.layer)
+            _, signed = signed_activation(self.network, self.activation(image), self.layer, self.output)
         maps = rectified(signed, self.sign)
         engine.state.output[self.key] = enlarge(maps, image.shape[-2:]) if self.resize else maps
 
@@ -131,7 +138,7 @@ class WriteHeatmaps:
     def collect(self, engine: Engine) -> None:
         """Keep index, logit and map of a batch."""
         index = torch.as_tensor(engine.state.batch["index"]).double().reshape(-1, 1)
-        logit = engine.state.output["pred"].double().cpu().reshape(-1, 1)
+        logit = engine.state.output["pred"].double().cpu().reshape(len(index), -1)[:, :1]
         self._rows.append((torch.cat([index, logit], dim=1), engine.state.output[self.key].float().cpu()))
 
     def __call__(self, engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from monai.utils import evenly_divisible_all_gather
 
 from ..console import optional, say
 from ..datasets import SliceDataset
+from ..evaluation.multiclass import class_metrics
 from ..evaluation.slices import slice_metrics
 from ..files import sha256, write_csv, write_json
 from ..records import PREDICTION_COLUMNS, probability, section_path
+from ..tasks import Task, prediction_cells, prediction_columns
 from .figures import roc
 
 
@@ -43,29 +46,35 @@ class WritePredictions:
         engine.add_event_handler(Events.COMPLETED, self)
 
     def collect(self, engine: Engine) -> None:
-        """Keep index and logit of a batch."""
+        """Keep index and logits of a batch."""
         index = torch.as_tensor(engine.state.batch["index"]).double().reshape(-1, 1)
-        self._rows.append(torch.cat([index, engine.state.output["pred"].double().cpu().reshape(-1, 1)], dim=1))
+        logits = engine.state.output["pred"].double().cpu().reshape(len(index), -1)
+        self._rows.append(torch.cat([index, logits], dim=1))
 
     def __call__(self, engine: Engine) -> None:
         """Gather the rows of all processes, and write them in the first."""
         rows = evenly_divisible_all_gather(torch.cat(self._rows), concat=True)
         if idist.get_rank() == 0:
-            self.write({int(index): float(logit) for index, logit in rows.tolist()})
+            # several processes may have seen a slice twice
+            last = {int(row[0]): row[1:] for row in rows}
+            self.write(sorted(last), torch.stack([last[index] for index in sorted(last)]))
 
-    def write(self, logits: dict[int, float]) -> None:
-        """Write the files, given the logit of each index."""
-        entries = self.dataset.entries
+    def write(self, indices: list[int], logits: torch.Tensor) -> None:
+        """Write the files, given the slices and their logits ``(N, K)``."""
+        entries, tasks = [self.dataset.entries[index] for index in indices], self.dataset.tasks
         table = [
             {
-                **{name: entries[i].get(name, "") for name in PREDICTION_COLUMNS[:6]},
+                **{name: entry.get(name, "") for name in PREDICTION_COLUMNS[:6]},
                 "logit": logit,
                 "probability": probability(logit),
+                **cells,
             }
-            for i, logit in sorted(logits.items())
+            for entry, logit, cells in zip(
+                entries, logits[:, 0].tolist(), prediction_cells(entries, logits, tasks), strict=True
+            )
         ]
         written = section_path(self.output_dir, "predictions.csv", self.section)
-        write_csv(written, PREDICTION_COLUMNS, table)
+        write_csv(written, (*PREDICTION_COLUMNS, *prediction_columns(tasks)), table)
         labels, scores = [row["label"] for row in table], [row["logit"] for row in table]
         metrics = slice_metrics(labels, scores, self.threshold)
         counts = self.dataset.counts()
@@ -73,6 +82,7 @@ class WritePredictions:
             section_path(self.output_dir, "metrics.json", self.section),
             {
                 **metrics,
+                **task_metrics(table, tasks),
                 "n_patients": counts["patients"],
                 "n_unreadable": counts["unreadable"],
                 "section": self.section,
@@ -94,3 +104,14 @@ class WritePredictions:
             curve = section_path(self.output_dir, "roc.png", self.section)
             with optional("ROC curve"):
                 say(f"ROC curve: {roc(labels, scores, metrics, about, curve)}")
+
+
+def task_metrics(table: Sequence[dict[str, Any]], tasks: Sequence[Task]) -> dict[str, Any]:
+    """Return ``tasks`` of metrics.json: each further task over its labelled slices; nothing where there is none."""
+    found = {}
+    for task in tasks[1:]:
+        rows = [row for row in table if row[task.name] != ""]
+        true, called = ([task.classes.index(row[name]) for row in rows] for name in (task.name, f"{task.name}_called"))
+        patients = [str(row["patient_id"]) for row in rows]
+        found[task.name] = class_metrics(true, called, patients, task.classes, task.kind == "ordinal")
+    return {"tasks": found} if found else {}

@@ -22,13 +22,31 @@ def child(network: nn.Module, name: str) -> nn.Module:
     return module
 
 
-def split_features(network: nn.Module, layer: str) -> tuple[list[nn.Module], list[nn.Module]]:
-    """Divide ``network.features`` into what leads to ``layer`` (included) and what follows.
+def way_to(network: nn.Module, output: int = 0) -> tuple[list[tuple[str, nn.Module]], int]:
+    """Return the parts that lead from the image to one logit, and the logit's column in the last of them.
+
+    Raises:
+        InputError: the network has no such logit.
+    """
+    parts = [*child(network, "features").named_children(), *((name, child(network, name)) for name in ("pool", "head"))]
+    if output == 0:  # compressed, whatever the head
+        return parts, 0
+    n_outputs = 1
+    for _, branch in child(network, "branches").named_children():
+        own = list(branch.named_children())
+        first, n_outputs = n_outputs, n_outputs + len(list(own[-1][1].parameters())[-1])
+        if first <= output < n_outputs:
+            return [*parts[: len(parts) - len(own)], *own], output - first
+    raise InputError(f"output must be from 0 to {n_outputs - 1}, the logits of the network; got {output}")
+
+
+def split_features(network: nn.Module, layer: str, output: int = 0) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Divide the features that lead to a logit into what leads to ``layer`` (included) and what follows.
 
     Raises:
         InputError: ``layer`` is not a child of ``network.features``.
     """
-    names, children = zip(*child(network, "features").named_children(), strict=True)
+    names, children = zip(*way_to(network, output)[0][:-2], strict=True)
     if layer not in names:
         raise InputError(f"layer must be one of {', '.join(names)}, got {layer!r}")
     cut = names.index(layer) + 1
@@ -36,7 +54,7 @@ def split_features(network: nn.Module, layer: str) -> tuple[list[nn.Module], lis
 
 
 def signed_activation(
-    network: nn.Module, activation: torch.Tensor, layer: str = "layer4"
+    network: nn.Module, activation: torch.Tensor, layer: str = "layer4", output: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Continue from the activation of ``layer`` to the logits and Grad-CAM before rectification.
 
@@ -47,29 +65,31 @@ def signed_activation(
         network: a `CordCompressionNet`, or a TorchScript copy of one.
         activation: output of ``layer``, ``(N, C, h, w)``.
         layer: child of ``network.features`` that gave ``activation``.
+        output: number of the logit to explain; 0 is ``compressed``.
 
     Returns:
-        logits ``(N, 1)`` and the map ``(N, h, w)``; positive where it spoke for compression, negative where it spoke
-        against it.
+        logits ``(N, 1)`` of this output and the map ``(N, h, w)``; positive where it spoke for compression, negative
+        where it spoke against it.
     """
-    rest = [*split_features(network, layer)[1], child(network, "pool"), child(network, "head")]
+    parts, column = way_to(network, output)
+    rest = [*split_features(network, layer, output)[1], *(module for _, module in parts[-2:])]
     training = [module.training for module in rest]
     with torch.inference_mode(False), torch.enable_grad():
         leaf = activation.detach().clone().requires_grad_(True)
-        output = leaf
+        value = leaf
         try:
             for module in rest:
-                output = module.eval()(output)
+                value = module.eval()(value)
         finally:
             for module, mode in zip(rest, training, strict=True):
                 module.train(mode)
-        (gradient,) = torch.autograd.grad(output[:, 0].sum(), leaf)
+        (gradient,) = torch.autograd.grad(value[:, column].sum(), leaf)
         heatmap = (gradient.mean((2, 3), keepdim=True) * leaf).sum(1)
-    return output.detach(), heatmap.detach()
+    return value[:, column : column + 1].detach(), heatmap.detach()
 
 
 def grad_cam(
-    network: nn.Module, image: torch.Tensor, layer: str = "layer4", sign: int = 1
+    network: nn.Module, image: torch.Tensor, layer: str = "layer4", sign: int = 1, output: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute logits and Grad-CAM maps of a batch in one forward pass.
 
@@ -79,22 +99,55 @@ def grad_cam(
         layer: child of ``network.features``; earlier layers give finer maps at a higher cost.
         sign: 1 explains the logit (what spoke *for* compression), -1 its negative (what spoke *against* it), 0 both
             in one map (negative: against).
+        output: number of the logit to explain; 0 is ``compressed``, the others are those of
+            `scripts.networks.network_interface`.
 
     Returns:
-        logits ``(N, 1)`` and the map ``(N, h, w)`` at the layer's resolution, not normalised; large is hot.
+        logits ``(N, 1)`` of this output and the map ``(N, h, w)`` at the layer's resolution, not normalised; large is
+        hot.
 
     Raises:
-        InputError: the network has no such layer, or ``sign`` is another number.
+        InputError: the network has no such layer or output, or ``sign`` is another number.
     """
-    activation = layer_activation(network, image, layer)
-    logits, signed = signed_activation(network, activation, layer)
+    activation = layer_activation(network, image, layer, output)
+    logits, signed = signed_activation(network, activation, layer, output)
     return logits, rectified(signed, sign)
 
 
-def layer_activation(network: nn.Module, image: torch.Tensor, layer: str) -> torch.Tensor:
-    """Compute the output of ``layer``, ``(N, C, h, w)``."""
+def grad_cam_with_tasks(
+    network: nn.Module, image: torch.Tensor, layer: str = "layer4", sign: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute all logits ``(N, K)`` and the map of ``compressed``; the shared layers up to the map's run once.
+
+    Args:
+        network: as in `grad_cam`; may have branches of further tasks.
+        image: network input ``(N, 3, H, W)``.
+        layer: child of ``network.features``.
+        sign: see `grad_cam`.
+    """
+    branches = [module for _, module in getattr(network, "branches", nn.Module()).named_children()]
+    if not branches:
+        return grad_cam(network, image, layer, sign)
+    parts, _ = way_to(network)
+    cut = len(parts) - len(list(branches[0].named_children()))
+    split_features(network, layer)  # refuses a wrong name
+    shared, activation, value = image, image, image
     with torch.no_grad():
-        for module in split_features(network, layer)[0]:
+        for number, (name, module) in enumerate(parts[:-1]):
+            if number == cut:
+                shared = value
+            value = module(value)
+            activation = value if name == layer else activation
+        shared = value if cut == len(parts) - 1 else shared
+        others = [branch(shared) for branch in branches]
+    logits, signed = signed_activation(network, activation, layer)
+    return torch.cat([logits, *others], dim=1), rectified(signed, sign)
+
+
+def layer_activation(network: nn.Module, image: torch.Tensor, layer: str, output: int = 0) -> torch.Tensor:
+    """Compute what ``layer`` makes of an image on the way to a logit, ``(N, C, h, w)``."""
+    with torch.no_grad():
+        for module in split_features(network, layer, output)[0]:
             image = module(image)
     return image
 

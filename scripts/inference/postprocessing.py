@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from monai.utils import MetaKeys
 
 from ..canal.outlines import canal_measures
 from ..dicom.listings import is_volume_file
-from ..records import SeriesFindings
+from ..records import SeriesFindings, SliceResult
+from ..tasks import DEFAULT_TASKS, Task, contradiction, result_cells, tasks_of
 from .evaluability import slice_problems
 from .heatmap_files import on_one_grid
 from .results import series_findings, slice_results
@@ -31,8 +32,27 @@ def series_class(findings: SeriesFindings) -> str:
     return "compressed" if findings["n_compressed"] else "not compressed"
 
 
+def with_tasks(rows: Sequence[SliceResult], logits: torch.Tensor, tasks: Sequence[Task]) -> list[SliceResult]:
+    """Add the further tasks to the results of slices, and ``contradiction``; nothing where there are none.
+
+    Args:
+        rows: the slices.
+        logits: theirs ``(D, K)``.
+        tasks: the network's; a slice without a score has none of them.
+    """
+    if len(tasks) < 2:
+        return list(rows)
+    complete = []
+    for row, cells in zip(rows, result_cells(logits, tasks), strict=True):
+        call = row["compressed"]
+        odd = None if call is None else contradiction(bool(call), cells)
+        known = dict.fromkeys(cells) if call is None else cells
+        complete.append(cast(SliceResult, {**row, **known, "contradiction": odd}))
+    return complete
+
+
 class SliceScoresd(MapTransform):
-    """Turn a prediction ``(3, H, W, D)`` into slice results and heat maps; the first step of the postprocessing.
+    """Turn a prediction ``(2 + K, H, W, D)`` into slice results and heat maps; the first step of the postprocessing.
 
     Every client writes what this makes. It adds:
 
@@ -51,6 +71,7 @@ class SliceScoresd(MapTransform):
         limits: limits of what can be evaluated, see `scripts.inference.evaluability.LIMITS`.
         calibration: ``slope`` and ``intercept``, see `scripts.records.probability`; without, the network as trained.
         canal: outlines canal and cord in crops around the canal, whose measures are then part of the results.
+        tasks: names of the network's tasks.
     """
 
     def __init__(
@@ -61,10 +82,11 @@ class SliceScoresd(MapTransform):
         limits: Mapping[str, Any] | None = None,
         calibration: Mapping[str, Any] | None = None,
         canal: Localiser | None = None,
+        tasks: Sequence[str] = DEFAULT_TASKS,
     ) -> None:
         super().__init__(keys)
         self.threshold, self.image, self.limits = float(threshold), image, dict(limits or {})
-        self.canal = canal
+        self.canal, self.tasks = canal, tasks_of(tasks)
         calibration = calibration or {"slope": 1.0, "intercept": 0.0}
         self.slope, self.intercept = float(calibration["slope"]), float(calibration["intercept"])
 
@@ -75,7 +97,8 @@ class SliceScoresd(MapTransform):
             image, prediction = result[self.image], result[key]
             problems = slice_problems(image, self.limits)
             unusable = torch.tensor([bool(problem) for problem in problems])
-            logits = prediction.as_tensor()[0, 0, 0].detach().cpu().tolist()
+            scores = prediction.as_tensor()[[0, *range(3, len(prediction))], 0, 0].detach().cpu().T
+            logits = scores[:, 0].tolist()
             prediction.as_tensor()[1:, ..., unusable.to(prediction.device)] = 0
             result["heatmap"], result["raw_heatmap"] = prediction[1:2], prediction[2:3]
             result["network_heatmap"] = prediction.as_tensor()[1].detach().cpu().clone()
@@ -83,6 +106,7 @@ class SliceScoresd(MapTransform):
                 result["result_extension"] = ".nii.gz"
             measures = canal_measures(image, self.canal) if self.canal is not None else []
             rows = slice_results(image, logits, problems, self.threshold, self.slope, self.intercept, measures)
+            rows = with_tasks(rows, scores, self.tasks)
             findings = series_findings([rows])
             result["slice_results"], result["series_findings"] = rows, findings
             summary = {"class": series_class(findings), "threshold": self.threshold, **findings, "slices": rows}

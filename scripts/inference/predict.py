@@ -135,7 +135,6 @@ def weights_settings(path: Path, heatmap_layer: str) -> dict[str, Any]:
 
     from .. import checkpoints
     from ..heatmaps.grad_cam import split_features
-    from ..networks import CordCompressionNet
 
     content = checkpoints.read(path)
     missing = [name for name in checkpoints.SETTINGS if name not in content]
@@ -144,7 +143,7 @@ def weights_settings(path: Path, heatmap_layer: str) -> dict[str, Any]:
             f"{path} does not say its {', '.join(missing)}; expected a checkpoint written by configs/train.json"
         )
     with torch.device("meta"):  # shapes only
-        network = CordCompressionNet(content["head"], architecture=content["architecture"])
+        network = checkpoints.network_of(content)
     network.load_state_dict(content["model"], assign=True)
     split_features(network, heatmap_layer)
     return {name: content[name] for name in checkpoints.SETTINGS}

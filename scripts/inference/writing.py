@@ -106,7 +106,7 @@ class WriteSeries:
         name = series["name"]
         rows, summary = add_identity(series, self.facts, output["slice_results"], output["series_findings"])
         with self.folder.series(name) as folder:
-            write_csv(folder / "slices.csv", SLICE_COLUMNS, rows)
+            write_csv(folder / "slices.csv", tuple(dict.fromkeys((*SLICE_COLUMNS, *(rows[0] if rows else ())))), rows)
             write_heatmaps(output["heatmap"], folder, "heatmap", notice_line(summary))
             problems = self.write_extras(series, output, rows, summary, folder)
             summary["warnings"] = "; ".join(filter(None, (summary["warnings"], *problems)))

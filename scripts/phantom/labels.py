@@ -147,8 +147,13 @@ def slice_truth(patient: Patient, slice_index: int) -> SliceTruth:
 def grade_of(compressed: bool, hyperintensity: float, csf_lost: float) -> int:
     """Kang-style grade."""
     if compressed:
-        return 3 if hyperintensity > HYPERINTENSE else 2
+        return 3 if t2_signal_of(hyperintensity) else 2
     return int(csf_lost > 0.5)
+
+
+def t2_signal_of(hyperintensity: float) -> int:
+    """Return 1 where the cord is bright on T2."""
+    return int(hyperintensity > HYPERINTENSE)
 
 
 def patient_truth(patient: Patient) -> list[SliceTruth]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .fields import Array
-from .labels import INDENTATION_MM, NO_KIND, SliceTruth, grade_of
+from .labels import INDENTATION_MM, NO_KIND, SliceTruth, grade_of, t2_signal_of
 from .patients import Patient, stream
 
 SCAN_MM = 0.10  # SD of what a scan adds to everybody's impression
@@ -48,11 +48,12 @@ RATERS = (Rater("rater_1", "reference", 0.06), Rater("rater_2", "reference", -0.
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a rater says of one slice: label, Kang-style grade and kind of compression."""
+    """What a rater says of one slice: label, Kang-style grade, kind of compression, and whether the cord is bright."""
 
     label: int
     grade: int
     kind: str
+    t2_signal: int
 
 
 def n_readings(rater: Rater, index: int) -> int:
@@ -77,9 +78,10 @@ def read_series(patient: Patient, truth: Sequence[SliceTruth], rater: Rater, rea
         compressed = bool(row.pressure_mm + seen_mm[i] >= INDENTATION_MM)
         hyperintensity = row.t2_hyperintensity + HYPERINTENSITY_SD * signals[i] * (row.t2_hyperintensity > 0)
         grade = grade_of(compressed, hyperintensity, row.csf_lost + CSF_SD * csf[i])
+        signal = t2_signal_of(hyperintensity)
         kind = SLIGHT if row.kind == NO_KIND else row.kind
         kind = MISTAKEN_FOR[kind] if kinds[i] > CONFUSED else kind
-        judgements.append(Judgement(int(compressed), grade, kind if compressed else NO_KIND))
+        judgements.append(Judgement(int(compressed), grade, kind if compressed else NO_KIND, signal))
     return judgements
 
 

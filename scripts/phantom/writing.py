@@ -15,7 +15,7 @@ from .acquisition import zero_fill
 from .dicom import WrittenSlice, encoding_of, write_series
 from .distractors import distractors
 from .fields import Array
-from .labels import DECIMALS, SliceTruth
+from .labels import DECIMALS, SliceTruth, t2_signal_of
 from .patients import Patient, Settings
 from .pictures import canal_centre_px, render, render_masks
 from .readings import RATERS, n_readings, read_series
@@ -125,7 +125,9 @@ def record(
         twin_image = twin_files[number].path.relative_to(folder).as_posix() if twin_files else ""
         place = {"frame": file.frame, "slice_index": int(order[number])}
         who = {"site": patient.site.name, "person": patient.person}
-        entries.append({**key, **place, "image": image, "label": slice_truth.label, **who})
+        about = {"grade": slice_truth.grade, "kind": slice_truth.kind}
+        about["t2_signal"] = t2_signal_of(slice_truth.t2_hyperintensity)
+        entries.append({**key, **place, "image": image, "label": slice_truth.label, **who, **about})
         where = {
             "stack": 1,  # all stacks are one volume, as `scripts.dicom` has it
             "position_mm": round(float(positions_mm[number]), 3),
@@ -139,9 +141,9 @@ def record(
         values |= {rater.name: judged[number].label for (rater, reading), judged in readings.items() if reading == 1}
         column, row = canal_centre_px(patient, number, scan.written_matrix)
         stack, stack_slice = scan.place(number)
-        about = {"canal_column_px": rounded(column), "canal_row_px": rounded(row)}
-        about |= {"stack": stack, "stack_slice": stack_slice}
-        rows.append({**key, **values, **place, **about, "image": image, "twin_image": twin_image})
+        drawn = {"canal_column_px": rounded(column), "canal_row_px": rounded(row)}
+        drawn |= {"stack": stack, "stack_slice": stack_slice}
+        rows.append({**key, **values, **place, **drawn, "image": image, "twin_image": twin_image})
         for (rater, reading), judged in readings.items():
             reader = {"rater": rater.name, "role": rater.role, "reading": reading, "status": EVALUABLE}
             labels.append({**key, "frame": file.frame, **reader, **asdict(judged[number])})

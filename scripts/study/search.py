@@ -69,10 +69,10 @@ def open_study(folder: Path, settings: Mapping[str, Any]) -> Study:
     states = optuna.trial.TrialState
     queued: set[str | None] = {trial.user_attrs.get("folder") for trial in study.get_trials(states=[states.WAITING])}
     for trial in study.get_trials(states=[states.RUNNING]):
-        name: str | None = trial.user_attrs.get("folder")  # without one it had not begun, and its number is drawn again
-        if name is not None and name not in queued:
-            study.enqueue_trial(trial.params, user_attrs={"folder": name})
-            queued.add(name)
+        place = trial.user_attrs.get("folder")  # without one it had not begun, and its number is drawn again
+        if place is not None and place not in queued:
+            study.enqueue_trial(trial.params, user_attrs={"folder": place})
+            queued.add(place)
         study.tell(trial.number, state=states.FAIL)  # last: who is killed before it finds the trial in the queue
     return study
 

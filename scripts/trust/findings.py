@@ -14,7 +14,6 @@ from .. import checkpoints
 from ..console import say
 from ..errors import InputError
 from ..heatmaps.grad_cam import split_features
-from ..networks import CordCompressionNet
 from .experiments import drop_when_blurred, explain, planted, randomised, teach_marker
 from .measures import Interval, edges, likeness, over_patients, pointing, precision, side_right
 from .samples import Sample
@@ -66,7 +65,7 @@ def load_model(path: Path) -> Model:
     missing = [name for name in checkpoints.SETTINGS if name not in content]
     if missing:
         raise InputError(f"{path} does not say its {', '.join(missing)}; expected a checkpoint of configs/train.json")
-    network = CordCompressionNet(content["head"], architecture=content["architecture"])
+    network = checkpoints.network_of(content)
     network.load_state_dict(content["model"])
     return network.eval().to("cuda" if torch.cuda.is_available() else "cpu"), content
 

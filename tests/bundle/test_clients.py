@@ -57,7 +57,8 @@ def weights(axial_series, tmp_path_factory) -> Path:
     """
     torch.manual_seed(2)
     network = CordCompressionNet(SMALL["head"], architecture=SMALL["architecture"])
-    settings = checkpoints.describe(**{name: SMALL.get(name, "imagenet") for name in checkpoints.SETTINGS})
+    own = {name: value for name, value in SMALL.items() if name in checkpoints.SETTINGS}
+    settings = checkpoints.describe(**own, profile="imagenet")
     folder = tmp_path_factory.mktemp("weights")
     path = folder / "model.pt"
     network.head.logit.weight.data.mul_(200)

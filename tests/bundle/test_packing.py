@@ -22,7 +22,7 @@ from tiny_models import write_t2
 
 from bundle import checks, environments
 from bundle.__main__ import COMMANDS
-from bundle.assemble import NAME, assemble, compress
+from bundle.assemble import NAME, assemble, compress, describe_weights
 from bundle.deploy_folder import deploy
 from bundle.export import export
 from bundle.exporting import TOLERANCE, compare, write_torchscript
@@ -77,6 +77,21 @@ def test_packed_configs_describe_the_network_of_the_weights(packed):
     metadata = read_json(packed / "configs" / "metadata.json")
     assert metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] == [64, 64]
     assert "synthetic phantom" in metadata["description"]
+
+
+def test_several_tasks_are_described_in_configs_and_metadata(tmp_path):
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    tasks = ["compressed", "grade", "kind", "t2_signal"]
+    content = checkpoints.describe("timm:resnet18", [8], 64, 0.5, "imagenet", tasks, "layer4")
+    describe_weights(tmp_path, content, local=True)
+    for name in ("inference.json", "train.json"):
+        config = read_json(tmp_path / "configs" / name)
+        assert {key: config[key] for key in checkpoints.SETTINGS} == {key: content[key] for key in checkpoints.SETTINGS}
+    metadata = read_json(tmp_path / "configs" / "metadata.json")
+    assert metadata["network_interface"]["output"]["logits"] == content["interface"]["output"]["logits"]
+    assert metadata["network_data_format"]["outputs"]["pred"]["num_channels"] == 8
+    assert checks.check_interface(tmp_path, metadata) == []
+    assert checks.check_schema(metadata) == []
 
 
 def test_the_operating_point_becomes_the_threshold_of_all_clients(packed):

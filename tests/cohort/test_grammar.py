@@ -63,6 +63,8 @@ def test_split_refuses_the_numbers_of_patients_that_the_report_takes_as_unknown(
         ("label", "", "label in labels.csv must be 0 or 1 where the slice is evaluable"),
         ("grade", "4", "grade in labels.csv must be a number from 0 to 3"),
         ("grade", "1.5", "grade in labels.csv must be 0, 1, 2 or 3"),
+        ("t2_signal", "2", "t2_signal in labels.csv must be a number from 0 to 1"),
+        ("t2_signal", "0.5", "t2_signal in labels.csv must be 0 or 1"),
         ("sop_uid", "1.2E+30", "sop_uid in labels.csv must be a UID"),
     ],
 )
@@ -76,7 +78,7 @@ def test_split_refuses_the_labels_that_the_report_names_and_leaves_out(run, colu
     labels = read_labels(path, problems)
     assert len(labels) == before
     assert sentences(problems, before)[0].startswith(rule)
-    assert labels[0].label is None or column in ("grade", "sop_uid")
+    assert labels[0].label is None or column in ("grade", "t2_signal", "sop_uid")
     named = read_cohort("internal", run, None, None).problems
     assert any(one.startswith(rule) and "line 2" in one for one in named)
 

@@ -188,6 +188,23 @@ def test_slices_that_are_not_evaluable_are_left_out_and_counted(cohort):
     assert content["left_out"] == ["1 slices are not evaluable: motion"]
 
 
+def test_grade_kind_and_t2_signal_reach_the_datalist_where_the_references_agree(cohort):
+    rows = label_rows("ab", kind="none", t2_signal=0)
+    rows[0] |= {"grade": "", "kind": "", "t2_signal": ""}  # slice 0 of P00, by a alone
+    rows[1] |= {"grade": 2, "kind": "torsion", "t2_signal": 1}
+    write_rows(cohort / "labels.csv", rows)
+    content = run(cohort)
+    entries = {one["sop_uid"]: one for section in records.SECTIONS for one in content[section]}
+    names = ("grade", "kind", "t2_signal")
+    known = {uid: {name: one[name] for name in names if name in one} for uid, one in entries.items()}
+    assert known.pop(rows[0]["sop_uid"]) == known.pop(rows[1]["sop_uid"]) == {}
+    assert len(known) == N_PATIENTS * N_SLICES - 2
+    for row in rows[2 : N_PATIENTS * N_SLICES]:
+        assert known[row["sop_uid"]] == {"grade": row["grade"], "kind": "none", "t2_signal": 0}
+    loaded = datalists.load(cohort / "datalist.json", "training")
+    assert {one.get("kind") for one in loaded} <= {"none", None}
+
+
 def change_labels(change):
     def apply(cohort: Path) -> None:
         rows = label_rows()

@@ -77,6 +77,16 @@ def test_clustering_widens_the_interval():
     assert clustered.high - clustered.low > 3 * (naive.high - naive.low)
 
 
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_a_rater_who_uses_one_category_has_a_kappa_of_0_without_interval(weights):
+    """Nothing varies then, and an interval from 0 to 0 would claim certainty."""
+    for columns in (([0, 1, 2, 3], [1, 1, 1, 1]), ([2, 2, 2, 2], [0, 1, 2, 3])):
+        result = kappa(*columns, ["a", "b", "a", "b"], weights)
+        assert result.value == pytest.approx(0)
+        assert np.isnan([result.low, result.high]).all()
+        assert "one category" in result.note
+
+
 def test_kappa_of_two_equal_constants_is_undefined_and_never_one():
     assert np.isnan(ends([1, 1, 1], [1, 1, 1], ["a", "b", "c"])).all()
 

@@ -14,9 +14,10 @@ from tiny_models import Brightness
 
 from scripts.errors import InputError
 from scripts.handlers import GradCAM
-from scripts.heatmaps.grad_cam import enlarge, grad_cam, normalise
+from scripts.heatmaps.grad_cam import enlarge, grad_cam, grad_cam_with_tasks, normalise
 from scripts.inferers import SeriesInferer
 from scripts.networks import CordCompressionNet
+from scripts.transforms import to_network_input
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,57 @@ def test_unknown_layers_and_signs_are_named(network, image):
         grad_cam(network, image, "layer9")
     with pytest.raises(InputError, match="got 2"):
         grad_cam(network, image, sign=2)
+
+
+TASKS = ["compressed", "grade", "kind", "t2_signal"]
+
+
+@pytest.mark.parametrize("branch", ["none", "layer4", "head"])
+@pytest.mark.parametrize(("output", "task"), [(0, ""), (1, "grade"), (3, "grade"), (4, "kind"), (7, "t2_signal")])
+def test_every_logit_has_a_map_through_its_own_branch(image, branch, output, task):
+    torch.manual_seed(0)
+    several = CordCompressionNet([8], architecture="resnet18", tasks=TASKS, branch=branch).eval()
+    logits, coarse = grad_cam(several, image, output=output)
+    assert torch.allclose(logits, several(image)[:, output : output + 1], atol=1e-5)
+    target = f"branches.{task}.layer4" if task and branch != "head" else "features.layer4"
+    reference = MonaiGradCAM(copy.deepcopy(several), target, postprocessing=lambda x: x)
+    expected = torch.cat([reference(one[None], class_idx=output) for one in image])[:, 0]
+    assert torch.allclose(enlarge(coarse, (96, 96)), expected, atol=1e-5)
+    assert torch.allclose(grad_cam(torch.jit.script(several), image, output=output)[1], coarse, atol=1e-5)
+
+
+@pytest.mark.parametrize("output", [8, -1])
+def test_an_unknown_output_is_named(image, output):
+    several = CordCompressionNet([8], architecture="resnet18", tasks=TASKS)
+    with pytest.raises(InputError, match=f"output must be from 0 to 7, the logits of the network; got {output}"):
+        grad_cam(several, image, output=output)
+
+
+def test_a_series_has_the_logits_of_every_task_after_what_it_has_of_compressed():
+    torch.manual_seed(0)
+    network = CordCompressionNet([16], architecture="resnet18").eval()
+    torch.manual_seed(0)
+    several = CordCompressionNet([16], architecture="resnet18", tasks=TASKS[:2], branch="layer3").eval()
+    volume = torch.rand(1, 1, 64, 64, 3)
+    for heatmap in (True, False):
+        inferer = SeriesInferer(heatmap=heatmap)
+        found = inferer(volume, several)
+        assert torch.equal(found[:, :3], inferer(volume, network))
+        with torch.no_grad():
+            logits = several(to_network_input(volume[0].permute(3, 0, 1, 2), "imagenet"))
+        for column, channel in ((0, 0), (1, 3), (2, 4), (3, 5)):
+            assert torch.allclose(found[0, channel], logits[:, column].expand(64, 64, 3), atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["layer4", "layer3", "conv1"])
+@pytest.mark.parametrize("branch", ["none", "layer3", "layer4", "head"])
+def test_all_logits_come_with_the_map_of_compressed(image, branch, layer):
+    torch.manual_seed(0)
+    several = CordCompressionNet([8], architecture="resnet18", tasks=TASKS, branch=branch).eval()
+    for own in (several, torch.jit.script(several)) if layer == "layer4" else (several,):
+        logits, coarse = grad_cam_with_tasks(own, image[:2], layer)
+        assert torch.allclose(logits, several(image[:2]), atol=1e-5)
+        assert torch.equal(coarse, grad_cam(own, image[:2], layer)[1])
 
 
 def test_a_series_in_batches_equals_its_slices_one_by_one(network):

@@ -23,7 +23,8 @@ def evaluated(cohort, tmp_path_factory):
     shutil.copytree(cohort, folder / "hospital")
     torch.manual_seed(2)
     network = CordCompressionNet(SMALL["head"], architecture=SMALL["architecture"])
-    settings = checkpoints.describe(**{name: SMALL.get(name, "imagenet") for name in checkpoints.SETTINGS})
+    own = {name: value for name, value in SMALL.items() if name in checkpoints.SETTINGS}
+    settings = checkpoints.describe(**own, profile="imagenet")
     checkpoints.save(folder / "model.pt", network, settings, trained_on={"phantom": True})
     overrides = {name: value for name, value in SMALL.items() if name not in ("weights", "amp")}
     run_config(
