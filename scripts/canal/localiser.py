@@ -32,7 +32,7 @@ class Localiser:
     Attributes:
         image_size: side in pixels of what the network sees.
         side_mm: side of the crop.
-        sha256: of its weights, see `scripts.networks.weights_sha256`.
+        sha256: of its weights, see `scripts.models.weights.weights_sha256`.
     """
 
     def __init__(self, network: nn.Module, content: Mapping[str, Any] | None = None) -> None:
