@@ -31,6 +31,16 @@ class InputError(ValueError):
     """
 
 
+def check_named(path: object) -> None:
+    """Refuse an empty path, which the system would take for this folder.
+
+    Raises:
+        InputError: ``path`` is empty.
+    """
+    if not str(path).strip():
+        raise InputError("an empty path names nothing; name a folder or a file, or . for this folder")
+
+
 def check_whole(option: str, value: object, low: int, high: int | None = None) -> None:
     """Refuse what is no whole number, or is out of range.
 
