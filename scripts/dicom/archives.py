@@ -68,8 +68,9 @@ class Archives:
         Of several zips, or a zip and a folder, that of the first file is named, and the others are counted.
         """
         parents: dict[str, list[str]] = {}
+        unpacked = re.compile(self.unpacked)
         for path in files:
-            found = re.match(self.unpacked, path) if self.folder else None
+            found = unpacked.match(path) if self.folder else None
             parents.setdefault(found[0] if found else Path(path).anchor, []).append(str(Path(path).parent))
         first, *others = parents.values()
         return self.named(os.path.commonpath(first) or ".") + (f" (and {len(others)} more)" if others else "")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..console import progress
+from ..console import one_line, progress
 from ..errors import InputError
 from .archives import Archives, LeftOut, is_archive
 from .elements import NotDicomError, OtherContentError, UnreadableError
@@ -235,4 +235,4 @@ def summary(stack: Stack) -> str:
     te = "" if stack.te_ms is None else f", TE {stack.te_ms:g} ms"
     first = stack.slices[0]
     kind = f"{stack.plane or 'no geometry'}, {len(stack.slices)} slices{te}"
-    return f"{kind}: series {stack.series_uid}, {first.path}"
+    return f"{kind}: series {one_line(stack.series_uid)}, {one_line(first.path)}"
