@@ -84,6 +84,12 @@ def root_message(error: BaseException) -> str:
     return str(first) or type(first).__name__
 
 
+def kind_of(error: BaseException) -> str:
+    """Return the kind of an exception; its message may quote what must not be repeated."""
+    name = type(error).__name__
+    return name if name != "error" else f"{type(error).__module__} error"  # struct.error, zlib.error
+
+
 def writing_error(error: OSError, path: str | Path = "", option: str = "folder") -> InputError:
     """Return one line for what the system said when something was written: the path, the disk, and what to do.
 
@@ -117,6 +123,15 @@ def naming(path: Path) -> Iterator[None]:
         if elsewhere or isinstance(error, BrokenPipeError):
             raise
         raise writing_error(error, path) from error
+
+
+@contextmanager
+def naming_final(draft: Path, final: Path) -> Iterator[None]:
+    """Name the final place in refusals that name a draft, which nobody sees."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace(str(draft), str(final))) from error
 
 
 def exit_status(n_used: int, n_unread: int) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .console import printable
-from .errors import InputError, naming, writing_error
+from .errors import InputError, naming, naming_final, writing_error
 from .tables import guard
 
 try:
@@ -148,7 +148,7 @@ def drafting(folder: Path) -> Iterator[Path]:
     token = secrets.token_hex(4)
     draft = folder.with_name(f".{folder.name}-{token}")
     draft.mkdir(parents=True)
-    with held(draft, token):
+    with naming_final(draft, folder), held(draft, token):
         yield draft
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
+from pathlib import Path
 
 import pytest
 from csv_rows import read_rows
 
 from scripts.checks import check_evaluation
 from scripts.console import one_line, printable
-from scripts.errors import InputError
-from scripts.files import read_json, write_csv, write_json
+from scripts.errors import InputError, kind_of
+from scripts.files import drafting, read_json, write_csv, write_json
 from scripts.networks import load_safely
+from scripts.phantom import cohort as phantom
 
 CONTROLS = ["\x00", "\x1b[2J", "\x07", "\x7f", "\x9b", "\u2028", "\u202e", "\udcfc"]
 
@@ -55,3 +59,31 @@ def test_a_checkpoint_that_may_not_be_read_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.load", locked)
     with pytest.raises(InputError, match=r"model\.pt cannot be read: Permission denied; change its permissions"):
         load_safely(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(struct.error(), "struct error"), (zlib.error(), "zlib error"), (KeyError(1), "KeyError")]
+)
+def test_a_kind_of_error_says_whose_it_is(error, kind):
+    assert kind_of(error) == kind
+
+
+def test_what_cannot_be_written_in_a_draft_is_named_where_it_would_have_been(tmp_path, monkeypatch):
+    def full(path, *_, **__):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "touch", full)
+    with pytest.raises(InputError) as caught, drafting(tmp_path / "out") as draft:
+        write_csv(draft / "labels.csv", ["a"], [])
+    assert str(caught.value).startswith(f"{tmp_path}/out/labels.csv cannot be written (No space left on device")
+
+
+def test_a_phantom_that_finds_no_room_is_named_where_it_would_have_been(tmp_path, monkeypatch):
+    def full(folder, *_):
+        raise OSError(28, "No space left on device", str(folder / "dicom"))
+
+    monkeypatch.setattr(phantom, "render_patients", full)
+    with pytest.raises(InputError) as caught:
+        phantom.make_cohort(tmp_path / "out", patients=1)
+    assert str(caught.value).startswith(f"{tmp_path}/out cannot be written (No space left on device")
+    assert not list(tmp_path.iterdir())

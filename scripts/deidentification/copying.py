@@ -15,7 +15,7 @@ from ..dicom.frames import Frame
 from ..dicom.listings import list_files
 from ..dicom.silence import quiet
 from ..dicom.sources import NO_DICOM, read_all, watch_headers
-from ..errors import InputError, exit_status, naming
+from ..errors import InputError, exit_status, kind_of, naming
 from ..files import drafting
 from ..tables import Row
 from .identifiers import SHORTEST_PIECE, Identifiers, add_pieces, identifiers, left_over, table_identifiers
@@ -164,7 +164,7 @@ def cleaned(frame: Frame, linkage: Linkage, shift_dates: bool) -> tuple[Dataset,
         content = stream.getvalue()
         remaining = left_over(content, originals)
     except Exception as error:  # damaged headers break pydicom in more ways than can be listed
-        raise DamagedError(f"damaged header ({type(error).__name__})") from error
+        raise DamagedError(f"damaged header ({kind_of(error)})") from error
     if burned:
         raise RefusedError("text is burned into the pixels (BurnedInAnnotation)")
     if {"SCREEN SAVE", "SCREENSHOT"} & set(facts.image_type):

@@ -22,7 +22,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..dicom.own_results import LOCK, MANIFEST, SUMMARY, own_files, read_record
-from ..errors import InputError, naming
+from ..errors import InputError, naming, naming_final
 from ..files import inside, safe_name, write_json
 
 TABLES = ("series.csv", "failures.csv")
@@ -139,7 +139,7 @@ class OutputFolder:
         """
         target = inside(self.path, name)
         draft, old = (self.path / f".{name}.{self.run}.{kind}" for kind in ("new", "old"))
-        with naming(target):
+        with naming(target), naming_final(draft, target):
             self.recover(name, self.run)  # a process of this run may have died here
             draft.mkdir(parents=True)
             try:
@@ -149,8 +149,6 @@ class OutputFolder:
                 if target.is_dir():
                     target.rename(old)
                 draft.rename(target)
-            except InputError as error:  # names the draft, which nobody has seen
-                raise InputError(str(error).replace(str(draft), str(target))) from error
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
                 if old.exists() and not target.exists():

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from ...dicom.silence import quiet
-from ...errors import InputError, writing_error
+from ...errors import InputError, kind_of, writing_error
 from ...records import ResultFacts, SliceResult
 
 highdicom, HAS_HIGHDICOM = optional_import("highdicom")
@@ -61,7 +61,7 @@ def without_values() -> Iterator[None]:
         except InputError:
             raise
         except Exception as error:  # pydicom and highdicom raise many kinds, and quote what they do not like
-            raise InputError(f"the headers do not allow DICOM results ({type(error).__name__})") from None
+            raise InputError(f"the headers do not allow DICOM results ({kind_of(error)})") from None
 
 
 @without_values()
@@ -76,7 +76,7 @@ def headers(files: Iterable[str | Path]) -> list[Dataset]:
         try:
             found.append(pydicom.dcmread(path, stop_before_pixels=True))
         except Exception as error:  # pydicom raises many kinds for a damaged file
-            raise InputError(f"{path} cannot be read as DICOM ({type(error).__name__})") from None
+            raise InputError(f"{path} cannot be read as DICOM ({kind_of(error)})") from None
     return found
 
 
