@@ -19,14 +19,19 @@ from tqdm import tqdm
 from .errors import root_message
 
 Item = TypeVar("Item")
-# what a terminal obeys or hides: control characters but newline and tab, line separators, changes of direction
-CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# what a terminal obeys or hides: control characters, line separators, changes of direction; and what is no UTF-8
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "\\|", "[": "\\[", "]": "\\]", "`": "\\`"})
 
 
-def printable(text: str) -> str:
+def printable(text: str, keep: str = "\n\t") -> str:
     """Return text that no terminal obeys: control characters, which headers and file names may hold, as escapes."""
-    return CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return CONTROLS.sub(lambda one: one[0] if one[0] in keep else one[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(text: str) -> str:
+    """Return a value of a header, a name or a reason as text that breaks no line, see `printable`."""
+    return printable(text, keep="")
 
 
 def markdown(text: object) -> str:

@@ -38,6 +38,16 @@ class InputError(ValueError):
     """
 
 
+def check_named(path: object) -> None:
+    """Refuse an empty path, which the system would take for this folder.
+
+    Raises:
+        InputError: ``path`` is empty.
+    """
+    if not str(path).strip():
+        raise InputError("an empty path names nothing; name a folder or a file, or . for this folder")
+
+
 def check_whole(option: str, value: object, low: int, high: int | None = None) -> None:
     """Refuse what is no whole number, or is out of range.
 
@@ -86,6 +96,12 @@ def root_message(error: BaseException) -> str:
     return str(first) or type(first).__name__
 
 
+def kind_of(error: BaseException) -> str:
+    """Return the kind of an exception; its message may quote what must not be repeated."""
+    name = type(error).__name__
+    return name if name != "error" else f"{type(error).__module__} error"  # struct.error, zlib.error
+
+
 def writing_error(error: OSError, path: str | Path = "", option: str = "folder") -> InputError:
     """Return one line for what the system said when something was written: the path, the disk, and what to do.
 
@@ -119,6 +135,15 @@ def naming(path: Path) -> Iterator[None]:
         if elsewhere or isinstance(error, BrokenPipeError):
             raise
         raise writing_error(error, path) from error
+
+
+@contextmanager
+def naming_final(draft: Path, final: Path) -> Iterator[None]:
+    """Name the final place in refusals that name a draft, which nobody sees."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace(str(draft), str(final))) from error
 
 
 def exit_status(n_used: int, n_unread: int) -> int:

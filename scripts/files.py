@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError, naming, writing_error
+from .console import printable
+from .errors import InputError, naming, naming_final, writing_error
 from .tables import guard
 
 try:
@@ -152,7 +153,7 @@ def drafting(folder: Path) -> Iterator[Path]:
     token = secrets.token_hex(4)
     draft = folder.with_name(f".{folder.name}-{token}")
     draft.mkdir(parents=True)
-    with held(draft, token):
+    with naming_final(draft, folder), held(draft, token):
         yield draft
 
 
@@ -226,9 +227,9 @@ def check_output(path: str | Path, keep: Iterable[str | Path] = ()) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8."""
+    """Write ``text`` as UTF-8; bytes of file names that are none become escapes, which JSON reads back exactly."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -239,16 +240,17 @@ def write_json(path: Path, content: Any) -> None:
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows under ``columns`` as UTF-8 CSV in which no text is a formula, see `scripts.tables.guard`.
 
-    A missing key or ``None`` is an empty cell, a surplus key an error. Bytes of file names that are no UTF-8, as old
-    exports have them, become escapes.
+    A missing key or ``None`` is an empty cell, a surplus key an error. Control characters but line breaks and tabs, and
+    bytes of file names that are no UTF-8, as old exports have them, become escapes.
     """
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
-    ):
+
+    def written(cell: Any) -> Any:
+        return guard(printable(cell, keep="\t\r\n")) if isinstance(cell, str) else cell
+
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, columns, restval="")
-        writer.writerow({name: guard(name) for name in columns})
-        writer.writerows({name: guard(cell) for name, cell in row.items()} for row in rows)
+        writer.writerow({name: written(name) for name in columns})
+        writer.writerows({name: written(cell) for name, cell in row.items()} for row in rows)
 
 
 def read_json(path: Path) -> Any:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .dicom.geometry import SAME_POSITION_MM
 from .dicom.listings import NIFTI, list_files
+from .dicom.names import utf8_path
 from .dicom.pieces import pieces, slice_corners
 from .dicom.pixels import decoded
 from .dicom.sources import contents_of, only_image
@@ -66,7 +67,7 @@ def affine_of(stack: Stack) -> NDArray[np.float64]:
         InputError: the headers do not say where the pixels lie.
     """
     if stack.row_spacing_mm is None or stack.column_spacing_mm is None or not stack.normal:
-        raise InputError(f"{stack.folder} does not say where its pixels lie (PixelSpacing, ImageOrientationPatient)")
+        raise InputError(f"{stack} does not say where its pixels lie (PixelSpacing, ImageOrientationPatient)")
     affine = np.eye(4)
     affine[:3, 0] = np.multiply(stack.row_direction, stack.column_spacing_mm)
     affine[:3, 1] = np.multiply(stack.column_direction, stack.row_spacing_mm)
@@ -154,7 +155,8 @@ class SeriesReader(ITKReader):
                 reader = NibabelReader()
                 pixels, meta = reader.get_data(reader.read(path))
             else:
-                pixels, meta = super().get_data(super().read(path))
+                with utf8_path(path) as plain:
+                    pixels, meta = super().get_data(super().read(plain))
         except Exception as error:  # nibabel and ITK raise many kinds for a damaged file
             raise InputError(f"{path} cannot be read: {first_line(error)}") from error
         problem = shape_problem(pixels.shape)

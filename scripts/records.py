@@ -28,6 +28,9 @@ SCORED = "scored"
 NO_IMAGE = "no image"
 """Status of a file that was passed over because it is no image."""
 
+RESEARCH_USE = "Research use only, not for diagnosis"
+"""What every result says first; by it a heat map is known wherever it lies."""
+
 
 class DatalistFields(TypedDict):
     """What every labelled slice of a datalist.json has.
@@ -315,10 +318,14 @@ class WrittenSummary(SeriesSummary, SeriesInput):
     Attributes:
         folder: of the results, below the output folder.
         files: what was written there; everything else in the folder is the user's.
+        file_sizes: of these files but summary.json, in bytes; ``--resume`` scores a series again where one differs.
+        problems: what could not be written, and why; they stand among the warnings, too.
     """
 
     folder: str
     files: list[str]
+    file_sizes: dict[str, int]
+    problems: list[str]
 
 
 class Failure(TypedDict):

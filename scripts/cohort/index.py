@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..console import progress, say
+from ..console import one_line, progress, say
 from ..errors import InputError, exit_status
 from ..files import check_output, write_csv
 
 if TYPE_CHECKING:
+    from ..dicom.archives import Archives
     from ..dicom.judgements import Judgement
     from ..dicom.stacks import Stack
     from ..dicom.volumes import Volume
@@ -63,7 +64,7 @@ def index(folder: str, out: str = "index.csv", workers: int = 2, decode: bool = 
     for place in tables:
         check_output(place, [] if top.is_dir() else [top])
     listing = list_files(top, skip={str(place.resolve()) for place in tables})
-    names = Names(top if top.is_dir() else top.parent, listing.archives.named)
+    names = Names(top if top.is_dir() else top.parent, listing.archives)
     if listing.empty:
         raise InputError(f"{folder} holds no files")
     started = time.perf_counter()
@@ -105,15 +106,19 @@ class Names(NamedTuple):
     """How tables name paths: relative to the indexed folder, and what lies in a zip by its zip."""
 
     root: Path
-    named: Callable[[str], str]
+    archives: Archives
 
     def path(self, path: str) -> str:
-        """Name a path."""
-        return writable(Path(self.named(path)).relative_to(self.root).as_posix())
+        """Name a file or folder."""
+        return Path(self.archives.named(path)).relative_to(self.root).as_posix()
+
+    def place(self, files: Sequence[str]) -> str:
+        """Name where some files lie, see `scripts.dicom.archives.Archives.place`."""
+        return Path(self.archives.place(files)).relative_to(self.root).as_posix()
 
     def text(self, text: str) -> str:
-        """Name the paths within a message."""
-        return writable(self.named(text).replace(f"{self.root}/", ""))
+        """Name the paths within a message, which becomes one line."""
+        return one_line(self.archives.named(text).replace(f"{self.root}/", ""))
 
 
 def decoded(stacks: Sequence[Stack], judgements: Sequence[Judgement]) -> list[Judgement]:
@@ -140,17 +145,19 @@ def decodable(path: str, stack: Stack, transfer_syntax_uid: str) -> bool:
     """Return whether ITK, which reads images for the network, too, reads a file and finds slices of the right size."""
     import itk
 
+    from ..dicom.names import utf8_path
     from ..dicom.pixels import NATIVE
     from ..dicom.pixels import decoded as pixels_of
 
     image_io = itk.GDCMImageIO.New()
     try:
-        if not image_io.CanReadFile(path):
-            return False
-        image_io.SetFileName(path)
-        image_io.ReadImageInformation()
-        if min(image_io.GetSpacing(axis) for axis in range(image_io.GetNumberOfDimensions())) <= 0:
-            return False  # ITK makes no image of it
+        with utf8_path(path) as plain:
+            if not image_io.CanReadFile(plain):
+                return False
+            image_io.SetFileName(plain)
+            image_io.ReadImageInformation()
+        if 0 in [image_io.GetSpacing(axis) for axis in range(image_io.GetNumberOfDimensions())]:
+            return False  # ITK makes no image of it; it takes a negative spacing, of frames from cranial to caudal
         size = image_io.GetDimensions(1), image_io.GetDimensions(0)
         if transfer_syntax_uid not in NATIVE:
             size = pixels_of(path, transfer_syntax_uid).shape[-2:]
@@ -169,7 +176,7 @@ def index_rows(stacks: Sequence[Stack], judgements: Sequence[Judgement], names: 
         warnings = [*stack.warnings, *filter(None, [body_part_warning(stack)])]
         slopes = sorted({one.slope for one in stack.slices})
         yield {column: cell(getattr(stack, column, "")) for column in COLUMNS} | {
-            "path": names.path(str(stack.folder)),
+            "path": names.place(stack.files),
             "stack": seen[stack.series_uid],
             "n_slices": len(stack.slices),
             "decision": decision,
@@ -215,11 +222,6 @@ def cell(value: Any) -> Any:
     if isinstance(value, tuple):
         return "\\".join(str(cell(part)) for part in value)
     return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
-
-
-def writable(text: str) -> str:
-    """Write bytes of file names that are no UTF-8, as old exports have them, as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def time_plain_loop(files: Sequence[str], seconds: float) -> None:

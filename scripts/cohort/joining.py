@@ -159,7 +159,7 @@ def check_unlabelled(final: Sequence[Label], stacks: Iterable[Stack], force: boo
         stack, without = lacking[0]
         numbers = ", ".join(str(number + 1) for number in without[:SHOWN])
         raise InputError(
-            f"series {stack.series_uid} ({stack.folder}): {len(without)} of "
+            f"series {stack.series_uid} ({Path(str(stack)).parent}): {len(without)} of "
             f"{len(stack.slices)} slices have no label, from caudal number {numbers}, "
             f"first {stack.slices[without[0]].path} ({len(lacking)} such series); label them, mark them "
             "not evaluable, or leave them out with --force true"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from ..console import say
 from ..errors import InputError
+from ..files import check_folder
 from .linkage import NO_MODES, Linkage, read_private
 
 
@@ -26,6 +26,9 @@ def deidentify(source: str, out: str, linkage: str, dates: str = "shift", tables
     can open). With the same LINKAGE a later run gives the same pseudonyms and adds new patients. LINKAGE_refused.csv,
     also private, lists the files that were not copied, also in earlier runs.
 
+    Exit status: 0 everything that may hold images was copied or refused, 1 something could not be read, 2 nothing was
+    copied.
+
     Args:
         source: the folder with the originals; zips below it are copied from, too.
         out: a new or empty folder.
@@ -41,8 +44,8 @@ def deidentify(source: str, out: str, linkage: str, dates: str = "shift", tables
     try:
         target, secret = target.resolve(), secret.resolve()
         check_places(Path(source).resolve(), target, secret)
-        writable(target.parent, "OUT")
-        writable(secret.parent, "LINKAGE")
+        check_folder(target.parent, "OUT")
+        check_folder(secret.parent, "LINKAGE")
         earlier = read_private(refusals)
     except OSError as error:
         raise InputError(f"{error.filename or secret} cannot be used: {error.strerror or error}") from error
@@ -52,8 +55,7 @@ def deidentify(source: str, out: str, linkage: str, dates: str = "shift", tables
     from .copying import copy_images
     from .tables import read_all
 
-    copy_images(source, target, secret, linkage_table, refusals, earlier, read_all(tables), dates == "shift")
-    return 0
+    return copy_images(source, target, secret, linkage_table, refusals, earlier, read_all(tables), dates == "shift")
 
 
 def check_places(source: Path, out: Path, linkage: Path) -> None:
@@ -66,13 +68,3 @@ def check_places(source: Path, out: Path, linkage: Path) -> None:
         raise InputError(f"the linkage table {linkage} lies inside {out}; put it elsewhere, do not share it")
     if out.is_relative_to(source) or source.is_relative_to(out):
         raise InputError(f"{out} and {source} lie within each other; keep originals and copies apart")
-
-
-def writable(folder: Path, name: str) -> None:
-    """Refuse a folder that cannot be written before hours of work, not after."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}); choose another place for {name}") from error

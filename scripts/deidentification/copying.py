@@ -17,7 +17,7 @@ from ..dicom.frames import Frame, b_value_of
 from ..dicom.listings import list_files
 from ..dicom.silence import quiet
 from ..dicom.sources import NO_DICOM, read_all, watch_headers
-from ..errors import InputError
+from ..errors import InputError, exit_status, kind_of, naming
 from ..files import drafting
 from ..tables import Row
 from .identifiers import SHORTEST_PIECE, Identifiers, add_pieces, identifiers, left_over, table_identifiers
@@ -44,7 +44,7 @@ def copy_images(
     earlier: Sequence[tuple[str, ...]],
     tables: Mapping[str, list[Row]],
     shift_dates: bool,
-) -> None:
+) -> int:
     """Copy all MR images below a folder without identity, and the tables about them.
 
     Args:
@@ -57,10 +57,15 @@ def copy_images(
         tables: the rows of the tables to rename, by file name.
         shift_dates: move dates back instead of removing them.
 
+    Returns:
+        The exit status: 1 where something could not be read, see `scripts.errors.exit_status`.
+
     Raises:
-        InputError: no image can be copied, or the tables do not fit the images.
+        InputError: no image can be copied, the tables do not fit the images, or there is no room.
     """
     listing = list_files(source)
+    if listing.empty:
+        raise InputError(f"{source} holds no files; expected the folder with the original images")
     read = read_all(listing.files, 1, watch_headers)
     selection = select(read.frames)
     refused = selection.refused
@@ -71,8 +76,8 @@ def copy_images(
     if tables:
         check_against(tables, images_of(selection, before))
     copied: dict[Path, str] = {}
-    with drafting(target) as draft:
-        broken: dict[str, str] = {}
+    broken: dict[str, str] = {}
+    with naming(target), drafting(target) as draft:
         unstated = set()
         for path, frames in progress(list(selection.chosen.items()), "removing identities", "file"):
             try:
@@ -127,6 +132,7 @@ def copy_images(
     if unstated & copied.keys():
         n = len(unstated & copied.keys())
         say(f"{n} images do not say whether text is burned into their pixels; look at some of each maker")
+    return exit_status(len(copied), len(listing.unreadable) + len(read.unreadable) + len(broken))
 
 
 def images_of(selection: Selection, before: dict[str, set[str]]) -> Images:
@@ -161,7 +167,7 @@ def cleaned(frames: Sequence[Frame], linkage: Linkage, shift_dates: bool) -> tup
         content = stream.getvalue()
         remaining = left_over(content, originals)
     except Exception as error:  # damaged headers break pydicom in more ways than can be listed
-        raise DamagedError(f"damaged header ({type(error).__name__})") from error
+        raise DamagedError(f"damaged header ({kind_of(error)})") from error
     if burned:
         raise RefusedError("text is burned into the pixels (BurnedInAnnotation)")
     if {"SCREEN SAVE", "SCREENSHOT"} & set(facts.image_type):

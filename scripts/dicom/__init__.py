@@ -15,5 +15,6 @@ volume (``judge`` refuses it, ``one_stack`` raises), ``stack.warnings`` do not. 
 
 Modules, in the order data flows: ``elements`` (bytes of one file), ``pixels`` (are they all there), ``frames`` (a file
 to its frames), ``weightings``, ``geometry``, ``copies`` and ``stacks`` (frames to stacks), ``judgements``, ``sources``
-(paths). Before them, ``listings`` walks through folders, zips and discs, and ``archives`` unpacks.
+(paths). Before them, ``listings`` walks through folders, zips and discs, ``archives`` unpacks, and ``own_results``
+knows what this program wrote itself; ``names`` lets ITK open files whose names are no UTF-8.
 """

@@ -11,7 +11,7 @@ import stat
 import tempfile
 import weakref
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PureWindowsPath
 
 from ..errors import InputError
@@ -61,10 +61,25 @@ class Archives:
 
     def named(self, text: str) -> str:
         """Return a text in which unpacked files are named by their zip: ``study.zip/a/IM0001``."""
-        if not self.folder:
-            return text
-        unpacked = re.escape(self.folder) + r"[/\\](\d+)[/\\]"
-        return re.sub(unpacked, lambda found: self.places[int(found[1])], text)
+        return re.sub(self.unpacked, lambda found: self.places[int(found[1])], text) if self.folder else text
+
+    def place(self, files: Sequence[str]) -> str:
+        """Name where some files lie: the folder that holds them all, within their zip where they were unpacked.
+
+        Of several zips, or a zip and a folder, that of the first file is named, and the others are counted.
+        """
+        parents: dict[str, list[str]] = {}
+        unpacked = re.compile(self.unpacked)
+        for path in files:
+            found = unpacked.match(path) if self.folder else None
+            parents.setdefault(found[0] if found else Path(path).anchor, []).append(str(Path(path).parent))
+        first, *others = parents.values()
+        return self.named(os.path.commonpath(first) or ".") + (f" (and {len(others)} more)" if others else "")
+
+    @property
+    def unpacked(self) -> str:
+        """A pattern of what the paths of unpacked files begin with."""
+        return re.escape(self.folder) + r"[/\\](\d+)[/\\]"
 
 
 def temporary_folder(owner: object) -> str:
@@ -114,9 +129,11 @@ def unpack(archive: str | Path, folder: Path) -> list[LeftOut]:
         members = [member for member in content.infolist() if not member.is_dir()]
         check_sizes(archive, members, allowed)
         make_folder(folder)
-        written = 0
+        written, names = 0, set[str]()
         for member in members:
-            reason = member_problem(member)
+            name = member.filename.replace("\\", "/")
+            reason = member_problem(member) or ("twice in its zip; the first is taken" if name in names else "")
+            names.add(name)
             try:
                 if not reason:
                     written += write_member(content, member, folder, allowed - written)
@@ -124,10 +141,12 @@ def unpack(archive: str | Path, folder: Path) -> list[LeftOut]:
                 raise too_large(archive, allowed) from None
             except OSError as error:
                 if error.errno in DISK_FULL:
-                    raise no_room(archive, folder, error) from error
+                    raise no_room(archive, error) from error
                 reason = f"cannot be unpacked: {error.strerror or error}"
             except Exception as error:  # damaged members break zipfile in more ways than can be listed
-                reason = f"damaged within its zip ({type(error).__name__})"  # messages quote names
+                reason = "damaged within its zip (its data do not unpack)"
+                if isinstance(error, NotImplementedError):
+                    reason = "compressed within its zip in a way that is not supported; unpack it first"
             if reason:
                 left_out.append((f"{archive}/{member.filename}", reason))
     return left_out
@@ -152,7 +171,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise no_room(folder.name, folder, error) from error
+        raise no_room(folder.name, error) from error
 
 
 def check_sizes(archive: str | Path, members: list[zipfile.ZipInfo], allowed: int) -> None:
@@ -171,10 +190,10 @@ def too_large(archive: str | Path, allowed: int) -> InputError:
     return InputError(f"{archive} unpacks to more than {size}, the most for its size; unpack it first if it is sound")
 
 
-def no_room(archive: str | Path, folder: Path, error: OSError) -> InputError:
+def no_room(archive: str | Path, error: OSError) -> InputError:
     """Return the refusal of a zip that the disk has no room for."""
     return InputError(
-        f"{archive} cannot be unpacked into {folder.parent.parent}: {error.strerror or error}; set TMPDIR to a folder "
+        f"{archive} cannot be unpacked into {tempfile.gettempdir()}: {error.strerror or error}; set TMPDIR to a folder "
         "on a disk with more room"
     )
 

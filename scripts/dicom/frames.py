@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import kind_of
 from .elements import (
     KEYWORDS,
     PRIVATE,
@@ -126,7 +127,7 @@ def read_frames(path: str | Path, known: dict[object, Facts] | None = None) -> l
     except UnreadableError:
         raise
     except Exception as error:  # damaged headers break parsers in more ways than can be listed
-        raise UnreadableError(f"damaged header ({type(error).__name__})") from error
+        raise UnreadableError(f"damaged header ({kind_of(error)})") from error
 
 
 def frames_of(path: str, header: Header, known: dict[object, Facts]) -> Iterator[Frame]:

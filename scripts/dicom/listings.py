@@ -8,8 +8,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, check_named
 from .archives import Archives, LeftOut, is_archive
+from .own_results import LOCK, MANIFEST, OWN_RESULT, SUMMARY, result_paths
 
 NIFTI = (".nii", ".nii.gz")
 OTHER_VOLUMES = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -22,6 +23,8 @@ CLUTTER = {
     "thumbs.db": "made by Windows, holds no image",
     "desktop.ini": "made by Windows, holds no image",
     TABLE_OF_CONTENTS: "DICOMDIR, a table of contents without images",
+    MANIFEST: OWN_RESULT,
+    LOCK: OWN_RESULT,
 }
 NOT_UNPACKED = "a zip, not opened here; unpack it and name the folder"
 Paths = str | Path | Sequence[str | Path]
@@ -106,8 +109,7 @@ def named_path(path: str | Path) -> Path:
     Raises:
         InputError: it is empty, does not exist, cannot be looked at, or is neither a file nor a folder.
     """
-    if not str(path).strip():
-        raise InputError("an empty path names nothing; name a folder or a file, or . for this folder")
+    check_named(path)
     try:
         mode = Path(path).stat().st_mode
     except FileNotFoundError as error:
@@ -132,22 +134,27 @@ def named_paths(paths: Paths) -> list[Path]:
 
 
 def walk(top: str, found: Listing, zips: list[str]) -> None:
-    """Add what lies below a folder to a listing, and name its zips."""
-    folders = [top]
+    """Add what lies below a folder to a listing, and name its zips; results of this program are no images."""
+    folders, results = [top], set[str]()
     while folders:
         folder = folders.pop()
         try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        if entry.name == MAC_FOLDER:
-                            found.no_images.append((entry.path, "made by macOS beside the files of a zip"))
-                        else:
-                            folders.append(entry.path)
-                    elif reason := strangeness(entry):
-                        found.unreadable.append((entry.path, reason))
+            with os.scandir(folder) as listed:
+                entries = list(listed)
+            if any(entry.name == SUMMARY and not strangeness(entry) for entry in entries):
+                results |= result_paths(folder)
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name == MAC_FOLDER:
+                        found.no_images.append((entry.path, "made by macOS beside the files of a zip"))
                     else:
-                        place_file(entry.path, found, zips)
+                        folders.append(entry.path)
+                elif reason := strangeness(entry):
+                    found.unreadable.append((entry.path, reason))
+                elif entry.path in results:
+                    found.no_images.append((entry.path, OWN_RESULT))
+                else:
+                    place_file(entry.path, found, zips)
         except OSError as error:
             found.unreadable.append((folder, f"folder cannot be read: {error.strerror or error}"))
 

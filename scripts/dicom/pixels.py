@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .elements import Header, Pixels, number, read_header
+from .names import utf8_path
 from .silence import quiet
 
 UNDEFINED = 0xFFFFFFFF
@@ -226,7 +227,8 @@ def decoded(path: str, transfer_syntax_uid: str) -> NDArray[np.float32]:
     """
     if transfer_syntax_uid == RLE and (shortage := rle_shortage(path)):
         raise RuntimeError(shortage)
-    pixels: NDArray[np.float32] = itk.array_from_image(itk.imread(path, pixel_type=itk.F))
+    with utf8_path(path) as plain:
+        pixels: NDArray[np.float32] = itk.array_from_image(itk.imread(plain, pixel_type=itk.F))
     return pixels
 
 

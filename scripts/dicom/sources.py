@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..console import end_with_parent, progress, say
+from ..console import end_with_parent, one_line, progress, say
 from ..errors import InputError
 from .archives import Archives, LeftOut, is_archive
 from .elements import NotDicomError, OtherContentError, UnreadableError
@@ -284,4 +284,4 @@ def summary(stack: Stack) -> str:
     te = "" if stack.te_ms is None else f", TE {stack.te_ms:g} ms"
     first = stack.slices[0]
     kind = f"{stack.plane or 'no geometry'}, {len(stack.slices)} slices{te}"
-    return f"{kind}: series {stack.series_uid}, {first.path}"
+    return f"{kind}: series {one_line(stack.series_uid)}, {one_line(first.path)}"

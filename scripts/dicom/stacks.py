@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from .copies import without_copies
 from .defects import UNEVEN, defects_of, judge_distances, variation_warnings
@@ -95,15 +94,6 @@ class Stack(Facts):
     def files(self) -> list[str]:
         """Its files, each once, in the order of its slices."""
         return list(dict.fromkeys(one.path for one in self.slices))
-
-    @property
-    def folder(self) -> Path:
-        """The folder that holds all its files."""
-        parents = [Path(one.path).parent for one in self.slices]
-        common = parents[0]
-        while not all(parent.is_relative_to(common) for parent in parents):
-            common = common.parent
-        return common
 
 
 def group_into_stacks(frames: Iterable[Frame]) -> list[Stack]:

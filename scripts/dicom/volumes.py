@@ -17,10 +17,12 @@ import numpy as np
 from nibabel.affines import apply_affine
 from nibabel.orientations import io_orientation
 
+from ..records import RESEARCH_USE
 from .elements import UnreadableError
 from .geometry import PLANES
 from .judgements import Judgement
 from .listings import NIFTI
+from .names import utf8_path
 
 MOST_VOXELS = 1 << 27
 SAMPLE = 4096
@@ -147,6 +149,8 @@ def nifti(path: str) -> Parts:
     defects, warnings = [], []
     if image.header.get_intent()[0] == "label":
         defects.append("its header says that it is a label map (intent code)")
+    if image.header["descrip"].item().startswith(RESEARCH_USE.encode()):
+        defects.append("a heat map of this program, by its header, not an image")
     codes = int(image.header["qform_code"]), int(image.header["sform_code"])
     if codes == (0, 0):
         warnings.append("neither qform nor sform says how it lies; taken as the order of its voxels says")
@@ -161,7 +165,8 @@ def nifti(path: str) -> Parts:
 
 def other(path: str) -> Parts:
     """Return the same of an NRRD or MetaImage."""
-    image = itk.imread(path)
+    with utf8_path(path) as plain:
+        image = itk.imread(plain)
     pixels = itk.array_view_from_image(image)
     n = image.GetImageDimension()
     affine = np.eye(n + 1)

@@ -18,39 +18,14 @@ import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..errors import InputError, naming
-from ..files import inside, read_json, safe_name, write_json
+from ..dicom.own_results import LOCK, MANIFEST, SUMMARY, own_files, read_record
+from ..errors import InputError, naming, naming_final
+from ..files import inside, safe_name, write_json
 
-MANIFEST = ".cervical_cord_compression.json"
-LOCK = ".cervical_cord_compression.lock"
 TABLES = ("series.csv", "failures.csv")
-SUMMARY = "summary.json"
-EARLIER = ("slices.csv", "heatmap.nii.gz", "heatmap_raw.nii.gz", "heatmap.png", "overlays/slice_*.png", "dicom/*.dcm")
-"""What versions before 0.5 wrote of a series, which did not list it."""
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Read a JSON object; empty where there is none."""
-    try:
-        content = read_json(path)
-    except InputError:
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def own_files(folder: Path) -> set[str]:
-    """Return the files of a series' folder that a run wrote, relative to it, as its summary.json lists them."""
-    summary = read_record(folder / SUMMARY)
-    files = summary.get("files")
-    if isinstance(files, list):
-        return {str(name) for name in files} | {SUMMARY}
-    if "weights_sha256" not in summary:
-        return set()
-    return {path.relative_to(folder).as_posix() for pattern in EARLIER for path in folder.glob(pattern)} | {SUMMARY}
 
 
 def files_below(folder: Path) -> list[str]:
@@ -164,7 +139,7 @@ class OutputFolder:
         """
         target = inside(self.path, name)
         draft, old = (self.path / f".{name}.{self.run}.{kind}" for kind in ("new", "old"))
-        with naming(target):
+        with naming(target), naming_final(draft, target):
             self.recover(name, self.run)  # a process of this run may have died here
             draft.mkdir(parents=True)
             try:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..console import say
+from ..console import one_line, say
 from ..dicom.listings import named_paths
 from ..errors import InputError, exit_status
 from ..files import ROOT, check_folder
@@ -287,7 +287,7 @@ def say_table(records: Sequence[SeriesRecord]) -> None:
     say(f"{'series':24}  {'status':7}  {'slices':>6}  {'compressed':>10}  {'longest run':>11}  {'highest p':>9}")
     for row in records:
         highest = "" if row["max_probability"] is None else f"{row['max_probability']:.3f}"
-        uid = row["series_uid"]
+        uid = one_line(row["series_uid"])
         name = uid if len(uid) <= 24 else f"…{uid[-23:]}"
         run = f"{row['longest_run_mm']:.1f} mm"
         say(f"{name:24}  {row['status']:7}  {row['n_slices']:6}  {row['n_compressed']:10}  {run:>11}  {highest:>9}")

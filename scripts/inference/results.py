@@ -23,6 +23,7 @@ from ..files import read_json, sha256
 from ..inferers import SeriesInferer, actual_precision
 from ..records import (
     MEASURE_COLUMNS,
+    RESEARCH_USE,
     SCORED,
     ResultFacts,
     Series,
@@ -41,7 +42,6 @@ from ..transforms import crops_of
 NOT_MEASURED = SliceMeasures(**dict.fromkeys(MEASURE_COLUMNS))  # type: ignore[typeddict-item]
 FAR_MM = 10.0
 """Where the canal lies farther than this from the mean of its neighbours', the series carries a warning."""
-RESEARCH_USE = "Research use only, not for diagnosis"
 
 
 def result_facts(
@@ -300,6 +300,11 @@ def series_input(series: Series) -> SeriesInput:
     }
 
 
+def all_warnings(series: Series, problems: Sequence[str]) -> str:
+    """Join what is odd about a series with what could not be written of it."""
+    return "; ".join(filter(None, (series["warnings"], *problems)))
+
+
 def text_sha256(lines: Sequence[str]) -> str:
     """Hash lines of text."""
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -319,16 +324,17 @@ class Finished:
         self.enabled, self.output_dir, self.facts, self.outputs = enabled, Path(output_dir), facts, outputs
 
     def __call__(self, series: Series) -> WrittenSummary | None:
-        """Return the summary of a series that is finished, None where it is still to be scored."""
+        """Return the summary of a series that is finished, with the files of this run's source; None of any other."""
         folder = self.output_dir / series["name"]
         if not self.enabled or not (folder / "summary.json").is_file() or not self.outputs.complete_in(folder, series):
             return None
         try:
             summary: WrittenSummary = read_json(folder / "summary.json")
             wanted = {**self.facts, "series_uid": series["series_uid"], "folder": series["name"]}
+            wanted["warnings"] = all_warnings(series, summary["problems"])
             if any(summary.get(name) != value for name, value in wanted.items()):
                 return None
-            whole = all((folder / str(name)).is_file() for name in summary["files"])
+            whole = all((folder / name).stat().st_size == size for name, size in summary["file_sizes"].items())
             source = series_input(series)
             same = all(summary[name] == source[name] for name in ("content_sha256", "slices_sha256"))
         except (
@@ -339,4 +345,4 @@ class Finished:
             OSError,
         ):  # of an earlier version, or damaged; or the input is
             return None
-        return summary if whole and same else None
+        return {**summary, "input_files": source["input_files"]} if whole and same else None

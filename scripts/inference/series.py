@@ -11,7 +11,7 @@ from ignite.engine import Events
 from monai.engines import SupervisedEvaluator
 from torch.utils.data import Dataset
 
-from ..console import progress, say
+from ..console import one_line, progress, say
 from ..dicom.archives import Archives
 from ..dicom.elements import UnreadableError
 from ..dicom.judgements import judge
@@ -43,8 +43,9 @@ class FoundSeries:
 
     def failure_of(self, series: Series, status: str, reason: str) -> Failure:
         """Make the row of failures.csv of a series that has no result."""
-        path, named = str(series["stack"].folder if series["stack"] else series["image"]), self.archives.named
-        return failure(named(path), status, named(reason), series["series_uid"])
+        files = series["stack"].files if series["stack"] else []
+        path = self.archives.place(files) if files else self.archives.named(str(series["image"]))
+        return failure(path, status, self.archives.named(reason), series["series_uid"])
 
 
 def find_series(inputs: Paths, force: bool = False, workers: int = 1) -> FoundSeries:
@@ -77,8 +78,8 @@ def find_series(inputs: Paths, force: bool = False, workers: int = 1) -> FoundSe
         elif force and not stack.defects:
             series.append(series_of_stack(stack, f"forced: {judgement.reason}"))
         else:
-            folder = named(str(stack.folder))
-            refused.append(failure(folder, "refused", named(judgement.reason), stack.series_uid))
+            place = found.archives.place(stack.files)
+            refused.append(failure(place, "refused", named(judgement.reason), stack.series_uid))
     for path in progress(found.volumes, "reading volumes", "file") if found.volumes else ():
         try:
             volume = read_volume(path)
@@ -93,7 +94,7 @@ def find_series(inputs: Paths, force: bool = False, workers: int = 1) -> FoundSe
         else:
             refused.append(failure(named(path), "refused", judgement.reason, uid))
     for one, name in zip(series, safe_names([one["series_uid"] for one in series]), strict=True):
-        one["name"], one["warnings"] = name, named(one["warnings"])
+        one["name"], one["warnings"] = name, one_line(named(one["warnings"]))
         one["files"] = list(map(named, one["files"]))
     return FoundSeries(tuple(series), tuple(refused), found.archives)
 
@@ -146,8 +147,8 @@ def series_of_stack(stack: Stack, *notes: str) -> Series:
 
 
 def failure(path: str, status: str, reason: str, series_uid: str = "") -> Failure:
-    """Make a row of failures.csv."""
-    return {"input": path, "series_uid": series_uid, "status": status, "reason": reason}
+    """Make a row of failures.csv; its reason is one line."""
+    return {"input": path, "series_uid": series_uid, "status": status, "reason": one_line(reason)}
 
 
 class SeriesDataset(Dataset[dict[str, Any]]):
@@ -209,7 +210,7 @@ class SeriesDataset(Dataset[dict[str, Any]]):
         """Record why a series could not be scored."""
         row = self.found.failure_of(self.series[index], "failed", reason)
         self.failures.append(row)
-        say(f"left out {row['input']}: {row['reason']}")
+        say(f"left out {one_line(row['input'])}: {row['reason']}")
 
 
 class SeriesEvaluator(SupervisedEvaluator):

@@ -13,7 +13,8 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from ..console import say
+from ..console import one_line, say
+from ..dicom.own_results import SUMMARY, read_record
 from ..errors import root_message
 from ..files import remove, write_csv, write_json
 from ..heatmaps.montages import grey, overlay, save_png, sheet_picture, source_overlays
@@ -36,7 +37,7 @@ from .dicom_results.reports import structured_report
 from .dicom_results.sources import headers, require_highdicom, save
 from .heatmap_files import write_heatmaps
 from .output_folder import OutputFolder, files_below
-from .results import Outputs, add_identity, findings_in_words, notice_line, series_input
+from .results import Outputs, add_identity, all_warnings, findings_in_words, notice_line, series_input
 from .series import SeriesDataset
 
 SCALE = "Grad-CAM for compression"
@@ -103,19 +104,28 @@ class WriteSeries:
             series: the series.
             output: what the postprocessing made of it.
         """
-        name = series["name"]
+        name, place = series["name"], self.folder.path / series["name"]
         rows, summary = add_identity(series, self.facts, output["slice_results"], output["series_findings"])
         with self.folder.series(name) as folder:
             write_csv(folder / "slices.csv", tuple(dict.fromkeys((*SLICE_COLUMNS, *(rows[0] if rows else ())))), rows)
             write_heatmaps(output["heatmap"], folder, "heatmap", notice_line(summary))
-            problems = self.write_extras(series, output, rows, summary, folder)
-            summary["warnings"] = "; ".join(filter(None, (summary["warnings"], *problems)))
-            files = [*files_below(folder), "summary.json"]
-            written: WrittenSummary = {**summary, **series_input(series), "folder": name, "files": files}
-            write_json(folder / "summary.json", written)
+            problems = [
+                one_line(self.dataset.found.archives.named(problem).replace(str(folder), str(place)))
+                for problem in self.write_extras(series, output, rows, summary, folder)
+            ]
+            summary["warnings"] = all_warnings(series, problems)
+            sizes = {file: (folder / file).lstat().st_size for file in files_below(folder)}
+            written: WrittenSummary = {
+                **summary,
+                **series_input(series),
+                "folder": name,
+                "files": [*sizes, SUMMARY],
+                "file_sizes": sizes,
+                "problems": problems,
+            }
+            write_json(folder / SUMMARY, written)
         self.records.append(series_record(summary, "scored", name))
-        place = self.folder.path / name
-        say(f"{series['series_uid']}: {findings_in_words(summary)}, results in {place}")
+        say(f"{one_line(series['series_uid'])}: {findings_in_words(summary)}, results in {place}")
         for problem in problems:
             say(f"warning: {problem}")
 
@@ -184,7 +194,11 @@ class WriteSeries:
 
     def finish(self) -> None:
         """Add what an earlier run had scored; a whole run also writes the tables, and lets the folder go."""
-        self.records += [series_record(summary, "kept", summary["folder"]) for summary in self.dataset.kept]
+        for summary in self.dataset.kept:
+            self.records.append(series_record(summary, "kept", summary["folder"]))
+            place = self.folder.path / summary["folder"] / SUMMARY
+            if read_record(place) != summary:  # its source has moved
+                write_json(place, summary)
         if self.shared_run is None:
             finish_run(self.folder, self.records, self.dataset.failures)
 

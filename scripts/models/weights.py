@@ -174,6 +174,10 @@ def load_safely(path: Path) -> Any:
                 raise InputError(f"{path} claims a tensor of shape {tuple(tensor.shape)}, more than the file holds")
     except InputError:
         raise
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror or error}; change its permissions, or name another file"
+        ) from error
     except Exception as error:  # torch raises many kinds for a file that is no checkpoint
         reason = root_message(error).splitlines()[0]
         raise InputError(f"{path} is no checkpoint that can be loaded safely (weights only): {reason}") from error

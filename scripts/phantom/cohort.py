@@ -17,7 +17,7 @@ from ..cohort.labels import read_labels
 from ..cohort.rulings import dispute, dispute_columns, open_slices
 from ..console import progress
 from ..datalists import write
-from ..errors import InputError, check_seed, check_whole
+from ..errors import InputError, check_seed, check_whole, naming
 from ..files import check_folder, drafting, read_json, write_csv, write_json
 from ..records import GEOMETRY_COLUMNS, LABEL_COLUMNS, LEVEL_COLUMNS, PATIENT_COLUMNS, SECTIONS, slice_key
 from . import bids
@@ -96,7 +96,7 @@ def make_cohort(
     if not vacant(out, recipe, reuse, force):
         return out / bids.INDEX[layout]
     check_folder(out.parent)
-    with drafting(out) as folder:
+    with naming(out), drafting(out) as folder:
         records = list(render_patients(folder, settings, options, patients, workers))
         (bids.write_tables if layout == "bids" else write_tables)(folder, records, settings, recipe)
         try:

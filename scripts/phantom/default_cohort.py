@@ -7,7 +7,7 @@ from pathlib import Path
 import ignite.distributed as idist
 
 from ..console import say
-from ..errors import InputError
+from ..errors import InputError, check_named
 from .cohort import make_cohort
 
 SEEDS = 2**31
@@ -40,8 +40,9 @@ def find_datalist(dataset_dir: str) -> str:
     """Return the datalist of a cohort, given by its folder or by the datalist itself.
 
     Raises:
-        InputError: ``dataset_dir`` does not exist or holds no datalist.
+        InputError: ``dataset_dir`` is empty, does not exist or holds no datalist.
     """
+    check_named(dataset_dir)
     path = Path(dataset_dir)
     if path.suffix == ".json" and path.is_file():
         return str(path)

@@ -73,7 +73,8 @@ def test_a_mixed_disk_becomes_a_cohort_that_trains(disk):
     assert decisions(disk / "shuffled", disk / "shuffled.csv", status=1) == before
 
     cohort, linkage = disk / "cohort", disk / "private" / "linkage.csv"
-    run("deidentify", disk / "disk", cohort, linkage, "--tables", f"{disk / 'labels.csv'},{disk / 'patients.csv'}")
+    tables = f"{disk / 'labels.csv'},{disk / 'patients.csv'}"
+    run("deidentify", disk / "disk", cohort, linkage, "--tables", tables, status=1)
     after = decisions(cohort / "dicom", disk / "cohort.csv", status=0)
     assert [row for row in after if row[0] == "accept"] == [row for row in before if row[0] == "accept"]
 

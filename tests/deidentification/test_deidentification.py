@@ -595,7 +595,7 @@ def test_places_that_cannot_be_written_are_refused_before_any_work(tmp_path, mon
     write_series(tmp_path / "in", n=1)
     (tmp_path / "file").write_text("x")
     monkeypatch.setattr("scripts.deidentification.copying.list_files", None)
-    with pytest.raises(InputError, match=r"cannot be (written|used)"):
+    with pytest.raises(InputError, match=r"cannot be (written|used)|is a file where a folder is needed"):
         deidentify(str(tmp_path / "in"), str(tmp_path / out), str(tmp_path / linkage))
 
 

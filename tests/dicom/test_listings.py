@@ -122,7 +122,7 @@ LINK, PIPE, DEVICE = stat.S_IFLNK | 0o777, stat.S_IFIFO | 0o644, stat.S_IFCHR | 
         ("pipe", PIPE, "neither a file nor a folder"),
         ("device", DEVICE, "neither a file nor a folder"),
         ("inner.zip", 0, "a zip within a zip"),
-        ("good", 0, "cannot be unpacked: File exists"),
+        ("good", 0, "twice in its zip; the first is taken"),
         ("good/below", 0, "cannot be unpacked: "),
         ("n" * 300, 0, "cannot be unpacked: File name too long"),
     ],

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from ...dicom.silence import quiet
-from ...errors import InputError, writing_error
+from ...errors import InputError, kind_of, writing_error
 from ...records import ResultFacts, SliceResult
 
 highdicom, HAS_HIGHDICOM = optional_import("highdicom")
@@ -29,6 +29,8 @@ CARRIED = (
     *("PatientIdentityRemoved", "DeidentificationMethod", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"),
     *("Manufacturer", "FrameOfReferenceUID", "PositionReferenceIndicator"),
 )
+UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+UID = re.compile(r"[0-9.]{0,64}")
 UTF8 = "ISO_IR 192"
 TEXTS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
 """Value representations whose bytes mean what SpecificCharacterSet says."""
@@ -59,7 +61,7 @@ def without_values() -> Iterator[None]:
         except InputError:
             raise
         except Exception as error:  # pydicom and highdicom raise many kinds, and quote what they do not like
-            raise InputError(f"the headers do not allow DICOM results ({type(error).__name__})") from None
+            raise InputError(f"the headers do not allow DICOM results ({kind_of(error)})") from None
 
 
 @without_values()
@@ -74,7 +76,7 @@ def headers(files: Iterable[str | Path]) -> list[Dataset]:
         try:
             found.append(pydicom.dcmread(path, stop_before_pixels=True))
         except Exception as error:  # pydicom raises many kinds for a damaged file
-            raise InputError(f"{path} cannot be read as DICOM ({type(error).__name__})") from None
+            raise InputError(f"{path} cannot be read as DICOM ({kind_of(error)})") from None
     return found
 
 
@@ -107,6 +109,9 @@ def evidence(images: Sequence[Dataset]) -> dict[str, Dataset]:
     studies = {str(image.get("StudyInstanceUID", "")) for image in images}
     if len(studies) != 1 or not all(studies):
         raise InputError(f"DICOM results belong to one study; the images name {len(studies)}")
+    for keyword in UIDS:
+        if not all(UID.fullmatch(str(image.get(keyword, ""))) for image in images):
+            raise InputError(f"{keyword} is no valid UID (digits and dots), which DICOM results need")
     found = {}
     for image in images:
         copy = Dataset()
@@ -120,6 +125,8 @@ def evidence(images: Sequence[Dataset]) -> dict[str, Dataset]:
         for keyword in PATIENT_AND_STUDY:
             if copy.get(keyword) is None:
                 setattr(copy, keyword, "")
+        if not UID.fullmatch(str(copy.get("FrameOfReferenceUID", ""))):
+            del copy.FrameOfReferenceUID
         if copy.PatientSex not in ("M", "F", "O"):
             copy.PatientSex = ""
         for keyword in ("PatientBirthDate", "StudyDate"):
