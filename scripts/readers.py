@@ -14,6 +14,7 @@ from monai.utils import MetaKeys, SpaceKeys
 from numpy.typing import NDArray
 
 from .dicom.geometry import SAME_POSITION_MM
+from .dicom.label_maps import label_evidence
 from .dicom.listings import NIFTI, list_files
 from .dicom.pieces import pieces, slice_corners
 from .dicom.pixels import decoded
@@ -111,6 +112,16 @@ def metadata_of(stack: Stack) -> dict[str, Any]:
     }
 
 
+def decoded_stack(stack: Stack) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Return pixels and metadata of a stack; ``label_map`` in the metadata is why the pixels look like labels.
+
+    Raises:
+        InputError: see `decode` and `affine_of`.
+    """
+    volume = decode(stack)
+    return volume, {**metadata_of(stack), "label_map": label_evidence(np.moveaxis(volume, -1, 0))}
+
+
 class SeriesReader(ITKReader):
     """Read one image series as ``(columns, rows, slices)`` float32 with its full affine.
 
@@ -138,12 +149,12 @@ class SeriesReader(ITKReader):
             InputError: the image is missing or damaged, or there are several stacks.
         """
         if not isinstance(img[0], str):
-            return decode(img[0]), metadata_of(img[0])
+            return decoded_stack(img[0])
         paths = img[0] if len(img) == 1 else img
         listing = list_files(paths)
         try:
             image = only_image(contents_of(listing, workers=1), paths)
-            return self.volume(image) if isinstance(image, str) else (decode(image), metadata_of(image))
+            return self.volume(image) if isinstance(image, str) else decoded_stack(image)
         except InputError as error:
             raise InputError(listing.archives.named(str(error))) from None
 
