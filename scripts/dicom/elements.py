@@ -35,7 +35,7 @@ KEYWORDS = [
     "DiffusionBValue", "DiffusionDirectionality", "DiffusionGradientOrientation", "MRDiffusionSequence",
     "AcquisitionContrast", "StudyInstanceUID", "SeriesInstanceUID", "AcquisitionNumber",
     "AcquisitionTime", "TemporalPositionIdentifier", "TemporalPositionIndex", "InstanceNumber",
-    "FrameAcquisitionNumber", "FrameAcquisitionDateTime", "ImagePositionPatient",
+    "FrameAcquisitionNumber", "FrameAcquisitionDateTime", "TriggerTime", "ImagePositionPatient",
     "ImageOrientationPatient", "StackID", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows",
     "Columns", "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleIntercept",
     "RescaleSlope", "LossyImageCompression", "QualityControlImage", "ImageComments",

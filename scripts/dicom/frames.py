@@ -29,7 +29,7 @@ from .silence import quiet
 
 TIMES = (
     "TemporalPositionIdentifier", "TemporalPositionIndex", "StackID", "AcquisitionNumber", "FrameAcquisitionNumber",
-    "AcquisitionTime", "FrameAcquisitionDateTime",
+    "AcquisitionTime", "FrameAcquisitionDateTime", "TriggerTime",
 )  # fmt: skip
 PER_SLICE = {
     "SOPInstanceUID", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope",

@@ -32,6 +32,7 @@ NOT_ANATOMY = DIFFUSION_TYPES | {
 AS_ACQUIRED = {
     "M", "M_SE", "M_FFE", "SE", "FFE", "ND", "NORM", "DIS2D", "DIS3D", "FM", "FIL", "OTHER", "NONE", "T2", "T2_STAR",
 }  # fmt: skip
+SQUARE_DEGREES = 75.0  # from which planes are taken as a localizer's
 SPINE = ("SPINE", "NECK", "CERVICAL")
 
 
@@ -89,10 +90,12 @@ def not_an_original(stack: Stack) -> str:
     kinds = set(stack.image_type)
     name = "\\".join(stack.image_type)
     principal = [plane for plane in stack.planes_in_series if plane != "oblique"]
-    if "LOCALIZER" in kinds or len(principal) > 1:
-        return "localizer: " + (
-            f"{' and '.join(principal)} in one series" if len(principal) > 1 else f"ImageType {name}"
-        )
+    if len(principal) > 1:
+        planes = f"{' and '.join(principal)} in one series"
+        steep = stack.widest_degrees < SQUARE_DEGREES and "LOCALIZER" not in kinds
+        return f"{planes}, up to {stack.widest_degrees:.0f}° apart" if steep else f"localizer: {planes}"
+    if "LOCALIZER" in kinds:
+        return f"localizer: ImageType {name}"
     if "MOSAIC" in kinds:
         return f"mosaic: many slices in one image (ImageType {name})"
     if kinds & NOT_ANATOMY:
