@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,10 +28,10 @@ from .private_elements import PRIVATE_GROUPS, PrivateBlocks
 
 KEYWORDS = [
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "Manufacturer",
-    "ManufacturerModelName", "SeriesDescription", "DerivationDescription", "FrameType", "PatientID",
-    "BodyPartExamined", "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "SequenceName",
-    "SliceThickness", "RepetitionTime", "EchoTime", "InversionTime", "EchoNumbers", "MagneticFieldStrength",
-    "SpacingBetweenSlices", "PatientPosition", "EchoPulseSequence", "InversionRecovery", "EchoPlanarPulseSequence",
+    "ManufacturerModelName", "SeriesDescription", "DerivationDescription", "DerivationCodeSequence", "FrameType",
+    "PatientID", "BodyPartExamined", "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType",
+    "SequenceName", "SliceThickness", "RepetitionTime", "EchoTime", "InversionTime", "EchoNumbers",
+    "MagneticFieldStrength", "SpacingBetweenSlices", "PatientPosition", "EchoPulseSequence", "InversionRecovery", "EchoPlanarPulseSequence",
     "SpectrallySelectedSuppression", "SpectrallySelectedExcitation", "InversionTimes", "EffectiveEchoTime",
     "DiffusionBValue", "DiffusionDirectionality", "DiffusionGradientOrientation", "MRDiffusionSequence",
     "AcquisitionContrast", "StudyInstanceUID", "SeriesInstanceUID", "AcquisitionNumber",
@@ -71,6 +72,8 @@ OTHER_CONTENTS = {
     b"\xff\xfe": "text",
     b"\xfe\xff": "text",
 }
+ESCAPES = re.compile(r"\x1b[ -/]+[0-~]")
+"""Sequences that change the character set (ISO 2022); pydicom leaves those of ISO 2022 IR 58 in the text."""
 CONTROL_BYTES = set(range(32)) - set(b"\t\n\r\f")
 BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 
@@ -238,11 +241,12 @@ def text(element: Any, charset: Any = None) -> str:
         return ""
     value = element.value
     if isinstance(value, bytes):
-        try:
+        if value.isascii() and b"\x1b" not in value:
             value = value.decode("ascii")
-        except UnicodeDecodeError:
-            encodings = convert_encodings(list(texts(charset)) or ["ISO_IR 100"])
-            value = decode_bytes(value, encodings, {ord("\\")})
+        else:  # several bytes a character are 7-bit text, too, between escape sequences
+            names = [name.strip() for name in text(charset).upper().split("\\")]
+            decoded = decode_bytes(value, convert_encodings(names if any(names) else ["ISO_IR 100"]), {ord("\\")})
+            value = ESCAPES.sub("", decoded)
     elif not isinstance(value, str):
         value = "\\".join(map(str, value)) if hasattr(value, "__iter__") else str(value)
     return str(value).strip(" \0\n\r\t")

@@ -225,7 +225,7 @@ def facts_of(fields: Fields, header: Header, multi_frame: bool) -> Facts:
         body_part=words("BodyPartExamined"),
         patient_position=words("PatientPosition"),
         image_type=texts(fields.get("FrameType")) or texts(fields.get("ImageType")),
-        derivation=words("DerivationDescription"),
+        derivation=derivation_of(fields),
         sequence=sequences_of(fields),
         sequence_variant=texts(fields.get("SequenceVariant")),
         sequence_name=words("SequenceName"),
@@ -255,6 +255,12 @@ def facts_of(fields: Fields, header: Header, multi_frame: bool) -> Facts:
         multi_frame=multi_frame,
         phantom=words("QualityControlImage") == "YES" and words("ImageComments").startswith(PHANTOM_COMMENT),
     )
+
+
+def derivation_of(fields: Fields) -> str:
+    """Return DerivationDescription, and the word code for each code of a derivation; none stands for compression."""
+    described = text(fields.get("DerivationDescription"), fields.get("SpecificCharacterSet"))
+    return " ".join(filter(None, [described, *("code" for _ in sequence(fields, "DerivationCodeSequence"))]))
 
 
 def sequences_of(fields: Fields) -> tuple[str, ...]:
