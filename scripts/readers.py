@@ -92,9 +92,9 @@ def metadata_of(stack: Stack) -> dict[str, Any]:
     """
     affine = LPS_TO_RAS @ affine_of(stack)
     thickness_mm = stack.thickness_mm or stack.spacing_mm or 1.0
+    sizes = {"thickness_mm": thickness_mm, "nominal_spacing_mm": stack.nominal_spacing_mm}
     identity = [
-        {"sop_uid": one.sop_uid, "frame": one.frame, "position_mm": one.position_mm, "thickness_mm": thickness_mm}
-        for one in stack.slices
+        {"sop_uid": one.sop_uid, "frame": one.frame, "position_mm": one.position_mm, **sizes} for one in stack.slices
     ]
     parts = [
         {"slices": one.slices, "places": one.places, "affine": (LPS_TO_RAS @ one.affine).ravel().tolist()}
@@ -128,7 +128,8 @@ class SeriesReader(ITKReader):
     Takes a `scripts.dicom.stacks.Stack`, which is decoded without reading a header again; or a DICOM file, a list of
     files in any order, a folder or a zip that holds exactly one stack or volume, or a NIfTI, NRRD or MetaImage file.
     DICOM slices come most caudal first (along the slice normal, never by file name) and bring their identity:
-    ``meta["slices"]`` is a JSON list of ``{"sop_uid", "frame", "position_mm", "thickness_mm"}``.
+    ``meta["slices"]`` is a JSON list of ``{"sop_uid", "frame", "position_mm", "thickness_mm",
+    "nominal_spacing_mm"}``.
 
     Reading happens in ``get_data``: MONAI's ``LoadImage`` tries other readers when ``read`` fails, and those would
     return the first of several series in silence. ``LoadImage`` needs ``expanduser=False`` to hand over a stack.

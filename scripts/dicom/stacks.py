@@ -99,6 +99,14 @@ class Stack(Facts):
         return list(dict.fromkeys(one.path for one in self.slices))
 
     @property
+    def nominal_spacing_mm(self) -> float | None:
+        """Distance that neighbouring slices should have: SpacingBetweenSlices; None where the header lacks it.
+
+        At least SliceThickness, since some makers write the gap between slices instead.
+        """
+        return None if self.spacing_tag_mm is None else max(self.spacing_tag_mm, self.thickness_mm or 0)
+
+    @property
     def folder(self) -> Path:
         """The folder that holds all its files."""
         parents = [Path(one.path).parent for one in self.slices]

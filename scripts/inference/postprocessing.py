@@ -15,7 +15,7 @@ from ..dicom.listings import is_volume_file
 from ..records import SeriesFindings
 from .evaluability import slice_problems
 from .heatmap_files import on_one_grid
-from .results import series_findings, slice_results
+from .results import nominal_spacing_mm, series_findings, slice_results
 
 
 def series_class(findings: SeriesFindings) -> str:
@@ -73,7 +73,7 @@ class SliceScoresd(MapTransform):
             if not is_volume_file(result.get("image_path") or "") and not result.get("result_extension"):
                 result["result_extension"] = ".nii.gz"
             rows = slice_results(image, logits, problems, self.threshold, self.slope, self.intercept)
-            findings = series_findings([rows])
+            findings = series_findings([rows], [nominal_spacing_mm(image)])
             result["slice_results"], result["series_findings"] = rows, findings
             summary = {"class": series_class(findings), "threshold": self.threshold, **findings, "slices": rows}
             result["result"] = {**(result.get("result") or {}), **summary}
