@@ -60,7 +60,7 @@ def kind_of(facts: Facts) -> tuple[object, ...]:
         facts.sop_class_uid,
         facts.modality,
         (facts.rows, facts.columns, rounded(facts.row_spacing_mm), rounded(facts.column_spacing_mm)),
-        (facts.samples, facts.photometric, facts.lossy, named_lossless(facts)),
+        (facts.samples, facts.photometric, facts.lossy, named_lossless(facts.derivation)),
         (facts.image_type, facts.sequence, facts.sequence_name, facts.b_value, facts.diffusion, facts.echo_number),
         (rounded(facts.te_ms, 1), rounded(facts.ti_ms, 0), weighting(facts), fat_suppression(facts)),
     )

@@ -115,7 +115,7 @@ def only_compressed(stack: Stack) -> bool:
     nothing, since scanners write it into reformats, too. What reformats, filters and averages have in common is
     SECONDARY, a word for what was computed, or a description, e.g. DERIVED\SECONDARY\MPR with MEDCOM RESAMPLED.
     """
-    return named_lossless(stack) or (
+    return named_lossless(stack.derivation) or (
         stack.image_type[:2] == ("DERIVED", "PRIMARY")
         and set(stack.image_type[2:]) <= AS_ACQUIRED
         and not stack.derivation

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydicom.dataelem import RawDataElement
+
 PRIVATE = {
     (0x0019, "SIEMENS MR HEADER", 0x0C): ("SiemensBValue", "IS"),
     (0x0019, "SIEMENS MR HEADER", 0x0D): ("SiemensDirectionality", "CS"),
@@ -49,5 +51,5 @@ class PrivateBlocks:
                 self.creators[group << 8 | tag & 0xFF] = creator
         elif known := PRIVATE.get((group, self.creators[tag >> 8], tag & 0xFF)):
             name, vr = known
-            unknown = element.is_raw and element.VR in (None, "UN")
+            unknown = isinstance(element, RawDataElement) and element.VR in (None, "UN")
             self.fields.setdefault(name, element._replace(VR=vr) if unknown else element)

@@ -17,9 +17,9 @@ COMPRESSION_WORDS = {
 }  # fmt: skip
 
 
-def named_lossless(facts: Facts) -> bool:
-    """Return whether DerivationDescription names lossless compression and nothing else."""
-    words = re.findall(r"[^\W\d_]+", re.sub(r"non-?hierarchical", "", facts.derivation.lower()))
+def named_lossless(derivation: str) -> bool:
+    """Return whether a DerivationDescription names lossless compression and nothing else."""
+    words = re.findall(r"[^\W\d_]+", re.sub(r"non-?hierarchical", "", derivation.lower()))
     compressed = any(word.startswith("lossless") for word in words) and any("compress" in word for word in words)
     return compressed and COMPRESSION_WORDS.issuperset(words)
 

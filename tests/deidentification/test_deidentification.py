@@ -319,12 +319,19 @@ def test_a_folder_without_mr_images_is_refused_without_naming_its_files(tmp_path
     assert "Doe" not in str(caught.value)
 
 
-def test_a_lossless_derivation_survives_in_our_own_words(tmp_path):
+@pytest.mark.parametrize(
+    ("description", "copied"),
+    [
+        ("Lossless JPEG compression, ratio 2.31", "Lossless compression"),
+        ("Lossless compression by Ratched", "Derived by more than lossless compression"),
+    ],
+)
+def test_a_derivation_survives_in_our_own_words(tmp_path, description, copied):
     ds = identified(0)
-    ds.ImageType, ds.DerivationDescription = ["DERIVED", "SECONDARY"], "Lossless compression by Ratched"
+    ds.ImageType, ds.DerivationDescription = ["DERIVED", "SECONDARY"], description
     write(ds, tmp_path / "in" / "a")
     (found,) = images(run(tmp_path / "in"))
-    assert dcmread(found).DerivationDescription == "Lossless compression"
+    assert dcmread(found).DerivationDescription == copied
 
 
 def test_a_maker_given_as_institution_is_no_reason_to_refuse(tmp_path):
