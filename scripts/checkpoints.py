@@ -23,7 +23,7 @@ from .models.weights import load_safely, weights_sha256
 from .networks import CordCompressionNet, network_interface, unwrapped
 from .records import Weights
 from .tasks import DEFAULT_BRANCH, DEFAULT_TASKS, TASKS, is_tasks
-from .transforms import NORMALISATION
+from .transforms import NORMALISATION, length_mm
 
 if TYPE_CHECKING:
     from .canal.localiser import Localiser
@@ -102,7 +102,7 @@ def describe(
         "image_size": int(image_size),
     }
     settings |= {"crop_fraction": float(crop_fraction), "profile": profile, "tasks": list(tasks), "branch": branch}
-    settings |= {"side_mm": None if side_mm is None else float(side_mm), "canal_sha256": canal.sha256 if canal else ""}
+    settings |= {"side_mm": length_mm(side_mm), "canal_sha256": canal.sha256 if canal else ""}
     kept = {"canal": canal.content} if canal else {}
     return {**settings, "interface": network_interface(profile, tasks), **kept, **more}
 

@@ -14,6 +14,7 @@ from monai.utils import MetaKeys, SpaceKeys
 from numpy.typing import NDArray
 
 from .dicom.geometry import SAME_POSITION_MM
+from .dicom.label_maps import label_evidence
 from .dicom.listings import NIFTI, list_files
 from .dicom.names import utf8_path
 from .dicom.pieces import pieces, slice_corners
@@ -92,9 +93,9 @@ def metadata_of(stack: Stack) -> dict[str, Any]:
     """
     affine = LPS_TO_RAS @ affine_of(stack)
     thickness_mm = stack.thickness_mm or stack.spacing_mm or 1.0
+    sizes = {"thickness_mm": thickness_mm, "nominal_spacing_mm": stack.nominal_spacing_mm}
     identity = [
-        {"sop_uid": one.sop_uid, "frame": one.frame, "position_mm": one.position_mm, "thickness_mm": thickness_mm}
-        for one in stack.slices
+        {"sop_uid": one.sop_uid, "frame": one.frame, "position_mm": one.position_mm, **sizes} for one in stack.slices
     ]
     parts = [
         {"slices": one.slices, "places": one.places, "affine": (LPS_TO_RAS @ one.affine).ravel().tolist()}
@@ -112,13 +113,24 @@ def metadata_of(stack: Stack) -> dict[str, Any]:
     }
 
 
+def decoded_stack(stack: Stack) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Return pixels and metadata of a stack; ``label_map`` in the metadata is why the pixels look like labels.
+
+    Raises:
+        InputError: see `decode` and `affine_of`.
+    """
+    volume = decode(stack)
+    return volume, {**metadata_of(stack), "label_map": label_evidence(np.moveaxis(volume, -1, 0))}
+
+
 class SeriesReader(ITKReader):
     """Read one image series as ``(columns, rows, slices)`` float32 with its full affine.
 
     Takes a `scripts.dicom.stacks.Stack`, which is decoded without reading a header again; or a DICOM file, a list of
     files in any order, a folder or a zip that holds exactly one stack or volume, or a NIfTI, NRRD or MetaImage file.
     DICOM slices come most caudal first (along the slice normal, never by file name) and bring their identity:
-    ``meta["slices"]`` is a JSON list of ``{"sop_uid", "frame", "position_mm", "thickness_mm"}``.
+    ``meta["slices"]`` is a JSON list of ``{"sop_uid", "frame", "position_mm", "thickness_mm",
+    "nominal_spacing_mm"}``.
 
     Reading happens in ``get_data``: MONAI's ``LoadImage`` tries other readers when ``read`` fails, and those would
     return the first of several series in silence. ``LoadImage`` needs ``expanduser=False`` to hand over a stack.
@@ -139,12 +151,12 @@ class SeriesReader(ITKReader):
             InputError: the image is missing or damaged, or there are several stacks.
         """
         if not isinstance(img[0], str):
-            return decode(img[0]), metadata_of(img[0])
+            return decoded_stack(img[0])
         paths = img[0] if len(img) == 1 else img
         listing = list_files(paths)
         try:
             image = only_image(contents_of(listing, workers=1), paths)
-            return self.volume(image) if isinstance(image, str) else (decode(image), metadata_of(image))
+            return self.volume(image) if isinstance(image, str) else decoded_stack(image)
         except InputError as error:
             raise InputError(listing.archives.named(str(error))) from None
 

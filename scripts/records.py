@@ -87,6 +87,7 @@ class SliceGeometry(TypedDict):
         stack: number of the volume (repeat, echo) in its series, from 1; slices at angles are of one volume.
         position_mm: of the slice's centre along the stack's normal.
         field_t: magnetic field in tesla.
+        nominal_spacing_mm: distance that neighbouring slices should have by the header.
     """
 
     patient_id: str
@@ -100,6 +101,7 @@ class SliceGeometry(TypedDict):
     manufacturer: str
     model: str
     field_t: float | None
+    nominal_spacing_mm: float | None
 
 
 class Series(TypedDict):

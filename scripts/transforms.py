@@ -89,12 +89,10 @@ class SquareFieldOfViewd(MapTransform, InvertibleTransform):
             raise InputError(
                 f"expected image_size >= 1 and 0 < crop_fraction <= 1, got {image_size} and {crop_fraction}"
             )
-        if side_mm is not None and not side_mm > 0:
-            raise InputError(f"side_mm must be positive, or null for the field of view, got {side_mm}")
         if not margin_mm >= 0:
             raise InputError(f"margin_mm must not be negative, got {margin_mm}")
         self.image_size, self.crop_fraction = int(image_size), float(crop_fraction)
-        self.side_mm, self.canal = None if side_mm is None else float(side_mm), canal
+        self.side_mm, self.canal = length_mm(side_mm), canal
         self.least_confidence, self.margin_mm = float(least_confidence), float(margin_mm)
 
     def window(self, size: tuple[int, int], spacing_mm: tuple[float, float]) -> tuple[tuple[int, int], int]:
@@ -251,17 +249,37 @@ class ScaleSlicesd(MapTransform):
         return result
 
 
-def with_margin(transforms: Sequence[Any], margin_mm: float) -> Compose:
-    """Return a deterministic chain whose squares have a margin for augmentation.
+def length_mm(value: Any) -> float | None:
+    """Return a length, or None for null, which is text on a command line.
+
+    Raises:
+        InputError: it is no positive number.
+    """
+    if value is None or str(value).lower() in ("null", "none", ""):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InputError(f"side_mm must be positive, or null for the field of view, got {value!r}")
+    return float(value)
+
+
+def with_margin(transforms: Sequence[Any], jitter_mm: float) -> Compose:
+    """Return a deterministic chain whose squares of ``side_mm`` have a margin for augmentation.
 
     Args:
-        transforms: the chain, with one `SquareFieldOfViewd`, whose margin is set.
-        margin_mm: on every side.
+        transforms: the chain, with one `SquareFieldOfViewd`, whose margin is set to what rotation, scale and jitter
+            bring into the square: 15 % of its side and the jitter.
+        jitter_mm: how far training moves the square's centre.
     """
     for transform in transforms:
-        if hasattr(transform, "margin_mm"):
-            transform.margin_mm = float(margin_mm)
+        if getattr(transform, "side_mm", None) is not None:
+            transform.margin_mm = float(jitter_mm) + 0.15 * transform.side_mm
     return Compose(list(transforms))
+
+
+def shift_px(image_size: int, side_mm: float | None, jitter_mm: float) -> float:
+    """Return how far training shifts a picture: 5 % of the field of view, or ``jitter_mm`` of a square."""
+    side = length_mm(side_mm)
+    return (0.05 if side is None else float(jitter_mm) / side) * image_size
 
 
 def to_uint8(image: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,6 @@ SMALL: dict[str, Any] = {
     "head": [16],
     "image_size": 64,
     "crop_fraction": 0.5,
-    "side_mm": None,
     "batch_size": 8,
     "num_workers": 0,
     "precision": "fp32",

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..models.weights import load_safely, weights_sha256
-from ..transforms import Centre, SquareFieldOfViewd, margins_around, scale_slices
+from ..transforms import Centre, SquareFieldOfViewd, length_mm, margins_around, scale_slices
 from .network import CanalNet, centre_of, mass_within
 
 RADIUS_MM = 10.0
@@ -150,7 +150,7 @@ def localiser_of(path: str, side_mm: float | None) -> Localiser | None:
     Raises:
         InputError: the checkpoint is missing or its localiser damaged.
     """
-    if side_mm is None:
+    if length_mm(side_mm) is None:
         return None
     if not Path(path).is_file():
         raise InputError(f"no checkpoint at {path}; its localiser is needed to find the canal")

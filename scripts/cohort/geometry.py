@@ -42,6 +42,7 @@ def rows_of(stacks: Iterable[Stack], wanted: Collection[SliceKey]) -> list[Slice
             "manufacturer": stack.manufacturer,
             "model": stack.model,
             "field_t": stack.field_t,
+            "nominal_spacing_mm": stack.nominal_spacing_mm,
         }
         for in_series, stack in numbered
         for number, one in enumerate(stack.slices)

@@ -12,8 +12,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
 from ..console import progress, say
+from ..dicom.diffusion import b_value_of
 from ..dicom.elements import flatten
-from ..dicom.frames import Frame, b_value_of
+from ..dicom.frames import Frame
 from ..dicom.listings import list_files
 from ..dicom.silence import quiet
 from ..dicom.sources import NO_DICOM, read_all, watch_headers

@@ -14,7 +14,11 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
+from ..dicom.diffusion import WEIGHTED
+from ..dicom.elements import text
 from ..dicom.frames import PHANTOM_COMMENT
+from ..dicom.private_elements import PrivateBlocks
+from ..dicom.weightings import named_lossless
 from .linkage import Linkage
 
 PLAIN_VRS = {"DS", "IS", "US", "SS", "UL", "SL", "FL", "FD", "AT", "CS"}
@@ -45,6 +49,7 @@ EMPTY = (
 )  # fmt: skip
 SHIFT_CODE = ("113107", "Retain Longitudinal Temporal Information Modified Dates Option")
 METHOD_CODES = (("113100", "Basic Application Confidentiality Profile"), ("113105", "Clean Descriptors Option"))
+OTHER_DERIVATION = "Derived by more than lossless compression"
 TIME = r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?"
 
 
@@ -68,9 +73,7 @@ def clean(source: Dataset, linkage: Linkage, transfer_syntax_uid: str, shift_dat
             setattr(result, keyword, "")
     result.PatientID = linkage.patient(patient)
     result.PatientName = result.PatientID
-    derivation = str(source.get("DerivationDescription", "")).lower()
-    if "lossless" in derivation and "compress" in derivation:
-        result.DerivationDescription = "Lossless compression"
+    keep_kind(source, result)
     if is_phantom(source):
         result.ImageComments = PHANTOM_COMMENT  # nothing of the source's text; QualityControlImage stays as it is
     mark(result, shift_dates)
@@ -80,6 +83,26 @@ def clean(source: Dataset, linkage: Linkage, transfer_syntax_uid: str, shift_dat
     meta.TransferSyntaxUID = UID(transfer_syntax_uid)
     result.file_meta = meta
     return result
+
+
+def keep_kind(source: Dataset, result: Dataset) -> None:
+    """Write in standard attributes and plain words what removed elements say of the kind of an image.
+
+    Without it, a diffusion-weighted or averaged image would pass for an original of T2. The b-value, which each frame
+    of a file may have, is written by `scripts.deidentification.copying.state_sequence`.
+    """
+    blocks = PrivateBlocks()
+    for tag in sorted(source.keys()):
+        if blocks.wants(tag):
+            blocks.add(source.get_item(tag))
+    direction = text(blocks.fields.get("SiemensDirectionality")).upper()
+    if direction in WEIGHTED and "DiffusionDirectionality" not in result:
+        result.DiffusionDirectionality = direction
+    derivation = str(source.get("DerivationDescription", "") or "").strip()
+    if source.get("DerivationCodeSequence"):
+        result.DerivationDescription = OTHER_DERIVATION
+    elif derivation:
+        result.DerivationDescription = "Lossless compression" if named_lossless(derivation) else OTHER_DERIVATION
 
 
 def patient_of(source: Dataset) -> str:

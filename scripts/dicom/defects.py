@@ -104,10 +104,12 @@ def gaps(
 ) -> list[str]:
     """Judge the distances between neighbouring slices; uneven ones are a warning, shared positions a defect."""
     at = places(frames)
-    repeated = [number for number, place in enumerate(at) if at.index(place) < number]
-    if repeated:
-        first = along[at.index(at[repeated[0]])]
-        return [f"{len(repeated) + 1} or more images share positions that no tag tells apart, first at {first:.2f} mm"]
+    counts = Counter(at)
+    shared = [number for number, place in enumerate(at) if counts[place] > 1]
+    if shared:
+        n_places = len({at[number] for number in shared})
+        images = f"{len(shared)} images share {n_places} position{'s' * (n_places > 1)}"
+        return [f"{images}, and no tag or time divides them into whole volumes, first at {along[shared[0]]:.2f} mm"]
     if along[-1] - along[0] > LARGEST_MM:
         return [f"positions extend over {along[-1] - along[0]:.0f} mm"]
     if spacing_mm is None:
@@ -115,11 +117,12 @@ def gaps(
     steps = np.diff(along)
     wide = steps >= WIDE * spacing_mm
     uneven = np.abs(steps - spacing_mm) > max(UNEVEN * spacing_mm, SAME_POSITION_MM)
-    first = f"first after slice {int(steps.argmax()) + 1}"
     if at_angles and wide.any():
-        warnings.append(f"gaps of up to {steps.max():.2f} mm where {spacing_mm:.2f} are usual, {first}")
+        widest = f"widest after slice {int(steps.argmax()) + 1}"
+        warnings.append(f"gaps of up to {steps.max():.2f} mm where {spacing_mm:.2f} are usual, {widest}")
     elif not at_angles and uneven.any():
         missing = int(np.round(steps[wide] / spacing_mm - 1).sum())
         text = f"uneven gaps: {steps.min():.2f} to {steps.max():.2f} mm, median {spacing_mm:.2f}"
+        first = f"first after slice {int(wide.argmax()) + 1}"
         warnings.append(text + (f"; about {missing} slices missing, {first}" if missing else ""))
     return []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,39 +18,31 @@ from typing import Any, BinaryIO
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import data_element_generator
+from pydicom.tag import BaseTag
 from pydicom.values import converters
+
+from .private_elements import PRIVATE_GROUPS, PrivateBlocks
 
 KEYWORDS = [
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "Manufacturer",
-    "ManufacturerModelName", "SeriesDescription", "DerivationDescription", "FrameType", "PatientID",
-    "BodyPartExamined", "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "SequenceName",
-    "SliceThickness", "RepetitionTime", "EchoTime", "InversionTime", "EchoNumbers", "MagneticFieldStrength",
-    "SpacingBetweenSlices", "PatientPosition", "EchoPulseSequence", "InversionRecovery", "EchoPlanarPulseSequence",
-    "SpectrallySelectedSuppression", "SpectrallySelectedExcitation", "InversionTimes", "EffectiveEchoTime",
-    "DiffusionBValue", "StudyInstanceUID", "SeriesInstanceUID", "AcquisitionNumber",
+    "ManufacturerModelName", "SeriesDescription", "DerivationDescription", "DerivationCodeSequence", "FrameType",
+    "PatientID", "BodyPartExamined", "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType",
+    "SequenceName", "SliceThickness", "RepetitionTime", "EchoTime", "InversionTime", "EchoNumbers",
+    "MagneticFieldStrength", "SpacingBetweenSlices", "PatientPosition", "EchoPulseSequence", "InversionRecovery",
+    "EchoPlanarPulseSequence", "SpectrallySelectedSuppression", "SpectrallySelectedExcitation", "InversionTimes",
+    "EffectiveEchoTime", "DiffusionBValue", "DiffusionDirectionality", "DiffusionGradientOrientation",
+    "MRDiffusionSequence", "AcquisitionContrast", "StudyInstanceUID", "SeriesInstanceUID", "AcquisitionNumber",
     "AcquisitionTime", "TemporalPositionIdentifier", "TemporalPositionIndex", "InstanceNumber",
-    "FrameAcquisitionNumber", "FrameAcquisitionDateTime", "ImagePositionPatient",
+    "FrameAcquisitionNumber", "FrameAcquisitionDateTime", "TriggerTime", "ImagePositionPatient",
     "ImageOrientationPatient", "StackID", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows",
     "Columns", "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleIntercept",
     "RescaleSlope", "LossyImageCompression", "QualityControlImage", "ImageComments",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
-PRIVATE = {
-    "PhilipsCreator": (0x20010010, "LO"),
-    "PhilipsBValue": (0x20011003, "FL"),
-    "PhilipsEPIFactor": (0x20011013, "SL"),
-    "SiemensCreator": (0x00190010, "LO"),
-    "SiemensBValue": (0x0019100C, "IS"),
-    "GECreator": (0x00430010, "LO"),
-    "GEBValue": (0x00431039, "IS"),
-}
-"""Private elements by a name of our own, with tag and VR; they count only below their maker's creator."""
-CREATORS = {"Philips": "PHILIPS IMAGING DD 001", "Siemens": "SIEMENS MR HEADER", "GE": "GEMS_PARM_01"}
 TAGS = {int(tag_for_keyword(keyword) or 0): keyword for keyword in KEYWORDS}
-TAGS |= {tag: name for name, (tag, _) in PRIVATE.items()}
-PRIVATE_VR = dict(PRIVATE.values())
 PIXELS = {0x7FE00010: "PixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00008: "FloatPixelData"}
 MEDIA_STORAGE_CLASS = 0x00020002
 TRANSFER_SYNTAX = 0x00020010
@@ -57,6 +50,7 @@ DICOMDIR = "1.2.840.10008.1.3.10"
 EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 FIRST_BYTES = 1 << 17
+UNDEFINED = 0xFFFFFFFF
 MACROS = {
     int(tag_for_keyword(f"{name}Sequence") or 0)
     for name in (
@@ -78,6 +72,8 @@ OTHER_CONTENTS = {
     b"\xff\xfe": "text",
     b"\xfe\xff": "text",
 }
+ESCAPES = re.compile(r"\x1b[ -/]+[0-~]")
+"""Sequences that change the character set (ISO 2022); pydicom leaves those of ISO 2022 IR 58 in the text."""
 CONTROL_BYTES = set(range(32)) - set(b"\t\n\r\f")
 BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 
@@ -171,14 +167,21 @@ def parse(stream: BinaryIO, start: bytes) -> Header:
     little_endian = syntax != EXPLICIT_BIG_ENDIAN if syntax else group < 0x0400
     implicit = not vr.isalpha() or not vr.isupper()
     found: list[Pixels] = []
+    private = PrivateBlocks()
 
-    def at_pixels(tag: int, _vr: str | None, length: int) -> bool:
+    def at_pixels(tag: int, vr: str | None, length: int) -> bool:
         if tag in PIXELS:
             found.append(Pixels(PIXELS[tag], stream.tell(), length))
-        return tag in PIXELS
+            return True
+        if tag >> 16 in PRIVATE_GROUPS and length != UNDEFINED and private.wants(tag):
+            here = stream.tell()
+            value = stream.read(length)
+            stream.seek(here)
+            private.add(RawDataElement(BaseTag(tag), vr, length, value, here, implicit, little_endian))
+        return False
 
     generator = data_element_generator(stream, implicit, little_endian, at_pixels, specific_tags=list(TAGS))
-    fields = {TAGS[tag]: element for element in generator if (tag := int(element.tag)) in TAGS}
+    fields = {TAGS[tag]: element for element in generator if (tag := int(element.tag)) in TAGS} | private.fields
     if not syntax and offset == 0:  # as old as files without a preamble are, they cannot say
         syntax = EXPLICIT_BIG_ENDIAN if not little_endian else f"1.2.840.10008.1.2{'' if implicit else '.1'}"
     return Header(fields, syntax, little_endian, found[0] if found else None)
@@ -209,7 +212,13 @@ def flatten(groups: Dataset) -> Fields:
     for tag in groups.keys() & MACROS:
         macro = groups[tag]
         for item in macro.value[:1] if macro.VR == "SQ" and macro.value else []:
-            fields.update({TAGS[tag]: item.get_item(tag) for tag in item.keys() if tag in TAGS})  # noqa: SIM118
+            private = PrivateBlocks()
+            for own in sorted(item.keys()):
+                if own in TAGS:
+                    fields[TAGS[own]] = item.get_item(own)
+                elif private.wants(own):
+                    private.add(item.get_item(own))
+            fields |= private.fields
     return fields
 
 
@@ -232,11 +241,12 @@ def text(element: Any, charset: Any = None) -> str:
         return ""
     value = element.value
     if isinstance(value, bytes):
-        try:
+        if value.isascii() and b"\x1b" not in value:
             value = value.decode("ascii")
-        except UnicodeDecodeError:
-            encodings = convert_encodings(list(texts(charset)) or ["ISO_IR 100"])
-            value = decode_bytes(value, encodings, {ord("\\")})
+        else:  # several bytes a character are 7-bit text, too, between escape sequences
+            names = [name.strip() for name in text(charset).upper().split("\\")]
+            decoded = decode_bytes(value, convert_encodings(names if any(names) else ["ISO_IR 100"]), {ord("\\")})
+            value = ESCAPES.sub("", decoded)
     elif not isinstance(value, str):
         value = "\\".join(map(str, value)) if hasattr(value, "__iter__") else str(value)
     return str(value).strip(" \0\n\r\t")
@@ -254,7 +264,7 @@ def numbers(element: Any) -> tuple[float, ...]:
     value = element.value
     vr = str(element.VR or "UN")
     if vr == "UN":
-        vr = PRIVATE_VR.get(int(element.tag)) or dictionary_VR(element.tag)
+        vr = dictionary_VR(element.tag)
     try:
         if isinstance(value, bytes) and vr in BINARY:
             code = BINARY[vr]
@@ -272,12 +282,3 @@ def number(element: Any, allowed: Callable[[float], bool] = lambda _: True) -> f
     """Decode the first number; None where it is absent, unreadable or not allowed."""
     found = numbers(element)
     return found[0] if found and allowed(found[0]) else None
-
-
-def private_number(fields: Fields, name: str) -> float | None:
-    """Decode the first number of one of ``PRIVATE``; None where it is absent or the block belongs to somebody else."""
-    if name not in fields:
-        return None
-    maker = next(maker for maker in CREATORS if name.startswith(maker))
-    creator = text(fields.get(f"{maker}Creator")).upper()
-    return number(fields[name]) if creator == CREATORS[maker] else None

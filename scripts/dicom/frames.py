@@ -7,35 +7,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydicom.dataset import Dataset
+
 from ..errors import kind_of
+from .diffusion import b_value_of, diffusion_of
 from .elements import (
     KEYWORDS,
-    PRIVATE,
     Fields,
     Header,
     UnreadableError,
     flatten,
     number,
     numbers,
-    private_number,
     read_header,
     sequence,
     text,
     texts,
 )
 from .pixels import pixel_problem
+from .private_elements import PRIVATE_NAMES
 from .silence import quiet
 
 TIMES = (
     "TemporalPositionIdentifier", "TemporalPositionIndex", "StackID", "AcquisitionNumber", "FrameAcquisitionNumber",
-    "AcquisitionTime", "FrameAcquisitionDateTime",
+    "AcquisitionTime", "FrameAcquisitionDateTime", "TriggerTime",
 )  # fmt: skip
 PER_SLICE = {
     "SOPInstanceUID", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope",
     "RescaleIntercept", "HighBit", "NumberOfFrames", *TIMES, "InstanceNumber",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "MRDiffusionSequence",
 }  # fmt: skip
-FACT_KEYWORDS = tuple(keyword for keyword in (*KEYWORDS, *PRIVATE) if keyword not in PER_SLICE)
+FACT_KEYWORDS = tuple(keyword for keyword in (*KEYWORDS, *PRIVATE_NAMES) if keyword not in PER_SLICE)
 PLAIN = (bytes, str)
 # how the images of scripts.phantom say what they are, beside QualityControlImage
 PHANTOM_COMMENT = "Synthetic phantom"
@@ -47,8 +49,9 @@ class Facts:
 
     Echo, repetition and inversion times are in ms, the field strength in tesla, spacings and thickness in mm.
     ``sequence`` unites ScanningSequence (SE, GR, IR, EP) with its enhanced counterparts. ``b_value`` (s/mm²) comes from
-    DiffusionBValue or where the makers keep it. ``epi_factor`` is Philips' number of gradient echoes per excitation or
-    refocusing pulse. ``phantom`` says that ``scripts.phantom`` made it.
+    DiffusionBValue or where the makers keep it; ``diffusion`` is what says that the image is diffusion-weighted, see
+    `scripts.dicom.diffusion`. ``epi_factor`` is Philips' number of gradient echoes per excitation or refocusing pulse.
+    ``phantom`` says that ``scripts.phantom`` made it.
     """
 
     patient_id: str
@@ -75,6 +78,7 @@ class Facts:
     ti_ms: float | None
     echo_number: float | None
     b_value: float | None
+    diffusion: str
     epi_factor: float | None
     rows: int
     columns: int
@@ -140,6 +144,8 @@ def frames_of(path: str, header: Header, known: dict[object, Facts]) -> Iterator
     stated = number(top.get("NumberOfFrames")) if text(top.get("NumberOfFrames")) else 1
     n_frames = int(stated) if stated is not None and stated >= 1 else 1
     common = top | (flatten(shared[0]) if shared else {})
+    if diffusion := top.get("MRDiffusionSequence"):
+        common |= flatten(Dataset({diffusion.tag: diffusion}))
     problem = "" if stated == n_frames else "NumberOfFrames is no whole number from 1"
     problem = problem or pixel_problem(path, header, n_frames)
     if not per_frame:
@@ -220,7 +226,7 @@ def facts_of(fields: Fields, header: Header, multi_frame: bool) -> Facts:
         body_part=words("BodyPartExamined"),
         patient_position=words("PatientPosition"),
         image_type=texts(fields.get("FrameType")) or texts(fields.get("ImageType")),
-        derivation=words("DerivationDescription"),
+        derivation=derivation_of(fields),
         sequence=sequences_of(fields),
         sequence_variant=texts(fields.get("SequenceVariant")),
         sequence_name=words("SequenceName"),
@@ -232,7 +238,8 @@ def facts_of(fields: Fields, header: Header, multi_frame: bool) -> Facts:
         ti_ms=above(0, "InversionTimes", "InversionTime"),
         echo_number=above(-1, "EchoNumbers"),
         b_value=b_value_of(fields),
-        epi_factor=private_number(fields, "PhilipsEPIFactor"),
+        diffusion=diffusion_of(fields),
+        epi_factor=number(fields.get("PhilipsEPIFactor")),
         rows=whole("Rows"),
         columns=whole("Columns"),
         row_spacing_mm=spacing[0] if spacing else None,
@@ -251,6 +258,12 @@ def facts_of(fields: Fields, header: Header, multi_frame: bool) -> Facts:
     )
 
 
+def derivation_of(fields: Fields) -> str:
+    """Return DerivationDescription, and the word code for each code of a derivation; none stands for compression."""
+    described = text(fields.get("DerivationDescription"), fields.get("SpecificCharacterSet"))
+    return " ".join(filter(None, [described, *("code" for _ in sequence(fields, "DerivationCodeSequence"))]))
+
+
 def sequences_of(fields: Fields) -> tuple[str, ...]:
     """Return ScanningSequence, or what the enhanced attributes say in its terms."""
     found = set(texts(fields.get("ScanningSequence")))
@@ -261,21 +274,6 @@ def sequences_of(fields: Fields) -> tuple[str, ...]:
     if text(fields.get("EchoPlanarPulseSequence")) == "YES":
         found.add("EP")
     return tuple(sorted(found))
-
-
-def b_value_of(fields: Fields) -> float | None:
-    """Return the b-value in s/mm², from DiffusionBValue or the elements that makers wrote before there was one.
-
-    GE adds 10^9 to the b-value of some images, and writes 0 for images without diffusion weighting.
-
-    Source: dcm2niix, https://github.com/rordenlab/dcm2niix, console/nii_dicom.cpp (set_bValGE), GE/README.md,
-    Philips/README.md and Siemens/README.md.
-    """
-    public = number(fields.get("DiffusionBValue"), lambda value: value >= 0)
-    if public is not None:
-        return public
-    found = [private_number(fields, name) for name in ("PhilipsBValue", "SiemensBValue", "GEBValue")]
-    return next((value % 1e9 for value in found if value is not None and value >= 0), None)
 
 
 def exactly(n: int, values: tuple[float, ...]) -> tuple[float, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -102,6 +102,15 @@ def plane_of(directions: Array | None) -> tuple[str, float | None]:
     return (PLANES[nearest] if angle <= 45 else "oblique"), angle
 
 
+def widest_degrees(orientations: Iterable[tuple[float, ...]]) -> float:
+    """Return the largest angle between the normals of orientations, in degrees; 0 where there is one, or none."""
+    axes = [found for one in sorted(orientations) if (found := axes_of(one)) is not None]
+    if len(axes) < 2:
+        return 0.0
+    normals = np.array(axes)[:, 2]
+    return float(np.degrees(np.arccos(np.clip(np.abs(normals @ normals.T), 0, 1).min())))
+
+
 def centres(frames: Sequence[Frame]) -> Array:
     """Return the middle of each frame, shape (n, 3)."""
     found = []
@@ -130,18 +139,29 @@ def positions(frames: Sequence[Frame]) -> Array:
     return along
 
 
-def places(frames: Sequence[Frame]) -> list[int]:
-    """Number the places of frames: those of one orientation less than 0.05 mm apart along their normal share one."""
+def places(frames: Sequence[Frame], within_mm: float = SAME_POSITION_MM) -> list[int]:
+    """Number the places of frames: those of one orientation less than 0.05 mm apart along their normal share one.
+
+    Args:
+        frames: the frames.
+        within_mm: distance from which the next place begins, instead of 0.05 mm.
+    """
     found = [0] * len(frames)
     count = 0
     for members in by_orientation([frame.orientation for frame in frames]):
         along = positions([frames[number] for number in members])
         order = np.argsort(along, kind="stable")
-        further = np.diff(along[order], prepend=-np.inf) >= SAME_POSITION_MM
+        further = np.diff(along[order], prepend=-np.inf) >= within_mm
         for number, place in zip(order, count + np.cumsum(further), strict=True):
             found[members[number]] = int(place)
         count += int(further.sum())
     return found
+
+
+def steps_mm(frames: Sequence[Frame]) -> Array:
+    """Return the distances between neighbouring frames of one orientation, in mm."""
+    groups = by_orientation([frame.orientation for frame in frames])
+    return np.concatenate([np.diff(np.sort(positions([frames[number] for number in group]))) for group in groups])
 
 
 def sideways(origins_mm: Array, along: Array, directions: Array) -> tuple[float, float]:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .defects import UNEVEN
 from .frames import TIMES, Facts, Frame
-from .geometry import axes_of, by_orientation, orthonormal, places, plane_of
+from .geometry import Array, axes_of, by_orientation, orthonormal, places, plane_of, steps_mm
 from .weightings import fat_suppression, named_lossless, weighting
 
 SAME_ORIGIN_MM = 1.0
-ORDERS = (*(keyword for keyword in TIMES if keyword != "StackID"), "InstanceNumber", "frame")
+SPARSE = 2.0  # times the thickness, above which slices are no volume of their own
+ORDERS = (*(keyword for keyword in TIMES if keyword not in ("StackID", "TriggerTime")), "InstanceNumber", "frame")
 """What tells the first image at a place from the second, the surest first."""
 
 
@@ -58,8 +60,8 @@ def kind_of(facts: Facts) -> tuple[object, ...]:
         facts.sop_class_uid,
         facts.modality,
         (facts.rows, facts.columns, rounded(facts.row_spacing_mm), rounded(facts.column_spacing_mm)),
-        (facts.samples, facts.photometric, facts.lossy, named_lossless(facts)),
-        (facts.image_type, facts.sequence, facts.sequence_name, facts.b_value, facts.echo_number),
+        (facts.samples, facts.photometric, facts.lossy, named_lossless(facts.derivation)),
+        (facts.image_type, facts.sequence, facts.sequence_name, facts.b_value, facts.diffusion, facts.echo_number),
         (rounded(facts.te_ms, 1), rounded(facts.ti_ms, 0), weighting(facts), fat_suppression(facts)),
     )
 
@@ -78,24 +80,64 @@ def split_by_time(frames: list[Frame]) -> list[list[Frame]]:
     """
     if not frames[0].origin_mm or axes_of(frames[0].orientation) is None:
         return [frames]
+    if len({(frame.sop_uid or frame.path, frame.frame) for frame in frames}) < len(frames):
+        return [frames]  # copies of one file do not make two stacks
     at = places(frames)
     counts = Counter(at)
     most = max(counts.values())
-    if most == 1 or len({(frame.sop_uid or frame.path, frame.frame) for frame in frames}) < len(frames):
-        return [frames]  # copies of one file do not make two stacks
+    if most == 1:
+        return split_overlapping(frames)
     for keyword in TIMES:
-        parts: dict[str, list[int]] = defaultdict(list)
-        for number, frame in enumerate(frames):
-            parts[dict(frame.times).get(keyword, "")].append(number)
-        volumes = len(parts) == most or (keyword == "StackID" and min(map(len, parts.values())) > 1)
-        if volumes and all(len({at[number] for number in part}) == len(part) for part in parts.values()):
-            return [[frames[number] for number in parts[value]] for value in sorted(parts)]
-    origins: dict[int, list[tuple[float, ...]]] = defaultdict(list)
-    for frame, place in zip(frames, at, strict=True):
-        origins[place].append(frame.origin_mm)
-    aside_mm = max(float(np.ptp(here, axis=0).max()) for here in origins.values())
-    if len(counts) == 1 or min(counts.values()) < most or aside_mm > SAME_ORIGIN_MM:
+        parts = by_tag(frames, keyword)
+        volumes = len(parts) == most or (keyword == "StackID" and min(map(len, parts)) > 1)
+        if volumes and all(len({at[number] for number in part}) == len(part) for part in parts):
+            return [[frames[number] for number in part] for part in parts]
+    return by_order(frames, at) or [frames]
+
+
+def split_overlapping(frames: list[Frame]) -> list[list[Frame]]:
+    """Split slices that overlap by more than half of their thickness into volumes, as repeats of a moved table do.
+
+    A tag, or else the order in each place, must separate them into volumes without such overlaps. Slices at even
+    distances are one volume, as 3-D sequences with overlapping slices write it, unless SpacingBetweenSlices disagrees.
+    """
+    thickness_mm, stated_mm = frames[0].facts.thickness_mm or 0, frames[0].facts.spacing_tag_mm
+    steps = steps_mm(frames)
+    if not len(steps) or steps.min() >= thickness_mm / 2:
         return [frames]
+    usual = float(np.median(steps))
+    if np.ptp(steps) <= UNEVEN * usual and (stated_mm is None or abs(stated_mm - usual) <= UNEVEN * usual):
+        return [frames]
+
+    def regular(part: list[Frame]) -> bool:
+        own = steps_mm(part)
+        return len(own) > 0 and own.min() >= thickness_mm / 2 and float(np.median(own)) <= SPARSE * thickness_mm
+
+    divisions = [[[frames[number] for number in part] for part in by_tag(frames, keyword)] for keyword in TIMES]
+    divisions.append(by_order(frames, places(frames, thickness_mm / 2)))
+    return next((parts for parts in divisions if len(parts) > 1 and all(map(regular, parts))), [frames])
+
+
+def by_tag(frames: Sequence[Frame], keyword: str) -> list[list[int]]:
+    """Return the numbers of the frames of each value of one of ``TIMES``, in the order of the values as text."""
+    parts: dict[str, list[int]] = defaultdict(list)
+    for number, frame in enumerate(frames):
+        parts[dict(frame.times).get(keyword, "")].append(number)
+    return [parts[value] for value in sorted(parts)]
+
+
+def by_order(frames: list[Frame], at: Sequence[int]) -> list[list[Frame]]:
+    """Make volumes of the first, second ... frame at each place; none where places differ in number or lie aside."""
+    counts = Counter(at)
+    most = max(counts.values())
+    lateral: dict[int, list[Array]] = defaultdict(list)
+    for frame, place in zip(frames, at, strict=True):
+        directions = axes_of(frame.orientation)
+        assert directions is not None
+        lateral[place].append(directions[:2] @ frame.origin_mm)
+    aside_mm = max(float(np.ptp(here, axis=0).max()) for here in lateral.values())
+    if len(counts) == 1 or min(counts.values()) < most or aside_mm > SAME_ORIGIN_MM:
+        return []
     for keyword in ORDERS:
         values = [order_of(frame, keyword) for frame in frames]
         if None not in values and len(set(zip(at, values, strict=True))) == len(frames):
@@ -105,7 +147,7 @@ def split_by_time(frames: list[Frame]) -> list[list[Frame]]:
                 volumes_of[seen[at[number]]].append(frames[number])
                 seen[at[number]] += 1
             return [sorted(volumes_of[number], key=sort_key) for number in range(most)]
-    return [frames]
+    return []
 
 
 def order_of(frame: Frame, keyword: str) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .diffusion import DIFFUSION_TYPES
 from .stacks import Stack
 from .weightings import named_lossless
 
@@ -23,14 +24,15 @@ READABLE = {
 COMPRESSED_LOSSLESSLY = tuple(uid for uid, name in READABLE.items() if "lossless" in name or name == "RLE")
 LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81")
 NOT_MAGNITUDE = {"P", "PHASE", "PHASE MAP", "I", "IMAGINARY", "R", "REAL", "VELOCITY MAP", "VELOCITY"}
-NOT_ANATOMY = {
-    "ADC", "ADC MAP", "ADC_MAP", "FA", "TRACEW", "TRACE", "DIFFUSION", "T1 MAP", "T2 MAP", "T2_STAR MAP", "T2*MAP",
-    "R2 MAP", "SUBTRACTION", "SUB", "FIELD MAP", "B0 MAP", "MNIP", "MIP", "MPR", "PROJECTION IMAGE", "REFORMATTED",
-    "CSA RESAMPLED", "COMPOSED", "SCREEN SAVE", "FAT", "F", "FF", "OPP_PHASE", "OP",
+NOT_ANATOMY = DIFFUSION_TYPES | {
+    "T1 MAP", "T2 MAP", "T2_STAR MAP", "T2*MAP", "R2 MAP", "SUBTRACTION", "SUB", "FIELD MAP", "B0 MAP", "MNIP", "MIP",
+    "MPR", "PROJECTION IMAGE", "REFORMATTED", "CSA RESAMPLED", "COMPOSED", "SCREEN SAVE", "FAT", "F", "FF", "OPP_PHASE",
+    "OP",
 }  # fmt: skip
 AS_ACQUIRED = {
     "M", "M_SE", "M_FFE", "SE", "FFE", "ND", "NORM", "DIS2D", "DIS3D", "FM", "FIL", "OTHER", "NONE", "T2", "T2_STAR",
 }  # fmt: skip
+SQUARE_DEGREES = 75.0  # from which planes are taken as a localizer's
 SPINE = ("SPINE", "NECK", "CERVICAL")
 
 
@@ -88,10 +90,12 @@ def not_an_original(stack: Stack) -> str:
     kinds = set(stack.image_type)
     name = "\\".join(stack.image_type)
     principal = [plane for plane in stack.planes_in_series if plane != "oblique"]
-    if "LOCALIZER" in kinds or len(principal) > 1:
-        return "localizer: " + (
-            f"{' and '.join(principal)} in one series" if len(principal) > 1 else f"ImageType {name}"
-        )
+    if len(principal) > 1:
+        planes = f"{' and '.join(principal)} in one series"
+        steep = stack.widest_degrees < SQUARE_DEGREES and "LOCALIZER" not in kinds
+        return f"{planes}, up to {stack.widest_degrees:.0f}° apart" if steep else f"localizer: {planes}"
+    if "LOCALIZER" in kinds:
+        return f"localizer: ImageType {name}"
     if "MOSAIC" in kinds:
         return f"mosaic: many slices in one image (ImageType {name})"
     if kinds & NOT_ANATOMY:
@@ -111,7 +115,7 @@ def only_compressed(stack: Stack) -> bool:
     nothing, since scanners write it into reformats, too. What reformats, filters and averages have in common is
     SECONDARY, a word for what was computed, or a description, e.g. DERIVED\SECONDARY\MPR with MEDCOM RESAMPLED.
     """
-    return named_lossless(stack) or (
+    return named_lossless(stack.derivation) or (
         stack.image_type[:2] == ("DERIVED", "PRIMARY")
         and set(stack.image_type[2:]) <= AS_ACQUIRED
         and not stack.derivation
@@ -129,13 +133,13 @@ def not_axial(stack: Stack) -> str:
 def not_t2(stack: Stack) -> str:
     """Refuse echo planar and diffusion images, suppressed fat, and every weighting but T2 and T2*."""
     if "EP" in stack.sequence or stack.sequence_name.lower().lstrip("*").startswith("ep"):
-        return "echo planar (EPI)" + (", diffusion" if stack.b_value else "")
+        return "echo planar (EPI)" + (", diffusion" if stack.diffusion else "")
     if stack.epi_factor is not None and stack.epi_factor > 1:
         return f"echo planar (EPI or GRASE, EPI factor {stack.epi_factor:g})"
-    if stack.b_value:
-        return f"diffusion (b = {stack.b_value:g} s/mm²)"
-    if any(stack.b_values_in_series):
-        return f"diffusion series (other images of it have b = {max(stack.b_values_in_series):g} s/mm²)"
+    if stack.diffusion:
+        return f"diffusion ({stack.diffusion})"
+    if stack.diffusion_in_series:
+        return f"diffusion series (other images of it have {stack.diffusion_in_series})"
     if stack.fat_suppression:
         return stack.fat_suppression
     if "IR" in stack.sequence:

@@ -11,11 +11,10 @@ import itk
 import numpy as np
 from numpy.typing import NDArray
 
-from .elements import Header, Pixels, number, read_header
+from .elements import UNDEFINED, Header, Pixels, number, read_header
 from .names import utf8_path
 from .silence import quiet
 
-UNDEFINED = 0xFFFFFFFF
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 IMPLICIT = NATIVE[0]
 RLE = "1.2.840.10008.1.2.5"

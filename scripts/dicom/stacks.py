@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from .copies import without_copies
 from .defects import UNEVEN, defects_of, judge_distances, variation_warnings
 from .frames import Facts, Frame
-from .geometry import Array, axes_of, mean_axes, plane_of, positions
+from .geometry import Array, axes_of, mean_axes, plane_of, positions, widest_degrees
 from .grouping import by_geometry, sort_key, split_by_time
 from .weightings import fat_suppression, weighting
 
@@ -64,7 +64,8 @@ class Stack(Facts):
         weighting: ``T2``, ``T2*``, ``T1``, ``PD`` or empty; from the times and the sequence, see ``weightings``.
         fat_suppression: how fat was suppressed; empty if the tags name no way.
         planes_in_series: planes of all stacks of the same series, for telling localizers.
-        b_values_in_series: b-values of all stacks of the same series, for telling diffusion.
+        widest_degrees: largest angle between slices of the same series, for the same.
+        diffusion_in_series: what says so of the most strongly diffusion-weighted stack of the same series; else empty.
         copies: files left out because another file holds the same image.
         defects: why the stack cannot be used as a volume at all.
         warnings: what a person should know of it.
@@ -81,7 +82,8 @@ class Stack(Facts):
     weighting: str
     fat_suppression: str
     planes_in_series: tuple[str, ...]
-    b_values_in_series: tuple[float, ...]
+    widest_degrees: float
+    diffusion_in_series: str
     copies: tuple[str, ...]
     defects: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -95,6 +97,14 @@ class Stack(Facts):
         """Its files, each once, in the order of its slices."""
         return list(dict.fromkeys(one.path for one in self.slices))
 
+    @property
+    def nominal_spacing_mm(self) -> float | None:
+        """Distance that neighbouring slices should have: SpacingBetweenSlices; None where the header lacks it.
+
+        At least SliceThickness, since some makers write the gap between slices instead.
+        """
+        return None if self.spacing_tag_mm is None else max(self.spacing_tag_mm, self.thickness_mm or 0)
+
 
 def group_into_stacks(frames: Iterable[Frame]) -> list[Stack]:
     """Group frames into stacks; neither grouping nor order depends on the order of ``frames``."""
@@ -106,18 +116,20 @@ def group_into_stacks(frames: Iterable[Frame]) -> list[Stack]:
     for key in sorted(by_series):
         groups = [part for group in by_geometry(sorted(by_series[key], key=sort_key)) for part in split_by_time(group)]
         planes = tuple(sorted({plane_of(axes_of(group[0].orientation))[0] for group in groups} - {""}))
-        b_values = tuple(sorted({b for group in groups if (b := group[0].facts.b_value) is not None}))
+        widest = widest_degrees({frame.orientation for group in groups for frame in group})
+        weighted = [group[0].facts for group in groups if group[0].facts.diffusion]
+        diffusion = max(weighted, key=lambda facts: facts.b_value or 0).diffusion if weighted else ""
         defects = ["several patients or studies share this SeriesInstanceUID"] if owners[key[2]] > 1 else []
         images = Counter(image for group in groups for image in {(frame.sop_uid, frame.frame) for frame in group})
         for group in groups:
             reused = [frame.sop_uid for frame in group if images[frame.sop_uid, frame.frame] > 1]
             repeated = [f"different images share the SOPInstanceUID {reused[0]}"] if reused and reused[0] else []
-            stacks.append(stack_of(group, planes, b_values, defects + repeated))
+            stacks.append(stack_of(group, planes, widest, diffusion, defects + repeated))
     return stacks
 
 
 def stack_of(
-    frames: list[Frame], planes_in_series: tuple[str, ...], b_values_in_series: tuple[float, ...], defects: list[str]
+    frames: list[Frame], planes_in_series: tuple[str, ...], widest: float, diffusion_in_series: str, defects: list[str]
 ) -> Stack:
     """Order one group of frames and list its defects, after those of its series."""
     warnings: list[str] = []
@@ -167,7 +179,8 @@ def stack_of(
         weighting=weighting(facts),
         fat_suppression=fat_suppression(facts),
         planes_in_series=planes_in_series,
-        b_values_in_series=b_values_in_series,
+        widest_degrees=widest,
+        diffusion_in_series=diffusion_in_series,
         copies=copies,
         defects=tuple(defects),
         warnings=tuple(warnings),

@@ -21,12 +21,12 @@ from ..records import RESEARCH_USE
 from .elements import UnreadableError
 from .geometry import PLANES
 from .judgements import Judgement
+from .label_maps import FEW_LEVELS, label_evidence
 from .listings import NIFTI
 from .names import utf8_path
 
 MOST_VOXELS = 1 << 27
 SAMPLE = 4096
-FEWEST_LEVELS = 32
 COARSER = 1.2
 SAME_MM = 0.1
 LARGEST_MM = 2000.0
@@ -37,7 +37,7 @@ OTHER_NAMES = {
     "asl", "bold", "dwi", "epi", "fieldmap", "flair", "mtrmap", "pd", "pdmap", "pdw", "phase", "phasediff", "sbref",
     "t1", "t1map", "t1rho", "t1w", "t2map", "t2starmap", "unit1",
 }  # fmt: skip
-LABEL_NAMES = {"dlabel", "dseg", "label", "labeled", "labels", "mask", "probseg", "seg", "softseg"}
+LABEL_NAME = re.compile(r"d?labels?(led|ed|map)?|\w*(mask|seg|segmentation|parcellation)s?")
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Volume:
         weighting: ``T2`` or ``T2*`` where its BIDS name says so, else empty.
         sequence: another sequence that its BIDS name says it is; else empty.
         label_name: what in its name says that it is a segmentation; else empty.
+        label_values: what in its values does, see `scripts.dicom.label_maps`; else empty.
         defects: why it cannot be used at all.
         warnings: what a person should know of it.
     """
@@ -73,6 +74,7 @@ class Volume:
     weighting: str
     sequence: str
     label_name: str
+    label_values: str
     defects: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -99,7 +101,10 @@ def read_volume(path: str) -> Volume:
         sha256 = content_sha256(path)
         affine, pixels, shape, found, warnings = (nifti if path.lower().endswith(NIFTI) else other)(path)
         problem = shape_problem(shape) or affine_problem(affine, shape)
-        found += [problem] if problem else list(filter(None, [value_problem(pixels().reshape(shape[:3]))]))
+        values = np.zeros((0, 0, 0)) if problem else pixels().reshape(shape[:3])
+        found += list(filter(None, [problem or value_problem(values)]))
+        # slices lie along the shortest axis, as they do in all but cubes
+        label_values = "" if found else label_evidence(np.moveaxis(values, int(np.argmin(shape[:3])), 0))
     except UnreadableError:
         raise
     except OSError as error:
@@ -135,6 +140,7 @@ def read_volume(path: str) -> Volume:
         weighting=weighting,
         sequence=sequence,
         label_name=label_name,
+        label_values=label_values,
         defects=tuple(found),
         warnings=tuple(warnings),
     )
@@ -204,13 +210,13 @@ def value_problem(pixels: np.ndarray) -> str:
     if not np.isfinite(pixels).all():
         return "holds voxel values that are no numbers"
     flat = pixels.ravel()
-    if len(np.unique(flat[:: max(1, flat.size // SAMPLE)])) >= FEWEST_LEVELS:
+    if len(np.unique(flat[:: max(1, flat.size // SAMPLE)])) >= FEW_LEVELS:
         return ""
     levels, counts = np.unique(flat, return_counts=True)
     if len(levels) <= 2:
         return "holds at most two different values: a mask, not an image"
     whole = (levels == np.round(levels)).all()
-    if len(levels) < FEWEST_LEVELS and whole and counts[levels == 0].sum() * 2 > flat.size:
+    if len(levels) < FEW_LEVELS and whole and counts[levels == 0].sum() * 2 > flat.size:
         return f"holds {len(levels)} different whole numbers, mostly 0: a label map, not an image"
     return ""
 
@@ -220,7 +226,8 @@ def named_kind(path: str) -> tuple[str, str, str]:
     stem = stem_of(Path(path).name)
     known = [word for word in stem.split("_") if word.lower() in T2_NAMES or word.lower() in OTHER_NAMES]
     last = known[-1] if known else ""
-    label = next((word for word in re.split(r"[_.-]", stem) if word.lower() in LABEL_NAMES), "")
+    words = (word.strip("0123456789") for word in re.split(r"[_.\s-]", stem))
+    label = next((word for word in words if LABEL_NAME.fullmatch(word.lower())), "")
     return T2_NAMES.get(last.lower(), ""), last if last.lower() in OTHER_NAMES else "", label
 
 
@@ -230,6 +237,8 @@ def judge_volume(volume: Volume) -> Judgement:
         return Judgement("refuse", "; ".join(volume.defects))
     if volume.label_name:
         return Judgement("refuse", f"a segmentation by its name ({volume.label_name})")
+    if volume.label_values:
+        return Judgement("refuse", volume.label_values)
     if volume.plane != "axial":
         sizes = f"{volume.column_spacing_mm:.2g} x {volume.row_spacing_mm:.2g} x {volume.spacing_mm:.2g} mm"
         order = "from side to side, front to back and along the neck"

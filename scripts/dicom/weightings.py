@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
 from .frames import Facts
 
 FAT_SATURATED = {"FS", "FATSAT", "FAT_SAT", "FSAT", "WE", "SPIR", "SPAIR"}
 
 
-def named_lossless(facts: Facts) -> bool:
-    """Return whether DerivationDescription names lossless compression."""
-    derivation = facts.derivation.lower()
-    return "lossless" in derivation and "compress" in derivation
+COMPRESSION_WORDS = {
+    "algorithm", "and", "by", "coding", "compress", "compressed", "compression", "decompressed", "dicom", "encoded",
+    "encoding", "first", "from", "huffman", "image", "images", "is", "j", "jpeg", "jpegls", "k", "lossless",
+    "losslessly", "ls", "method", "only", "order", "point", "prediction", "process", "ratio", "reversible", "rle",
+    "selection", "sv", "syntax", "the", "to", "transfer", "transform", "using", "value", "was", "were", "with",
+}  # fmt: skip
+
+
+def named_lossless(derivation: str) -> bool:
+    """Return whether a DerivationDescription names lossless compression and nothing else."""
+    words = re.findall(r"[^\W\d_]+", re.sub(r"non-?hierarchical", "", derivation.lower()))
+    compressed = any(word.startswith("lossless") for word in words) and any("compress" in word for word in words)
+    return compressed and COMPRESSION_WORDS.issuperset(words)
 
 
 def fat_suppression(facts: Facts) -> str:

@@ -26,9 +26,16 @@ class Run:
 
 
 def runs(
-    compressed: ArrayLike, position_mm: ArrayLike, thickness_mm: ArrayLike, stacks: ArrayLike, millimetres: bool = True
+    compressed: ArrayLike,
+    position_mm: ArrayLike,
+    thickness_mm: ArrayLike,
+    stacks: ArrayLike,
+    millimetres: bool = True,
+    nominal_mm: ArrayLike | None = None,
 ) -> list[Run]:
     """Find the runs of compressed slices; a run ends at its stack's border and at a gap above 1.5 x the median spacing.
+
+    Where even the median is above 1.5 x the nominal spacing, most slices are missing, and the nominal spacing counts.
 
     Args:
         compressed: whether each slice is called compressed, shape (S,).
@@ -37,14 +44,18 @@ def runs(
         thickness_mm: slice thickness, shape (S,).
         stacks: stack (series) of each slice, shape (S,).
         millimetres: whether positions are in mm; else the lengths are NaN.
+        nominal_mm: distance that neighbouring slices of the stack should have, shape (S,); NaN where it is not known.
     """
     call, place = np.asarray(compressed, dtype=bool), np.asarray(position_mm, dtype=np.float64)
     thick, stack = np.asarray(thickness_mm, dtype=np.float64), np.asarray(stacks)
+    nominal = np.full(len(call), NAN) if nominal_mm is None else np.asarray(nominal_mm, dtype=np.float64)
     order = np.lexsort((place, stack))
     found = []
     for members in np.split(order, np.flatnonzero(stack[order][1:] != stack[order][:-1]) + 1):
         gaps = np.diff(place[members])
         spacing = np.median(gaps[gaps > 0]) if millimetres and (gaps > 0).any() else 1.0
+        if millimetres and len(members) and spacing > LARGEST_GAP * nominal[members[0]]:
+            spacing = nominal[members[0]]
         breaks = (gaps > LARGEST_GAP * spacing) | (call[members][1:] != call[members][:-1])
         for run in np.split(members, np.flatnonzero(breaks) + 1):
             if len(run) and call[run[0]]:
@@ -84,6 +95,7 @@ def code_patient(
     thickness_mm: ArrayLike,
     stacks: ArrayLike,
     millimetres: bool = True,
+    nominal_mm: ArrayLike | None = None,
 ) -> Coding:
     """Code one patient.
 
@@ -94,9 +106,10 @@ def code_patient(
         thickness_mm: slice thickness, shape (S,).
         stacks: stack (series) of each slice, shape (S,).
         millimetres: whether positions are in mm.
+        nominal_mm: see `runs`.
     """
     call = np.asarray(compressed, dtype=bool)
-    found = runs(call, position_mm, thickness_mm, stacks, millimetres)
+    found = runs(call, position_mm, thickness_mm, stacks, millimetres, nominal_mm)
     none_mm = 0.0 if millimetres else NAN
     return Coding(
         len(call),

@@ -82,6 +82,8 @@ def slice_problems(image: MetaTensor, limits: Mapping[str, Any] = LIMITS) -> lis
         limits: see ``LIMITS``; keys left out keep their defaults.
     """
     limits = {**LIMITS, **limits}
-    geometry = geometry_problem(image, limits) or canal_problem(image)
+    labels = str(image.meta.get("label_map") or "")
+    whole = geometry_problem(image, limits) or (f"looks like a label map ({labels})" if labels else "")
+    whole = whole or canal_problem(image)
     volume = image.as_tensor()[0].cpu().numpy()
-    return [geometry or picture_problem(volume[..., index], limits) for index in range(volume.shape[-1])]
+    return [whole or picture_problem(volume[..., index], limits) for index in range(volume.shape[-1])]

@@ -17,7 +17,7 @@ from ..records import SeriesFindings, SliceResult
 from ..tasks import DEFAULT_TASKS, Task, contradiction, result_cells, tasks_of
 from .evaluability import slice_problems
 from .heatmap_files import on_one_grid
-from .results import series_findings, slice_results
+from .results import nominal_spacing_mm, series_findings, slice_results
 
 if TYPE_CHECKING:
     from ..canal.localiser import Localiser
@@ -107,7 +107,7 @@ class SliceScoresd(MapTransform):
             measures = canal_measures(image, self.canal) if self.canal is not None else []
             rows = slice_results(image, logits, problems, self.threshold, self.slope, self.intercept, measures)
             rows = with_tasks(rows, scores, self.tasks)
-            findings = series_findings([rows])
+            findings = series_findings([rows], [nominal_spacing_mm(image)])
             result["slice_results"], result["series_findings"] = rows, findings
             summary = {"class": series_class(findings), "threshold": self.threshold, **findings, "slices": rows}
             result["result"] = {**(result.get("result") or {}), **summary}

@@ -19,6 +19,7 @@ from ..canal.truth import file_point
 from ..datasets import identities
 from ..errors import InputError
 from ..evaluation.coding import runs
+from ..evaluation.estimates import NAN
 from ..files import read_json, sha256
 from ..inferers import SeriesInferer, actual_precision
 from ..records import (
@@ -109,6 +110,13 @@ def slice_geometry_mm(image: MetaTensor) -> tuple[NDArray[np.float64], NDArray[n
     normal = normal / np.linalg.norm(normal) * np.sign(normal[2] or 1)
     along = affine[:3, 3] @ normal + np.arange(count) * (affine[:3, 2] @ normal)
     return along, np.full(count, abs(float(affine[:3, 2] @ normal)))
+
+
+def nominal_spacing_mm(image: MetaTensor) -> float:
+    """Return the distance that the slices of a stack should have by their headers, in mm; NaN where it is not known."""
+    slices = json.loads(str(image.meta.get("slices") or "[]"))
+    stated = slices[0].get("nominal_spacing_mm") if slices else None
+    return NAN if stated is None else float(stated)
 
 
 def slice_results(
@@ -203,13 +211,17 @@ def canal_warnings(rows: Sequence[SliceResult]) -> list[str]:
     return found
 
 
-def series_findings(stacks: Sequence[Sequence[SliceResult]]) -> SeriesFindings:
+def series_findings(
+    stacks: Sequence[Sequence[SliceResult]], nominal_mm: Sequence[float] | None = None
+) -> SeriesFindings:
     """Count the slices of a series, and measure its longest run of compressed slices as a trial would code it.
 
     Args:
         stacks: the slices of each stack of the series. A run ends at the border of its stack, and at a slice that
             could not be evaluated.
+        nominal_mm: distance that neighbouring slices of each stack should have; NaN where it is not known.
     """
+    nominal = nominal_mm or [NAN] * len(stacks)
     rows = [row for stack in stacks for row in stack]
     called = [bool(row["compressed"]) for row in rows]
     found = runs(
@@ -217,6 +229,7 @@ def series_findings(stacks: Sequence[Sequence[SliceResult]]) -> SeriesFindings:
         [row["position_mm"] for row in rows],
         [row["thickness_mm"] for row in rows],
         [number for number, stack in enumerate(stacks) for _ in stack],
+        nominal_mm=[stated for stated, stack in zip(nominal, stacks, strict=True) for _ in stack],
     )
     scored = [row["probability"] for row in rows if row["probability"] is not None]
     return {

@@ -132,6 +132,7 @@ def record(
             "stack": 1,  # all stacks are one volume, as `scripts.dicom` has it
             "position_mm": round(float(positions_mm[number]), 3),
             "thickness_mm": scan.thickness_mm,
+            "nominal_spacing_mm": round(max(scan.step_mm, scan.thickness_mm), 6),
             "level": slice_truth.level,
             "vertebra": slice_truth.vertebra,
             "disc": slice_truth.disc,

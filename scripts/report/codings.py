@@ -67,6 +67,10 @@ def trial_coding(
     """
     place, thick, millimetres = geometry(cohort)
     stack = stacks(cohort)
+    stated = slice_column(cohort, "nominal_spacing_mm")
+    nominal = (
+        np.full(len(place), NAN) if stated is None else numbers(stated).where(lambda mm: mm > 0).to_numpy(np.float64)
+    )
     probability = operating.calibration.probabilities(slices.logits)
     called = slices.logits >= threshold
     order = np.argsort(slices.patients, kind="stable")
@@ -76,7 +80,9 @@ def trial_coding(
         return {"millimetres": False, "reason": reason, "agreement": {}}, pd.DataFrame()
 
     def code(calls: Any, chances: Any) -> list[Coding]:
-        return [code_patient(calls[g], chances[g], place[g], thick[g], stack[g], millimetres) for g in groups]
+        return [
+            code_patient(calls[g], chances[g], place[g], thick[g], stack[g], millimetres, nominal[g]) for g in groups
+        ]
 
     model, reference = code(called, probability), code(slices.labels == 1, slices.labels)
     phantom = {None: "unknown", False: "no"}.get(cohort.facts.get("phantom"), "yes")

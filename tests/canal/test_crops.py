@@ -18,6 +18,7 @@ from scripts.transforms import (
     crops_of,
     margins_around,
     scale_slices,
+    shift_px,
     with_margin,
 )
 
@@ -125,11 +126,18 @@ def test_without_a_localiser_the_square_lies_in_the_middle_and_without_a_side_th
 def test_a_margin_adds_around_the_square_and_leaves_it_as_it_is():
     image = spots([(60.0, 45.0)])
     plain = SquareFieldOfViewd("image", 40, side_mm=40, canal=found_at((60.0, 45.0)))
-    chain = with_margin([SquareFieldOfViewd("image", 40, side_mm=40, canal=found_at((60.0, 45.0)))], 10.0)
+    chain = with_margin([SquareFieldOfViewd("image", 40, side_mm=40, canal=found_at((60.0, 45.0)))], 4.0)
     wide = chain({"image": image})["image"]
     assert wide.shape == (1, 60, 60, 1)
     wanted = plain({"image": image})["image"].as_tensor()
     assert torch.allclose(central(wide.as_tensor(), 40), wanted, atol=1e-3)
+
+
+def test_training_shifts_by_a_share_of_the_field_of_view_or_by_mm_of_a_square():
+    assert shift_px(300, None, 5) == shift_px(300, "null", 5) == pytest.approx(15)  # type: ignore[arg-type]
+    assert shift_px(128, 64, 5) == pytest.approx(10)
+    (plain,) = with_margin([SquareFieldOfViewd("image", 40)], 5.0).transforms
+    assert plain.margin_mm == 0
 
 
 def test_percentiles_are_those_of_the_square_without_its_margin():
@@ -144,7 +152,13 @@ def test_percentiles_are_those_of_the_square_without_its_margin():
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"side_mm": 0}, "side_mm"), ({"side_mm": -1.0}, "side_mm"), ({"margin_mm": -1}, "margin")],
+    [
+        ({"side_mm": 0}, "side_mm"),
+        ({"side_mm": "wide"}, "side_mm"),
+        ({"side_mm": True}, "side_mm"),
+        ({"side_mm": -1.0}, "side_mm"),
+        ({"margin_mm": -1}, "margin"),
+    ],
 )
 def test_a_square_that_cannot_be_is_refused(settings, message):
     with pytest.raises(InputError, match=message):

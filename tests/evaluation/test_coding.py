@@ -69,3 +69,19 @@ def test_a_level_is_compressed_if_one_of_its_slices_is():
     labels, logits = [0, 1, 0, 0, 1], [0.5, -1.0, 2.0, 1.0, 3.0]
     found = level_scores(labels, logits, ["a", "a", "a", "b", "b"], ["C5", "C5", "C6", "C6", "C6"])
     assert [x.tolist() for x in found] == [[1, 0, 1], [0.5, 2.0, 3.0], ["a", "a", "b"], ["C5", "C6", "C6"]]
+
+
+def test_the_stated_spacing_counts_where_the_slices_lie_much_further_apart():
+    def found(position, stated):
+        n = len(position)
+        return [run.length_mm for run in runs([1] * n, position, [3.5] * n, [0] * n, nominal_mm=[stated] * n)]
+
+    apart = np.arange(4) * 7.7
+    assert found([0, 19.25], 3.85) == [3.5, 3.5]
+    assert found([0, 19.25], np.nan) == pytest.approx([22.75])
+    assert found(apart, 3.85) == [3.5] * 4
+    assert found([0, 3.85, 7.7, 15.4, 23.1, 30.8, 38.5], 3.85) == pytest.approx([11.2, 3.5, 3.5, 3.5, 3.5])
+    # the median stays the rule where it is what the header says, or nearly
+    for stated in (3.85, 3.2, 4.4, 9.0, np.nan):
+        assert found([0, 3.85, 7.7, 13.4, 17.25], stated) == pytest.approx([20.75])
+        assert found([0, 3.85, 7.7, 13.5, 17.35], stated) == pytest.approx([11.2, 7.35])

@@ -14,6 +14,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from ...dicom.elements import ESCAPES
 from ...dicom.silence import quiet
 from ...errors import InputError, kind_of, writing_error
 from ...records import ResultFacts, SliceResult
@@ -93,7 +94,7 @@ def text_of(image: Dataset, keyword: str) -> str:
         raw = image.get_item(keyword)
         stored = raw.value if raw is not None else b""
         text = stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored or "")
-    return CONTROL_CHARACTERS.sub("", text).strip()
+    return CONTROL_CHARACTERS.sub("", ESCAPES.sub("", text)).strip()
 
 
 @without_values()

@@ -1,0 +1,55 @@
+"""Telling maps of labels or probabilities from images by their values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_SLICES = 8
+SAMPLE = 1 << 16
+LAG = 2  # pixels; direct neighbours are equal where an image was magnified by repeating pixels
+FINEST = 2e-4  # of the range of values; smaller differences count as none
+FEW_LEVELS = 32
+FLAT = 0.25
+FLAT_OF_FEW = 0.7
+NEARLY = 0.1
+EMPTY = 0.99
+
+
+def label_evidence(slices: NDArray[Any]) -> str:
+    """Return why values look like labels or probabilities and not like an image; empty where they do not.
+
+    Noise and texture make neighbouring pixels of an image differ by one grey level about as often as by none. In a map
+    they are equal, or far apart at the borders of its structures. Of real scans (T2 and T2*, 12 and 16 bits) 0.5-9 % of
+    the neighbours are equal and 1.0-2.8 times as many differ by one level; reduced to 16-256 levels up to 55 % are
+    equal, and at least 0.2 times as many differ by one level. Maps have 43-100 %, and at most 0.08 times as many.
+
+    Args:
+        slices: shape (slices, rows, columns); at most eight of them, evenly chosen, are looked at.
+    """
+    chosen = np.unique(np.linspace(0, len(slices) - 1, min(MOST_SLICES, len(slices))).astype(int))
+    values = np.asarray(slices[chosen], dtype=np.float64)
+    values = values[np.ptp(values.reshape(len(values), -1), axis=1) > 0]
+    if not len(values):
+        return ""
+    low, high = np.percentile(values, (0.5, 99.5))
+    levels = np.unique(values.ravel()[:: max(1, values.size // SAMPLE)])
+    step = max(np.diff(levels).min(initial=np.inf if len(levels) > 1 else 0), FINEST * (high - low)) or 1.0
+    grid = (values - low) / step
+    counts = np.bincount(np.clip(np.rint(grid) + 1, 0, 2 / FINEST).astype(int).ravel())
+    inside = np.abs(grid - (counts.argmax() - 1)) >= 0.5
+    if inside.mean() < 1 - EMPTY:
+        return f"{100 * (1 - inside.mean()):.1f} % of its voxels have one value: a label map or a mask, not an image"
+    equal = near = total = 0
+    for axis in (1, 2):
+        along, counted = np.moveaxis(grid, axis, 0), np.moveaxis(inside, axis, 0)
+        apart = np.abs(along[LAG:] - along[:-LAG])[counted[LAG:] & counted[:-LAG]]
+        equal += int((apart < 0.5).sum())
+        near += int(((apart >= 0.5) & (apart < 1.5)).sum())
+        total += len(apart)
+    flat = equal / max(total, 1)
+    if (flat >= FLAT and near <= NEARLY * equal) or (flat >= FLAT_OF_FEW and len(levels) < FEW_LEVELS):
+        return f"{100 * flat:.0f} % of its neighbouring voxels are equal and few nearly so: a label map, not an image"
+    return ""
