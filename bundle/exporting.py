@@ -52,9 +52,10 @@ def write_all(bundle: str, weights: str, out: str, images: str) -> int:
     if localiser is not None:
         network.add_module("canal", localiser.network)  # so that model.ts alone suffices
     metadata = {**read_json(root / "configs" / "metadata.json"), "weights": facts}
+    scripted = write_torchscript(network, folder / "model.ts", metadata, root / "configs" / "inference.json")
     runs = {
         "eager": network.__call__,
-        "model.ts": write_torchscript(network, folder / "model.ts", metadata, root / "configs" / "inference.json"),
+        "model.ts": scripted.__call__,
         "model.onnx": write_onnx(network, folder / "model.onnx", slices),
         "model.pt2": write_exported_program(network, folder / "model.pt2", slices),
     }
@@ -64,7 +65,7 @@ def write_all(bundle: str, weights: str, out: str, images: str) -> int:
         canal = localiser.network
         runs = {
             "canal": canal.__call__,
-            "canal in model.ts": torch.jit.load(str(folder / "model.ts")).eval().canal,
+            "canal in model.ts": scripted.canal,
             "canal.onnx": write_onnx(canal, folder / "canal.onnx", grey),
             "canal.pt2": write_exported_program(canal, folder / "canal.pt2", grey),
         }
@@ -100,7 +101,7 @@ def load_slices(images: str, parser: ConfigParser) -> torch.Tensor:
     return to_network_input(slices, parser.get_parsed_content("profile"))
 
 
-def write_torchscript(network: nn.Module, path: Path, metadata: dict[str, Any], config: Path) -> Run:
+def write_torchscript(network: nn.Module, path: Path, metadata: dict[str, Any], config: Path) -> Any:
     """Write TorchScript with its metadata and inference config inside, and load it again.
 
     The archive's root folder has the file's name, and MONAI Deploy looks for the config below the name the file has
@@ -120,7 +121,7 @@ def write_torchscript(network: nn.Module, path: Path, metadata: dict[str, Any], 
             )
             temporary.replace(path)
         loaded = torch.jit.load(str(path)).eval()
-    return loaded.__call__
+    return loaded
 
 
 def write_onnx(network: nn.Module, path: Path, slices: torch.Tensor) -> Run:

@@ -18,8 +18,8 @@ from .errors import InputError
 from .files import read_json, replacing
 from .files import sha256 as sha256  # of checkpoints, for who names them
 from .inferers import actual_precision
+from .models.files import load_safely, weights_sha256
 from .models.trunks import is_architecture
-from .models.weights import load_safely, weights_sha256
 from .networks import CordCompressionNet, network_interface, unwrapped
 from .records import Weights
 from .tasks import DEFAULT_BRANCH, DEFAULT_TASKS, TASKS, is_tasks

@@ -14,7 +14,7 @@ from scripts.checks import check_evaluation
 from scripts.console import one_line, printable
 from scripts.errors import InputError, kind_of
 from scripts.files import drafting, read_json, write_csv, write_json
-from scripts.networks import load_safely
+from scripts.models.files import load_safely
 from scripts.phantom import cohort as phantom
 
 CONTROLS = ["\x00", "\x1b[2J", "\x07", "\x7f", "\x9b", "\u2028", "\u202e", "\udcfc"]

@@ -244,11 +244,11 @@ def test_every_torch_load_reads_weights_only_and_nothing_else_unpickles():
         for call in re.findall(rf"(?:torch|jit|export|np|yaml|joblib)\.load\(|{others}", text):
             calls.setdefault(call, []).append(path.relative_to(ROOT).as_posix())
     assert calls == {
-        "torch.load(": ["scripts/models/weights.py"],
+        "torch.load(": ["scripts/models/files.py"],
         "jit.load(": ["bundle/deploy/classification.py", "bundle/exporting.py"],
         "export.load(": ["bundle/exporting.py"],
     }
-    assert "weights_only=True" in (ROOT / "scripts" / "models" / "weights.py").read_text(encoding="utf-8")
+    assert "weights_only=True" in (ROOT / "scripts" / "models" / "files.py").read_text(encoding="utf-8")
 
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&|[a](javascript:b)`c`$\\frac{$ {{7*7}} <!-- performance: end -->"

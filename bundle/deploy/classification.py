@@ -104,8 +104,7 @@ class SeriesClassifier:
                 f"{str(error).splitlines()[0]}"
             ) from error
         if parser.get("side_mm") is not None and hasattr(self.network, "canal"):
-            # a copy of its own, because it runs on the CPU
-            parser["canal"] = Localiser(torch.jit.load(str(model), map_location="cpu").canal)
+            parser["canal"] = Localiser(self.network.canal)
         self.preprocessing = filter_compose(parser.get_parsed_content("preprocessing"), DISALLOW_LOAD_SAVE)
         self.postprocessing = filter_compose(parser.get_parsed_content("postprocessing"), DISALLOW_LOAD_SAVE)
         self.inferer = parser.get_parsed_content("inferer")

@@ -11,8 +11,10 @@ from monai.data import MetaTensor
 from torch import nn
 
 from ..errors import InputError
-from ..models.weights import load_safely, weights_sha256
-from ..transforms import Centre, SquareFieldOfViewd, length_mm, margins_around, scale_slices
+from ..models.files import load_safely, weights_sha256
+from ..records import MEASURE_COLUMNS, SliceMeasures
+from ..transforms import Centre, SquareFieldOfViewd, crops_of, length_mm, margins_around, resize_slices, scale_slices
+from .measures import measure_slice
 from .network import CanalNet, centre_of, mass_within
 
 RADIUS_MM = 10.0
@@ -32,7 +34,7 @@ class Localiser:
     Attributes:
         image_size: side in pixels of what the network sees.
         side_mm: side of the crop.
-        sha256: of its weights, see `scripts.models.weights.weights_sha256`.
+        sha256: of its weights, see `scripts.models.files.weights_sha256`.
     """
 
     def __init__(self, network: nn.Module, content: Mapping[str, Any] | None = None) -> None:
@@ -85,6 +87,25 @@ class Localiser:
         with torch.inference_mode():
             logits: torch.Tensor = self.network(slices)
             return logits[:, 1:].sigmoid()
+
+    def measures(self, image: MetaTensor) -> list[SliceMeasures]:
+        """Measure canal and cord in every slice of a preprocessed image; nothing where no canal was found.
+
+        Args:
+            image: crops around the canal ``(C, S, S, D)`` in [0, 1]; the middle channel is the slice itself.
+        """
+        size = self.image_size
+        grey = image.as_tensor()[image.shape[0] // 2][None].detach().cpu()
+        pixel_mm = [float(mm) * n / size for mm, n in zip(image.pixdim[:2], image.shape[1:3], strict=True)]
+        slices = resize_slices(grey, (size, size)).permute(3, 0, 1, 2)
+        found = []
+        for one, crop in zip(slices, crops_of(image), strict=True):
+            if crop["crop"] == "canal":
+                canal, cord = self.masks(one[None])[0].double().numpy()
+                found.append(measure_slice(cord, canal, (pixel_mm[0], pixel_mm[1])))
+            else:
+                found.append(SliceMeasures(**dict.fromkeys(MEASURE_COLUMNS)))  # type: ignore[typeddict-item]
+        return found
 
 
 def describe(channels: Sequence[int], image_size: int, side_mm: float = 60.0) -> dict[str, Any]:

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from ..datasets import identities
 from ..evaluation.proportions import ratio
 from ..heatmaps.montages import Picture, grey, save_png, sheet_picture
-from ..records import MEASURE_COLUMNS, Series, SliceMeasures
+from ..records import Series
 from ..tables import Row
-from ..transforms import SquareFieldOfViewd, crops_of, resize_slices, scale_slices
+from ..transforms import SquareFieldOfViewd, crops_of, scale_slices
 from .localiser import PERCENTILES, Localiser
-from .measures import measure_slice
 from .points import mask_columns
 from .truth import Truth, file_point, load_mask, matching_slice, truth_of
 
@@ -138,27 +137,6 @@ def mask_dice(mask: NDArray[np.uint8] | None, probabilities: NDArray[np.float32]
         return None
     outlined, wanted = probabilities >= 0.5, mask > 0
     return round(2 * int((outlined & wanted).sum()) / (int(outlined.sum()) + int(wanted.sum())), 4)
-
-
-def canal_measures(image: MetaTensor, localiser: Localiser) -> list[SliceMeasures]:
-    """Measure canal and cord in every slice of a preprocessed image; nothing where no canal was found.
-
-    Args:
-        image: crops around the canal ``(C, S, S, D)`` in [0, 1]; the middle channel is the slice itself.
-        localiser: the localiser; it outlines canal and cord at its own resolution.
-    """
-    size = localiser.image_size
-    grey_levels = image.as_tensor()[image.shape[0] // 2][None].detach().cpu()
-    pixel_mm = [float(mm) * n / size for mm, n in zip(image.pixdim[:2], image.shape[1:3], strict=True)]
-    slices = resize_slices(grey_levels, (size, size)).permute(3, 0, 1, 2)
-    found = []
-    for one, crop in zip(slices, crops_of(image), strict=True):
-        if crop["crop"] == "canal":
-            canal, cord = localiser.masks(one[None])[0].double().numpy()
-            found.append(measure_slice(cord, canal, (pixel_mm[0], pixel_mm[1])))
-        else:
-            found.append(SliceMeasures(**dict.fromkeys(MEASURE_COLUMNS)))  # type: ignore[typeddict-item]
-    return found
 
 
 def summary(located: Sequence[Located], far_mm: float) -> dict[str, Any]:

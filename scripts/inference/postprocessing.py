@@ -11,7 +11,6 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import MetaKeys
 
-from ..canal.outlines import canal_measures
 from ..dicom.listings import is_volume_file
 from ..records import SeriesFindings, SliceResult
 from ..tasks import DEFAULT_TASKS, Task, contradiction, result_cells, tasks_of
@@ -104,7 +103,7 @@ class SliceScoresd(MapTransform):
             result["network_heatmap"] = prediction.as_tensor()[1].detach().cpu().clone()
             if not is_volume_file(result.get("image_path") or "") and not result.get("result_extension"):
                 result["result_extension"] = ".nii.gz"
-            measures = canal_measures(image, self.canal) if self.canal is not None else []
+            measures = self.canal.measures(image) if self.canal is not None else []
             rows = slice_results(image, logits, problems, self.threshold, self.slope, self.intercept, measures)
             rows = with_tasks(rows, scores, self.tasks)
             findings = series_findings([rows], [nominal_spacing_mm(image)])

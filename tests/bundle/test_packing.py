@@ -82,7 +82,7 @@ def test_packed_configs_describe_the_network_of_the_weights(packed):
 def test_several_tasks_are_described_in_configs_and_metadata(tmp_path):
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     tasks = ["compressed", "grade", "kind", "t2_signal"]
-    content = checkpoints.describe("timm:resnet18", [8], 64, 0.5, "imagenet", tasks, "layer4")
+    content = checkpoints.describe("timm:resnet18", [8], 64, 0.5, "imagenet", tasks=tasks, branch="layer4")
     describe_weights(tmp_path, content, local=True)
     for name in ("inference.json", "train.json"):
         config = read_json(tmp_path / "configs" / name)

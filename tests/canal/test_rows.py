@@ -10,7 +10,7 @@ import torch
 from canal_fixtures import bright_localiser
 from monai.data import MetaTensor
 
-from scripts.canal.outlines import canal_measures, mask_dice
+from scripts.canal.outlines import mask_dice
 from scripts.inference.evaluability import slice_problems
 from scripts.inference.results import add_identity, canal_warnings, slice_crops, slice_results
 from scripts.records import CROP_COLUMNS, MEASURE_COLUMNS, SLICE_COLUMNS
@@ -74,7 +74,7 @@ def test_a_crop_is_no_reason_to_find_the_field_of_view_too_small():
 
 
 def test_measures_are_those_of_the_ellipse_in_the_crop_and_absent_where_no_canal_was_found():
-    first, second = canal_measures(cropped([CANAL, MIDDLE]), bright_localiser(64))
+    first, second = bright_localiser(64).measures(cropped([CANAL, MIDDLE]))
     assert first["cord_ap_mm"] == pytest.approx(6, abs=0.35)
     assert first["cord_rl_mm"] == pytest.approx(12, abs=0.35)
     assert first["cord_area_mm2"] == pytest.approx(np.pi * 18, rel=0.05)
@@ -82,8 +82,8 @@ def test_measures_are_those_of_the_ellipse_in_the_crop_and_absent_where_no_canal
 
 
 def test_measures_do_not_depend_on_the_classifiers_resolution():
-    fine = canal_measures(cropped([CANAL], size=128, mm=0.25), bright_localiser(64))[0]
-    coarse = canal_measures(cropped([CANAL]), bright_localiser(64))[0]
+    fine = bright_localiser(64).measures(cropped([CANAL], size=128, mm=0.25))[0]
+    coarse = bright_localiser(64).measures(cropped([CANAL]))[0]
     assert fine["cord_ap_mm"] == pytest.approx(coarse["cord_ap_mm"], abs=0.3)
 
 

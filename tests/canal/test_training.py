@@ -21,7 +21,7 @@ from scripts.canal.network import CanalNet
 from scripts.canal.training import CanalDataset, CanalFieldsd, CanalLoss, centre_error, known_errors
 from scripts.errors import InputError
 from scripts.files import read_json
-from scripts.models.weights import weights_sha256
+from scripts.models.files import weights_sha256
 from scripts.networks import CordCompressionNet
 from scripts.runner import run_config
 
