@@ -163,9 +163,12 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> dict[st
         if name not in content:
             raise InputError(f"{path} does not say its {name}; expected a checkpoint written by configs/train.json")
         if content[name] != wanted[name]:
+            option = f"--{name} {str(content[name])!r}"
+            if name == "canal_sha256":  # which no option sets
+                option = f"--canal_weights {path}"
             raise InputError(
                 f"{path} was trained with {name} {content[name]}, but the config says {wanted[name]}; "
-                f"run with --{name} {str(content[name])!r}, or use the config it was trained with"
+                f"run with {option}, or use the config it was trained with"
             )
     return content
 

@@ -21,6 +21,13 @@ from .phantom.default_cohort import find_datalist
 from .tasks import class_weights, labels_of, tasks_of
 
 
+def check_run(seed: int, precision: str, score_precision: str) -> None:
+    """Refuse a seed or a precision that no training can have."""
+    check_seed(seed, "seed")
+    check_precision(precision)
+    check_precision(score_precision, "score_precision")
+
+
 def check_training(
     dataset_dir: str | None,
     ckpt_dir: str,
@@ -50,9 +57,7 @@ def check_training(
     Raises:
         InputError: one of them cannot be used.
     """
-    check_seed(seed, "seed")
-    check_precision(precision)
-    check_precision(score_precision, "score_precision")
+    check_run(seed, precision, score_precision)
     weighted_bce(pos_weight)
     if dataset_dir is not None:
         path = find_datalist(dataset_dir)
@@ -62,6 +67,10 @@ def check_training(
         tasks = tasks_of(settings["tasks"])
         for entry in datalists.load(path, "validation"):
             labels_of(entry, tasks)
+    if settings["canal_sha256"] and settings["side_mm"] is None:
+        raise InputError(
+            "canal_weights finds the canal for a crop, but side_mm is null: give --side_mm 60, or no localiser"
+        )
     if resume:
         read_resumable(f"{ckpt_dir}/model_last.pt", settings)
     network_of(settings, dropout)

@@ -321,7 +321,7 @@ class WrittenSummary(SeriesSummary, SeriesInput):
         folder: of the results, below the output folder.
         files: what was written there; everything else in the folder is the user's.
         file_sizes: of these files but summary.json, in bytes; ``--resume`` scores a series again where one differs.
-        problems: what could not be written, and why; they stand among the warnings, too.
+        problems: what is odd about the results, or could not be written and why; they are among the warnings, too.
     """
 
     folder: str

@@ -24,6 +24,8 @@ NORMALISATION = {
     "paper": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 """Mean and standard deviation of the three channels by profile: ImageNet's, or none so that [0, 1] stays."""
+PERCENTILES = (0.5, 99.5)
+"""Percentiles of a slice that become black and white."""
 
 
 def resize_slices(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -231,8 +233,8 @@ class ScaleSlicesd(MapTransform):
     def __init__(
         self,
         keys: Any,
-        lower_percent: float = 0.5,
-        upper_percent: float = 99.5,
+        lower_percent: float = PERCENTILES[0],
+        upper_percent: float = PERCENTILES[1],
         inner_size: int | None = None,
         allow_missing_keys: bool = False,
     ) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 
 from .. import datalists
 from ..checkpoints import read_resumable
-from ..errors import check_seed
-from ..inferers import check_precision
+from ..checks import check_run
 from ..phantom.default_cohort import find_datalist
 from .network import CanalNet
 from .truth import read_truth
@@ -38,9 +37,7 @@ def check_canal_training(
     Raises:
         InputError: one of them cannot be used.
     """
-    check_seed(seed, "seed")
-    check_precision(precision)
-    check_precision(score_precision, "score_precision")
+    check_run(seed, precision, score_precision)
     if dataset_dir is not None:
         path = find_datalist(dataset_dir)
         for section in ("training", "validation"):

@@ -13,13 +13,21 @@ from torch import nn
 from ..errors import InputError
 from ..models.files import load_safely, weights_sha256
 from ..records import MEASURE_COLUMNS, SliceMeasures
-from ..transforms import Centre, SquareFieldOfViewd, crops_of, length_mm, margins_around, resize_slices, scale_slices
+from ..transforms import (
+    PERCENTILES,
+    Centre,
+    SquareFieldOfViewd,
+    crops_of,
+    length_mm,
+    margins_around,
+    resize_slices,
+    scale_slices,
+)
 from .measures import measure_slice
 from .network import CanalNet, centre_of, mass_within
 
 RADIUS_MM = 10.0
 """A centre is trusted by how much of the map lies within this distance."""
-PERCENTILES = (0.5, 99.5)
 
 
 class Localiser:

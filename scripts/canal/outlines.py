@@ -17,8 +17,8 @@ from ..evaluation.proportions import ratio
 from ..heatmaps.montages import Picture, grey, save_png, sheet_picture
 from ..records import Series
 from ..tables import Row
-from ..transforms import SquareFieldOfViewd, crops_of, scale_slices
-from .localiser import PERCENTILES, Localiser
+from ..transforms import PERCENTILES, SquareFieldOfViewd, crops_of, scale_slices
+from .localiser import Localiser
 from .points import mask_columns
 from .truth import Truth, file_point, load_mask, matching_slice, truth_of
 

@@ -16,7 +16,7 @@ from ..console import progress, say
 from ..datasets import position
 from ..dicom.listings import is_volume_file
 from ..errors import InputError, root_message
-from ..files import write_csv
+from ..files import read_json, write_csv
 from ..records import SECTIONS
 from .truth import COLUMNS, file_point, load_mask, matching_slice, oriented_image
 
@@ -60,7 +60,9 @@ def make_table(datalist: Path, folder: Path, target: Path) -> Found:
     Raises:
         InputError: no slice has a mask.
     """
-    entries = [entry for section in SECTIONS for entry in section_of(datalist, section)]
+    sections = [section for section in SECTIONS if read_json(datalist).get(section)]
+    entries = [entry for section in sections for entry in datalists.load(datalist, section)]
+    masks = sorted(folder.rglob("*.nii*"))
     by_image: dict[str, list[dict[str, Any]]] = {}
     for entry in entries:
         by_image.setdefault(place_of(entry), []).append(entry)
@@ -68,7 +70,7 @@ def make_table(datalist: Path, folder: Path, target: Path) -> Found:
     reasons: Counter[str] = Counter()
     for members in progress(by_image.values(), "reading images and masks", "series"):
         try:
-            rows += rows_of(members, mask_files(members[0], folder), target.parent)
+            rows += rows_of(members, mask_files(members[0], masks), target.parent)
         except Exception as error:  # whatever one series provokes, the others are still good
             reasons[root_message(error)] += 1
     if not rows:
@@ -79,37 +81,30 @@ def make_table(datalist: Path, folder: Path, target: Path) -> Found:
     return Found(centres, len(rows) - centres, len(entries) - len(rows), reasons)
 
 
-def section_of(datalist: Path, section: str) -> list[dict[str, Any]]:
-    """Return the slices of a section; none where the datalist lacks it."""
-    try:
-        found: list[dict[str, Any]] = datalists.load(datalist, section)
-    except InputError as error:
-        if "no section" in str(error) or "holds no slices" in str(error):
-            return []
-        raise
-    return found
-
-
 def place_of(entry: Mapping[str, Any]) -> str:
     """Return what the slices of one series have in common: a volume file, or the folder and the series of files."""
     path = Path(str(entry["image"]))
     return f"{path.parent}|{entry.get('series_uid', '')}" if entry.get("sop_uid") else str(path)
 
 
-def mask_files(entry: Mapping[str, Any], folder: Path) -> list[Path]:
-    """List the masks that may belong to a slice: below the folder by patient, beside the image by name."""
+def mask_files(entry: Mapping[str, Any], masks: Iterable[Path]) -> list[Path]:
+    """List the masks that may belong to a slice: of some files those of its patient, and those beside its image."""
     patient, image = str(entry.get("patient_id", "")), Path(str(entry["image"]))
-    found = [path for path in sorted(folder.rglob("*.nii*")) if patient and path.name.startswith(patient)]
-    if is_volume_file(str(image)):
-        found += beside(image)
-    return list(dict.fromkeys(found))
+    found = [path for path in masks if patient and is_named_after(path, patient)]
+    return list(dict.fromkeys([*found, *(beside(image) if is_volume_file(str(image)) else [])]))
 
 
 def beside(image: Path) -> list[Path]:
     """List the masks of cord or canal beside a volume file, by their names."""
     stem = image.name.partition(".")[0]
-    near = [one for one in sorted(image.parent.glob("*.nii*")) if one.name.startswith(stem) and one != image]
+    near = [one for one in sorted(image.parent.glob("*.nii*")) if is_named_after(one, stem) and one != image]
     return [one for one in near if len(mask_columns(one)) == 1]
+
+
+def is_named_after(path: Path, name: str) -> bool:
+    """Return whether a file's name is another, or goes on after it with a mark: ``P1_seg`` is of P1, ``P10`` is not."""
+    rest = path.name.removeprefix(name)
+    return rest != path.name and not rest[:1].isalnum()
 
 
 def mask_columns(path: Path) -> tuple[str, ...]:

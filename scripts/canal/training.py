@@ -19,8 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from ..console import say
 from ..datasets import SliceDataset
 from ..errors import InputError
-from ..transforms import Centre, SquareFieldOfViewd, from_uint8, scale_slices
-from .localiser import PERCENTILES
+from ..transforms import PERCENTILES, Centre, SquareFieldOfViewd, from_uint8, scale_slices
 from .network import OUTPUTS, centre_of
 from .truth import known, read_truth
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..files import replacing
 from ..records import SCORED
-from ..transforms import scale_slices
+from ..transforms import PERCENTILES, scale_slices
 
 HEAT = "inferno"  # perceptually even, dark is cold
 PLAIN, CALLED = (20, 20, 20), (200, 20, 20)
@@ -141,7 +141,7 @@ def source_overlays(
     Returns:
         RGB ``(rows, columns, 3)`` of each slice, captioned.
     """
-    levels = scale_slices(torch.from_numpy(pixels)[None], 0.5, 99.5)[0].numpy()
+    levels = scale_slices(torch.from_numpy(pixels)[None], *PERCENTILES)[0].numpy()
     trained = ["PHANTOM WEIGHTS"] if summary["trained_on_phantom"] else []
     pictures = []
     for index, row in enumerate(rows):

@@ -261,7 +261,7 @@ def add_identity(
         "phantom": series["phantom"],
         **facts,
         **findings,
-        "warnings": "; ".join(filter(None, [series["warnings"], *canal_warnings(rows)])),
+        "warnings": all_warnings(series, canal_warnings(rows)),
     }
     notice = notice_line(summary)
     complete: list[SliceResult] = [
@@ -314,7 +314,7 @@ def series_input(series: Series) -> SeriesInput:
 
 
 def all_warnings(series: Series, problems: Sequence[str]) -> str:
-    """Join what is odd about a series with what could not be written of it."""
+    """Join what is odd about a series with what is odd about its results, or could not be written of them."""
     return "; ".join(filter(None, (series["warnings"], *problems)))
 
 

@@ -37,7 +37,7 @@ from .dicom_results.reports import structured_report
 from .dicom_results.sources import headers, require_highdicom, save
 from .heatmap_files import write_heatmaps
 from .output_folder import OutputFolder, files_below
-from .results import Outputs, add_identity, all_warnings, findings_in_words, notice_line, series_input
+from .results import Outputs, add_identity, all_warnings, canal_warnings, findings_in_words, notice_line, series_input
 from .series import SeriesDataset
 
 SCALE = "Grad-CAM for compression"
@@ -109,7 +109,7 @@ class WriteSeries:
         with self.folder.series(name) as folder:
             write_csv(folder / "slices.csv", tuple(dict.fromkeys((*SLICE_COLUMNS, *(rows[0] if rows else ())))), rows)
             write_heatmaps(output["heatmap"], folder, "heatmap", notice_line(summary))
-            problems = [
+            problems = canal_warnings(rows) + [
                 one_line(self.dataset.found.archives.named(problem).replace(str(folder), str(place)))
                 for problem in self.write_extras(series, output, rows, summary, folder)
             ]

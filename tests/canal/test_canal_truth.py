@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 
 from scripts.__main__ import main
 from scripts.canal.command import canal
-from scripts.canal.points import beside, canal_table, mask_columns
+from scripts.canal.points import beside, canal_table, mask_columns, mask_files
 from scripts.canal.truth import CanalTruthd, file_point, known, oriented_image, oriented_point, read_truth, truth_of
 from scripts.errors import InputError
 from scripts.files import write_csv
@@ -182,7 +182,14 @@ def test_names_of_the_spinal_cord_toolbox_say_what_is_outlined(name, columns):
 
 
 def test_masks_beside_an_image_are_those_with_its_name(tmp_path):
-    for name in ("a.nii.gz", "a_seg.nii.gz", "a_label-canal_seg.nii.gz", "b_seg.nii.gz", "a_T1w.nii.gz"):
+    for name in (
+        "a.nii.gz",
+        "a_seg.nii.gz",
+        "a_label-canal_seg.nii.gz",
+        "b_seg.nii.gz",
+        "a_T1w.nii.gz",
+        "ab_seg.nii.gz",
+    ):
         (tmp_path / name).touch()
     assert [one.name for one in beside(tmp_path / "a.nii.gz")] == ["a_label-canal_seg.nii.gz", "a_seg.nii.gz"]
 
@@ -191,3 +198,9 @@ def test_a_cohort_without_masks_is_told_where_they_were_looked_for(cohort, tmp_p
     assert main(["canal", str(cohort), "--masks", str(tmp_path), "--out", str(tmp_path / "c.csv")]) == 2
     assert f"looked in {tmp_path}" in capsys.readouterr().err
     assert not (tmp_path / "c.csv").exists()
+
+
+def test_masks_of_a_patient_are_not_those_of_another_whose_name_begins_alike():
+    masks = [Path(name) for name in ("P1.nii.gz", "P1_stack-1.nii.gz", "P1-seg.nii.gz", "P10.nii.gz", "P1a.nii.gz")]
+    found = mask_files({"patient_id": "P1", "image": "dicom/P1/a.dcm"}, masks)
+    assert [path.name for path in found] == ["P1.nii.gz", "P1_stack-1.nii.gz", "P1-seg.nii.gz"]

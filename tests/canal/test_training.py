@@ -19,6 +19,7 @@ from scripts.augmentation import RandContrastCurved, curve
 from scripts.canal.localiser import describe, load_localiser, localiser_of
 from scripts.canal.network import CanalNet
 from scripts.canal.training import CanalDataset, CanalFieldsd, CanalLoss, centre_error, known_errors
+from scripts.checks import check_training
 from scripts.errors import InputError
 from scripts.files import read_json
 from scripts.models.files import weights_sha256
@@ -176,8 +177,15 @@ def test_resuming_with_another_localiser_is_refused(tmp_path, localiser_weights)
     checkpoints.save(tmp_path / "c.pt", CanalNet(TINY["channels"], 32), describe(TINY["channels"], 32))
     other = load_localiser(str(tmp_path / "c.pt"))
     settings = checkpoints.describe("resnet18", [16], 64, 1.0, "imagenet", side_mm=60.0, canal=other)
-    with pytest.raises(InputError, match="canal_sha256"):
+    with pytest.raises(InputError, match=r"canal_sha256.*--canal_weights "):
         checkpoints.read(path, settings)
+
+
+def test_a_localiser_without_a_crop_is_refused_before_training(tmp_path, localiser_weights):
+    canal = load_localiser(str(localiser_weights))
+    settings = checkpoints.describe("resnet18", [16], 64, 1.0, "imagenet", canal=canal)
+    with pytest.raises(InputError, match="side_mm is null"):
+        check_training(None, str(tmp_path), False, settings, 0.3, None, 3.8, 0, "fp32", "fp32")
 
 
 @pytest.mark.parametrize(
@@ -253,13 +261,15 @@ def test_the_classifiers_checkpoint_is_enough_to_predict_behind_the_localiser(tr
         assert {row["status"] for row in rows} == {"not evaluable: no spinal canal found in the series"}
 
 
-def test_a_series_behind_a_localiser_is_cropped_measured_and_mapped(axial_series, tmp_path, monkeypatch):
+def test_a_series_behind_a_localiser_is_cropped_measured_and_mapped(axial_series, tmp_path, monkeypatch, capsys):
     """A localiser that looks for brightness, so that the result does not hang on a short training."""
     import nibabel
 
     from scripts.canal import localiser as module
+    from scripts.inference import results
 
     monkeypatch.setattr(module, "make_localiser", lambda *_: bright_localiser())
+    monkeypatch.setattr(results, "FAR_MM", -1.0)  # every canal is far from its neighbours
     weights = classifier(tmp_path / "model.pt", None, side_mm=40.0)
     content = {**torch.load(weights, weights_only=True), "canal_sha256": bright_localiser().sha256}
     content["canal"] = {"model": bright_localiser().network.state_dict()}
@@ -283,6 +293,18 @@ def test_a_series_behind_a_localiser_is_cropped_measured_and_mapped(axial_series
             assert max(map(np.max, reach)) <= 20 + 2 * max(mm)
     summary = read_json(folder / "summary.json")
     assert {"smallest_cord_ap_mm", "largest_mscc_percent"} <= summary.keys()
+    assert "off its neighbours' in slice" in summary["warnings"]
+    capsys.readouterr()
+    again = ["--out", str(tmp_path / "out"), "--weights", str(weights), "--resume", "true"]
+    assert main(["predict", str(axial_series), *again]) == 0
+    assert "1 kept from an earlier run" in capsys.readouterr().out
+
+
+def test_an_evaluation_takes_the_localiser_from_the_runs_own_checkpoint(trained, cohort):
+    run, weights = trained / "run", str(trained / "run" / "models" / "model.pt")
+    places = {"dataset_dir": str(cohort), "output_dir": str(run), "ckpt_dir": str(run / "models")}
+    run_config(["train.json", "evaluate.json"], **places, **SMALL, side_mm=50.0, canal_weights=weights, sheets=False)
+    assert read_json(run / "metrics.json")["weights_sha256"] == checkpoints.sha256(weights)
 
 
 def test_localise_measures_its_error_where_the_truth_is_known(trained, cohort, tmp_path, capsys):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -49,15 +48,6 @@ def spread(folder: Path, cut: str, **changes: object) -> None:
     if cut == "two zips":
         (folder / "sub").mkdir()
         zip_into(folder / "sub" / "b.zip", files[3:])
-
-
-@pytest.fixture
-def temporary(tmp_path, monkeypatch) -> Path:
-    """Where temporary files go, a place whose name no output may hold."""
-    folder = tmp_path / "TEMPORARY"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
 
 
 @pytest.mark.parametrize(

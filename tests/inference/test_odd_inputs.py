@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -30,15 +29,6 @@ LATIN_1 = os.fsdecode(b"M\xfcller")
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> str:
     return str(checkpoint(tmp_path_factory.mktemp("weights") / "model.pt"))
-
-
-@pytest.fixture
-def temporary(tmp_path, monkeypatch) -> Path:
-    """Where temporary files go, a place whose name no output may hold."""
-    folder = tmp_path / "TEMPORARY"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
 
 
 def texts(folder: Path) -> str:
