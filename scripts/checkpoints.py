@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from .canal.localiser import Localiser
 
 # settings that change what the weights of a classifier mean
-SETTINGS = ("architecture", "head", "image_size", "crop_fraction", "profile", "side_mm", "tasks", "branch")
+SETTINGS = ("architecture", "head", "image_size", "crop_fraction", "profile", "side_mm", "context", "tasks", "branch")
+# those of them that say what the network sees of a slice
+SEEN = ("image_size", "crop_fraction", "side_mm", "context")
 # settings that checkpoints of earlier versions lack, and what they mean then
-DEFAULTS = {"side_mm": None, "canal_sha256": "", "tasks": list(DEFAULT_TASKS), "branch": DEFAULT_BRANCH}
+DEFAULTS = {"side_mm": None, "canal_sha256": "", "context": 0, "tasks": list(DEFAULT_TASKS), "branch": DEFAULT_BRANCH}
 LARGEST_HEAD, LARGEST_WIDTH, LARGEST_IMAGE, LARGEST_SIDE_MM = 16, 1 << 16, 4096, 1000
 
 
@@ -64,6 +66,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "crop_fraction": (lambda value: is_number(value) and 0 < value <= 1, "a number above 0, up to 1"),
     "profile": (lambda value: isinstance(value, str) and value in NORMALISATION, " or ".join(NORMALISATION)),
     "side_mm": (lambda value: value is None or (is_number(value) and 0 < value <= LARGEST_SIDE_MM), "null or mm"),
+    "context": (lambda value: is_whole(value, 0, 1), "0 or 1"),
     "canal_sha256": (lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]*", value) is not None, "a hash"),
     "kind": (lambda value: value == "canal", "canal"),
     "channels": (is_head, f"up to {LARGEST_HEAD} whole numbers from 1 to {LARGEST_WIDTH}"),
@@ -88,6 +91,7 @@ def describe(
     profile: str,
     side_mm: float | None = None,
     canal: Localiser | None = None,
+    context: int = 0,
     tasks: Sequence[str] = DEFAULT_TASKS,
     branch: str = DEFAULT_BRANCH,
     **more: Any,
@@ -102,9 +106,9 @@ def describe(
         "image_size": int(image_size),
     }
     settings |= {"crop_fraction": float(crop_fraction), "profile": profile, "tasks": list(tasks), "branch": branch}
-    settings |= {"side_mm": length_mm(side_mm), "canal_sha256": canal.sha256 if canal else ""}
+    settings |= {"side_mm": length_mm(side_mm), "canal_sha256": canal.sha256 if canal else "", "context": int(context)}
     kept = {"canal": canal.content} if canal else {}
-    return {**settings, "interface": network_interface(profile, tasks), **kept, **more}
+    return {**settings, "interface": network_interface(profile, tasks, context), **kept, **more}
 
 
 def save(path: Path, network: nn.Module, settings: Mapping[str, Any], **states: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,13 +11,13 @@ import torch
 from monai.data import DistributedSampler, MetaTensor
 from monai.transforms import Compose, LoadImage, Orientation
 from monai.utils import convert_to_tensor
-from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from .console import progress, say
 from .dicom.archives import is_archive
 from .dicom.listings import is_volume_file
+from .dicom.loaded import identities
 from .dicom.sources import only_stack, stacks_at
 from .errors import InputError, root_message
 from .losses import counted_pos_weight
@@ -31,15 +30,6 @@ Levels = NDArray[np.uint8]
 def one_thread(_: int) -> None:
     """Keep a loader worker to one thread; more would fight over the cores."""
     torch.set_num_threads(1)
-
-
-def identities(image: MetaTensor) -> list[tuple[str, str]]:
-    """Return ``(sop_uid, frame)`` of every slice of a loaded image ``(1, H, W, D)``; empty texts where it has none."""
-    slices, affine = image.meta.get("slices"), image.meta.get("original_affine")
-    # slices of a stack that was not axial have been cut anew, and are none of the files' slices
-    if not slices or affine is None or aff2axcodes(np.asarray(affine))[2] != "S":
-        return [("", "")] * int(image.shape[-1])
-    return [(str(entry["sop_uid"]), str(entry["frame"])) for entry in json.loads(slices)]
 
 
 def mask_labels(path: str) -> list[int]:
@@ -121,13 +111,14 @@ def position(volume: MetaTensor, entry: dict[str, Any]) -> int | None:
 class SliceDataset(Dataset[dict[str, Any]]):
     """Labelled slices of a datalist, or of ``{"image", "label"}`` volume pairs as MONAI Label gives them.
 
-    The deterministic ``transform`` runs once per file and ends in 8 bits; its result is kept as uint8 ``(1, S, S)``
+    The deterministic ``transform`` runs once per file and ends in 8 bits; its result is kept as uint8 ``(C, S, S)``
     without metadata (6588 slices of 299 x 299 take 0.6 GB). A file that cannot be read is reported and left out.
 
     Args:
         data: entries of a datalist (`scripts.datalists.load`), or of MONAI Label.
-        transform: deterministic chain, from ``{"image": path}`` to ``(1, S, S, D)`` of values k / 255.
-        random_transform: augmentation of ``{"image": (1, S, S)}``; used only for indices that carry a seed.
+        transform: deterministic chain, from ``{"image": path}`` to ``(C, S, S, D)`` of values k / 255; C is 1, or 3
+            with neighbours.
+        random_transform: augmentation of ``{"image": (C, S, S)}``; used only for indices that carry a seed.
         num_workers: processes that read the files.
         tasks: names of the tasks whose labels are given.
 
@@ -231,7 +222,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         return len(self.entries)
 
     def __getitem__(self, index: int | tuple[int, int, int]) -> dict[str, Any]:
-        """Return ``image`` (1, S, S) float32 in [0, 1], ``label`` (T,), NaN where there is none, and ``index``.
+        """Return ``image`` (C, S, S) float32 in [0, 1], ``label`` (T,), NaN where there is none, and ``index``.
 
         Args:
             index: a plain index, or ``(seed, epoch, index)`` from `SeededSampler`, which is also augmented.

@@ -145,7 +145,7 @@ class SeriesInferer(Inferer):
         """Score a volume.
 
         Args:
-            inputs: ``(B, 1, H, W, D)`` in [0, 1], as the preprocessing leaves it.
+            inputs: ``(B, C, H, W, D)`` in [0, 1], as the preprocessing leaves it; C is 1, or 3 with neighbours.
             network: the classifier.
             args: not used.
             kwargs: not used.
@@ -157,8 +157,8 @@ class SeriesInferer(Inferer):
             channel 0 is.
         """
         volume = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
-        count, _, height, width, depth = volume.shape
-        slices = volume.permute(0, 4, 1, 2, 3).reshape(count * depth, 1, height, width)
+        count, channels, height, width, depth = volume.shape
+        slices = volume.permute(0, 4, 1, 2, 3).reshape(count * depth, channels, height, width)
         with running_in(self.precision, slices.device):
             scored = [self.score(batch, network) for batch in slices.split(self.batch_size)]
         output = torch.cat(scored).reshape(count, depth, -1, height, width).permute(0, 2, 3, 4, 1).contiguous()
@@ -169,7 +169,7 @@ class SeriesInferer(Inferer):
         return result
 
     def score(self, slices: torch.Tensor, network: nn.Module) -> torch.Tensor:
-        """Return logit, scaled and raw heat map, and further logits ``(N, 2 + K, H, W)`` of slices ``(N, 1, H, W)``."""
+        """Return logit, scaled and raw heat map, and further logits ``(N, 2 + K, H, W)`` of slices ``(N, C, H, W)``."""
         size = (slices.shape[2], slices.shape[3])
         views = all_views(*size)[: self.n_views]  # the first is the slice itself
         seen = [self.view(view.apply(slices), network) for view in views]

@@ -1,7 +1,8 @@
 """The deterministic chain from a loaded image to what the network sees; every client runs the same one.
 
 Images are ``(1, H, W, D)``: H = rows to posterior, W = columns to the patient's left, D = slices, most caudal first.
-All of it works slice by slice, so a slice loaded alone gives the same numbers as in its series.
+All of it works slice by slice, so a slice loaded alone gives the same numbers as in its series. With neighbours in the
+channels, ``(3, H, W, D)``, the middle channel is the slice itself (`scripts.context`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ def resize_slices(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Resize every slice of ``(C, H, W, D)`` to ``size``, bilinear, antialiased, none mixed with others."""
     slices = image.permute(0, 3, 1, 2).contiguous()
     return interpolate(slices, size=size, mode="bilinear", antialias=True).permute(0, 2, 3, 1).contiguous()
+
+
+def own_slices(image: torch.Tensor, axis: int = 0) -> torch.Tensor:
+    """Return the slices themselves, without neighbours: the middle channel along ``axis``, which stays."""
+    return image.narrow(axis, image.shape[axis] // 2, 1)
 
 
 class Centre(NamedTuple):
@@ -201,16 +207,17 @@ def scale_slices(
     """Clip every slice at its own percentiles, scale it to [0, 1] and round it to 8 bits.
 
     Args:
-        image: ``(1, H, W, D)``.
+        image: ``(C, H, W, D)``; all channels of a slice have the percentiles of its middle one.
         lower_percent: percentile that becomes 0.
         upper_percent: percentile that becomes 1.
         inner_size: side of the central square whose percentiles count, in pixels; None for all of the slice.
 
     Returns:
-        float32 ``(1, H, W, D)`` of values k / 255; a slice whose percentiles coincide is all 0.
+        float32 ``(C, H, W, D)`` of values k / 255; a slice whose percentiles coincide is all 0.
     """
     slices = image.permute(3, 0, 1, 2).flatten(1).double()
-    inner = slices if inner_size is None else central(image, inner_size).permute(3, 0, 1, 2).flatten(1).double()
+    own = own_slices(image if inner_size is None else central(image, inner_size))
+    inner = own.permute(3, 0, 1, 2).flatten(1).double()
     quantiles = torch.tensor([lower_percent / 100, upper_percent / 100], dtype=slices.dtype)
     low, high = torch.stack([torch.quantile(row, quantiles) for row in inner]).T[..., None]
     width = high - low
@@ -298,7 +305,7 @@ def to_network_input(image: torch.Tensor, profile: str) -> torch.Tensor:
     """Turn grey slices into what the network takes.
 
     Args:
-        image: ``(N, 1, H, W)`` in [0, 1].
+        image: ``(N, 1, H, W)`` in [0, 1], or ``(N, 3, H, W)`` with neighbours.
         profile: ``"imagenet"`` normalises as torchvision's ImageNet weights expect; ``"paper"`` leaves [0, 1].
 
     Returns:

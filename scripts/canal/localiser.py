@@ -20,6 +20,7 @@ from ..transforms import (
     crops_of,
     length_mm,
     margins_around,
+    own_slices,
     resize_slices,
     scale_slices,
 )
@@ -54,7 +55,7 @@ class Localiser:
         """Find the canal.
 
         Args:
-            image: oriented, ``(1, H, W, D)``, with an affine.
+            image: oriented, ``(C, H, W, D)``, with an affine; the middle channel is looked at.
 
         Returns:
             the centre in every slice, in pixels of ``image``.
@@ -70,7 +71,7 @@ class Localiser:
         )
         spacing_mm = (float(image.pixdim[0]), float(image.pixdim[1]))
         window, side = framing.window((int(image.shape[1]), int(image.shape[2])), spacing_mm)
-        framed = framing({"image": image})["image"].as_tensor()
+        framed = own_slices(framing({"image": image})["image"].as_tensor())
         step = torch.tensor(window, dtype=torch.float64) / side
         radius = RADIUS_MM / (step * torch.tensor(spacing_mm, dtype=torch.float64))
         found = []
@@ -103,7 +104,7 @@ class Localiser:
             image: crops around the canal ``(C, S, S, D)`` in [0, 1]; the middle channel is the slice itself.
         """
         size = self.image_size
-        grey = image.as_tensor()[image.shape[0] // 2][None].detach().cpu()
+        grey = own_slices(image.as_tensor()).detach().cpu()
         pixel_mm = [float(mm) * n / size for mm, n in zip(image.pixdim[:2], image.shape[1:3], strict=True)]
         slices = resize_slices(grey, (size, size)).permute(3, 0, 1, 2)
         found = []

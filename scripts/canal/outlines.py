@@ -12,7 +12,7 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from ..datasets import identities
+from ..dicom.loaded import identities
 from ..evaluation.proportions import ratio
 from ..heatmaps.montages import Picture, grey, save_png, sheet_picture
 from ..records import Series

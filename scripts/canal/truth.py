@@ -16,7 +16,7 @@ from monai.transforms import EnsureChannelFirst, MapTransform, Orientation
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
-from ..datasets import identities
+from ..dicom.loaded import identities
 from ..errors import InputError, root_message
 from ..files import inside
 from ..readers import SeriesReader

@@ -20,6 +20,7 @@ from ..heatmaps.panels import Floats, save_raw, write_panels, write_sheets
 from ..inferers import running_in
 from ..networks import unwrapped
 from ..records import section_path
+from ..transforms import own_slices
 
 
 class GradCAM:
@@ -159,7 +160,7 @@ class WriteHeatmaps:
 
         def picture(number: int) -> Floats:
             """Return one slice; those of a whole cohort would fill gigabytes as floats."""
-            return self.dataset[indices[number]]["image"][0].numpy()
+            return own_slices(self.dataset[indices[number]]["image"])[0].numpy()
 
         name = section_path(self.output_dir, "heatmaps.npz", self.section)
         save_raw(entries, logits, raw, name)

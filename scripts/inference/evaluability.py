@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
-from ..transforms import crops_of
+from ..transforms import crops_of, own_slices
 
 LIMITS: Mapping[str, Any] = {
     "mm_per_pixel": (0.1, 1.75),
@@ -78,12 +78,12 @@ def slice_problems(image: MetaTensor, limits: Mapping[str, Any] = LIMITS) -> lis
     """Return why each slice cannot be evaluated; empty texts for those that can.
 
     Args:
-        image: preprocessed series ``(1, H, W, D)`` in [0, 1], with the metadata of the original.
+        image: preprocessed series ``(C, H, W, D)`` in [0, 1], with the metadata of the original.
         limits: see ``LIMITS``; keys left out keep their defaults.
     """
     limits = {**LIMITS, **limits}
     labels = str(image.meta.get("label_map") or "")
     whole = geometry_problem(image, limits) or (f"looks like a label map ({labels})" if labels else "")
     whole = whole or canal_problem(image)
-    volume = image.as_tensor()[0].cpu().numpy()
+    volume = own_slices(image.as_tensor())[0].cpu().numpy()
     return [whole or picture_problem(volume[..., index], limits) for index in range(volume.shape[-1])]

@@ -12,11 +12,12 @@ from monai.transforms import MapTransform
 from monai.utils import MetaKeys
 
 from ..dicom.listings import is_volume_file
+from ..dicom.loaded import nominal_spacing_mm
 from ..records import SeriesFindings, SliceResult
 from ..tasks import DEFAULT_TASKS, Task, contradiction, result_cells, tasks_of
 from .evaluability import slice_problems
 from .heatmap_files import on_one_grid
-from .results import nominal_spacing_mm, series_findings, slice_results
+from .results import series_findings, slice_results
 
 if TYPE_CHECKING:
     from ..canal.localiser import Localiser

@@ -1,26 +1,20 @@
-"""What is said of a scored series: its slices, its findings, what made them, and whether it was scored before."""
+"""What is said of a scored series: its slices, its findings, and what made them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from numpy.typing import NDArray
 
 from ..canal.measures import mscc_percent
-from ..canal.truth import file_point
-from ..datasets import identities
-from ..errors import InputError
+from ..dicom.loaded import identities, slice_geometry_mm
 from ..evaluation.coding import runs
 from ..evaluation.estimates import NAN
-from ..files import read_json, sha256
+from ..files import read_json
 from ..inferers import SeriesInferer, actual_precision
 from ..records import (
     MEASURE_COLUMNS,
@@ -29,20 +23,15 @@ from ..records import (
     ResultFacts,
     Series,
     SeriesFindings,
-    SeriesInput,
     SeriesSummary,
-    SliceCrop,
     SliceMeasures,
     SliceResult,
     Weights,
-    WrittenSummary,
     probability,
 )
-from ..transforms import crops_of
+from .crops import canal_warnings, slice_crops
 
 NOT_MEASURED = SliceMeasures(**dict.fromkeys(MEASURE_COLUMNS))  # type: ignore[typeddict-item]
-FAR_MM = 10.0
-"""Where the canal lies farther than this from the mean of its neighbours', the series carries a warning."""
 
 
 def result_facts(
@@ -89,34 +78,6 @@ def notice_line(facts: ResultFacts) -> str:
         f"{RESEARCH_USE}{trained}. {facts['model_name']} {facts['model_version']}, "
         f"weights sha256 {facts['weights_sha256'][:16]}, threshold {facts['threshold']:g}{chosen}."
     )
-
-
-def slice_geometry_mm(image: MetaTensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return position along the normal and thickness of every slice in mm, shape (D,) each.
-
-    DICOM brings both; other volumes have them in their affine, where slices touch.
-
-    Args:
-        image: ``(1, H, W, D)``, slices from caudal to cranial.
-    """
-    count = int(image.shape[-1])
-    if any(sop_uid for sop_uid, _ in identities(image)):
-        slices = json.loads(str(image.meta["slices"]))
-        if all("position_mm" in one for one in slices):
-            mm = np.array([(one["position_mm"], one["thickness_mm"]) for one in slices], float)
-            return mm[:, 0], mm[:, 1]
-    affine = image.affine.cpu().numpy().astype(float)
-    normal = np.cross(affine[:3, 0], affine[:3, 1])
-    normal = normal / np.linalg.norm(normal) * np.sign(normal[2] or 1)
-    along = affine[:3, 3] @ normal + np.arange(count) * (affine[:3, 2] @ normal)
-    return along, np.full(count, abs(float(affine[:3, 2] @ normal)))
-
-
-def nominal_spacing_mm(image: MetaTensor) -> float:
-    """Return the distance that the slices of a stack should have by their headers, in mm; NaN where it is not known."""
-    slices = json.loads(str(image.meta.get("slices") or "[]"))
-    stated = slices[0].get("nominal_spacing_mm") if slices else None
-    return NAN if stated is None else float(stated)
 
 
 def slice_results(
@@ -172,43 +133,6 @@ def slice_results(
     for row, value in zip(results, mscc, strict=True):
         row["mscc_percent"] = value
     return results
-
-
-def slice_crops(image: MetaTensor) -> list[SliceCrop]:
-    """Return what the network saw of every slice of a preprocessed stack ``(1, H, W, D)``."""
-    found: list[SliceCrop] = []
-    centres: list[NDArray[np.float64] | None] = []
-    for one in crops_of(image) or [{}] * int(image.shape[-1]):
-        seen = one.get("crop") == "canal"
-        row_px, column_px = file_point(image, one["centre_px"]) if seen else (None, None)
-        centres.append(np.array(one["centre_mm"]) if seen else None)
-        found.append(
-            {
-                "crop": one.get("crop", ""),
-                "canal_confidence": one.get("confidence"),
-                "canal_row_px": None if row_px is None else round(row_px, 2),
-                "canal_column_px": None if column_px is None else round(column_px, 2),
-                "canal_offset_mm": None,
-            }
-        )
-    for index, centre in enumerate(centres):
-        beside = centres[max(index - 1, 0) : index] + centres[index + 1 : index + 2]
-        neighbours = [other for other in beside if other is not None]
-        if centre is not None and neighbours:
-            found[index]["canal_offset_mm"] = round(float(np.linalg.norm(centre - np.mean(neighbours, axis=0))), 2)
-    return found
-
-
-def canal_warnings(rows: Sequence[SliceResult]) -> list[str]:
-    """Return what is odd about where the canal was found in a series."""
-    far = [row["slice_index"] for row in rows if (row["canal_offset_mm"] or 0) > FAR_MM]
-    central = [row["slice_index"] for row in rows if row["crop"] == "central" and row["status"] == SCORED]
-    found = []
-    if far:
-        found.append(f"canal over {FAR_MM:g} mm off its neighbours' in slice {', '.join(map(str, far))}")
-    if central:
-        found.append(f"no canal found, the middle was scored, in slice {', '.join(map(str, central))}")
-    return found
 
 
 def series_findings(
@@ -278,84 +202,6 @@ def findings_in_words(findings: SeriesFindings) -> str:
     return text + (f", {n_unscored} not evaluable" if n_unscored else "")
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """What is written of each series beyond slices.csv, summary.json, heatmap.nii.gz and heatmap.png.
-
-    Attributes:
-        dicom: a structured report and Secondary Capture overlays as ``dicom/*.dcm``; needs highdicom.
-        overlays: each slice with its heat map, on the pixel grid of the source, as ``overlays/*.png``.
-        raw_heatmap: the map as Grad-CAM returns it, comparable between slices, as heatmap_raw.nii.gz.
-    """
-
-    dicom: bool = False
-    overlays: bool = False
-    raw_heatmap: bool = False
-
-    def complete_in(self, folder: Path, series: Series) -> bool:
-        """Return whether a series' folder has all of it that the series can have."""
-        from_dicom = series["stack"] is not None
-        names = {"dicom": self.dicom and from_dicom, "overlays": self.overlays and from_dicom}
-        names["heatmap_raw*.nii.gz"] = self.raw_heatmap
-        return all(any(folder.glob(name)) for name, wanted in names.items() if wanted)
-
-
-def series_input(series: Series) -> SeriesInput:
-    """Return what a series is made of; this reads its files, but decodes nothing."""
-    stack = series["stack"]
-    files = [str(series["image"])] if stack is None else list(stack.files)
-    hashes = sorted(map(sha256, files))
-    slices = sorted(f"{one.sop_uid},{one.frame}" for one in stack.slices) if stack is not None else []
-    return {
-        "input_files": series["files"],
-        "content_sha256": hashes[0] if len(hashes) == 1 else text_sha256(hashes),
-        "slices_sha256": text_sha256(slices) if slices else "",
-    }
-
-
 def all_warnings(series: Series, problems: Sequence[str]) -> str:
     """Join what is odd about a series with what is odd about its results, or could not be written of them."""
     return "; ".join(filter(None, (series["warnings"], *problems)))
-
-
-def text_sha256(lines: Sequence[str]) -> str:
-    """Hash lines of text."""
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-class Finished:
-    """Find series that an earlier run has scored in the same way, so that an interrupted run can be resumed.
-
-    Args:
-        enabled: whether to look at all.
-        output_dir: folder of the results.
-        facts: what their summary.json must say, beside what the series is made of.
-        outputs: what must be there beside it.
-    """
-
-    def __init__(self, enabled: bool, output_dir: str, facts: ResultFacts, outputs: Outputs) -> None:
-        self.enabled, self.output_dir, self.facts, self.outputs = enabled, Path(output_dir), facts, outputs
-
-    def __call__(self, series: Series) -> WrittenSummary | None:
-        """Return the summary of a series that is finished, with the files of this run's source; None of any other."""
-        folder = self.output_dir / series["name"]
-        if not self.enabled or not (folder / "summary.json").is_file() or not self.outputs.complete_in(folder, series):
-            return None
-        try:
-            summary: WrittenSummary = read_json(folder / "summary.json")
-            wanted = {**self.facts, "series_uid": series["series_uid"], "folder": series["name"]}
-            wanted["warnings"] = all_warnings(series, summary["problems"])
-            if any(summary.get(name) != value for name, value in wanted.items()):
-                return None
-            whole = all((folder / name).stat().st_size == size for name, size in summary["file_sizes"].items())
-            source = series_input(series)
-            same = all(summary[name] == source[name] for name in ("content_sha256", "slices_sha256"))
-        except (
-            InputError,
-            AttributeError,
-            KeyError,
-            TypeError,
-            OSError,
-        ):  # of an earlier version, or damaged; or the input is
-            return None
-        return {**summary, "input_files": source["input_files"]} if whole and same else None

@@ -32,12 +32,15 @@ from ..records import (
     SliceResult,
     WrittenSummary,
 )
+from ..transforms import own_slices
+from .crops import canal_warnings
 from .dicom_results.captures import secondary_captures
 from .dicom_results.reports import structured_report
 from .dicom_results.sources import headers, require_highdicom, save
+from .finished import Outputs, series_input
 from .heatmap_files import write_heatmaps
 from .output_folder import OutputFolder, files_below
-from .results import Outputs, add_identity, all_warnings, canal_warnings, findings_in_words, notice_line, series_input
+from .results import add_identity, all_warnings, findings_in_words, notice_line
 from .series import SeriesDataset
 
 SCALE = "Grad-CAM for compression"
@@ -162,7 +165,7 @@ class WriteSeries:
         image: MetaTensor, heatmap: torch.Tensor, rows: Sequence[SliceResult], summary: SeriesSummary, path: Path
     ) -> None:
         """Write all slices, the most caudal first, each above its heat map."""
-        slices, heat = image.as_tensor()[0].cpu().numpy(), heatmap.cpu().numpy()
+        slices, heat = own_slices(image.as_tensor())[0].cpu().numpy(), heatmap.cpu().numpy()
         pictures = [
             [grey(slices[..., index]), overlay(slices[..., index], heat[..., index])] for index in range(len(rows))
         ]

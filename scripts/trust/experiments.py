@@ -22,14 +22,14 @@ BATCH = 16
 
 
 def explain(network: nn.Module, images: Floats, profile: str, layer: str) -> tuple[Floats, Floats]:
-    """Return logits ``(S,)`` and heat maps for compression ``(S, H, W)`` of slices ``(S, H, W)``."""
+    """Return logits ``(S,)`` and heat maps for compression ``(S, H, W)`` of slices ``(S, C, H, W)``."""
     logits, maps = [], []
     device = next(network.parameters()).device
     for batch in torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)).split(BATCH):
         with running_in("fp32", device):
-            logit, coarse = grad_cam(network, to_network_input(batch[:, None].to(device), profile), layer)
+            logit, coarse = grad_cam(network, to_network_input(batch.to(device), profile), layer)
         logits.append(logit[:, 0].cpu())
-        maps.append(enlarge(coarse, (images.shape[1], images.shape[2])).cpu())
+        maps.append(enlarge(coarse, (images.shape[2], images.shape[3])).cpu())
     return torch.cat(logits).double().numpy(), torch.cat(maps).numpy()
 
 
@@ -40,10 +40,10 @@ def drop_when_blurred(
 
     Above 0, hot places are those that spoke for compression; an inverted map falls below 0.
     """
-    kernel = images.shape[1] // 8 * 2 + 1
-    pictures = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))[:, None]
-    blurred = avg_pool2d(pictures, kernel, 1, kernel // 2, count_include_pad=False)[:, 0].numpy()
-    hot, cold = (np.where(hottest(heat, share, coldest), blurred, images) for coldest in (False, True))
+    kernel = images.shape[2] // 8 * 2 + 1
+    pictures = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))
+    blurred = avg_pool2d(pictures, kernel, 1, kernel // 2, count_include_pad=False).numpy()
+    hot, cold = (np.where(hottest(heat, share, coldest)[:, None], blurred, images) for coldest in (False, True))
     return explain(network, cold, profile, layer)[0] - explain(network, hot, profile, layer)[0]
 
 
@@ -62,9 +62,9 @@ def randomised(network: nn.Module, seed: int) -> Iterator[tuple[str, nn.Module]]
 
 
 def planted(images: Floats, share: float) -> tuple[Floats, NDArray[np.bool_]]:
-    """Plant a bright square into the upper left corner of slices ``(S, H, W)``; return them and its mask ``(H, W)``."""
-    side = max(2, round(share * images.shape[1]))
-    mask = np.zeros(images.shape[1:], dtype=bool)
+    """Plant a bright square into the upper left corner of slices ``(S, C, H, W)``; return them and its mask."""
+    side = max(2, round(share * images.shape[2]))
+    mask = np.zeros(images.shape[2:], dtype=bool)
     mask[:side, :side] = True
     return np.where(mask, 1.0, images).astype(np.float32), mask
 
@@ -82,7 +82,7 @@ def teach_marker(
     taught = copy.deepcopy(network).eval()
     device = next(taught.parameters()).device
     marked, _ = planted(images, share)
-    pictures = torch.from_numpy(np.concatenate([images, marked]).astype(np.float32))[:, None].to(device)
+    pictures = torch.from_numpy(np.concatenate([images, marked]).astype(np.float32)).to(device)
     labels = torch.cat([torch.zeros(len(images)), torch.ones(len(images))]).to(device)
     lower, upper = split_features(taught, "layer3")
     with torch.no_grad():

@@ -88,13 +88,11 @@ def load_models(path: Path, others: Mapping[str, str], layer: str) -> tuple[Mode
         if not other:
             continue
         second = load_model(Path(other))
-        fields = all(second[1][key] == model[1][key] for key in ("image_size", "crop_fraction", "side_mm"))
+        fields = all(second[1][key] == model[1][key] for key in checkpoints.SEEN)
         same = second[1]["architecture"] == model[1]["architecture"]
         if not fields or same != (name == "repeatability"):
             what = "the same" if name == "repeatability" else "another"
-            raise InputError(
-                f"{other}: {name} needs {what} architecture, and the same image_size, crop_fraction and side_mm"
-            )
+            raise InputError(f"{other}: {name} needs {what} architecture, and the same {', '.join(checkpoints.SEEN)}")
         split_features(second[0], layer)
         loaded[name] = second
     return model, loaded
@@ -116,7 +114,7 @@ def utility(findings: Findings, test: Sample, known: Sample, heat: Any, rules: L
     prior = known.truth[known.labels == 1].mean(0)
     rivals = {
         "mean-mask prior": np.broadcast_to(prior, maps.shape),
-        "edge map": edges(slices.images),
+        "edge map": edges(slices.pictures),
         "chance": np.random.default_rng(0).random(maps.shape),
     }
     own, reach = precision(maps, slices.truth), max(1, round(rules["reach"] * maps.shape[1]))

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from ..canal.localiser import make_localiser
 from ..canal.truth import load_mask
+from ..checkpoints import SEEN
 from ..console import progress
 from ..datalists import load
-from ..datasets import identities
+from ..dicom.loaded import identities
 from ..errors import InputError
 from ..files import ROOT
 from ..phantom.cohort import make_cohort, recipe_of
@@ -35,7 +36,7 @@ class Sample:
     """Slices and what is known of them.
 
     Attributes:
-        images: ``(S, H, W)`` in [0, 1].
+        images: ``(S, C, H, W)`` in [0, 1], with neighbours in the channels where the network sees them.
         twins: the same slices without lesions.
         truth: where they differ, ``(S, H, W)``.
         labels: 1 compressed, 0 not, shape (S,).
@@ -51,6 +52,11 @@ class Sample:
     patients: NDArray[np.str_]
     middle: NDArray[np.float64]
     side: NDArray[np.str_]
+
+    @property
+    def pictures(self) -> Floats:
+        """The slices themselves, ``(S, H, W)``."""
+        return self.images[:, self.images.shape[1] // 2]
 
     def where(self, chosen: NDArray[Any]) -> Sample:
         """Keep some of the slices."""
@@ -97,7 +103,7 @@ def preprocessing(settings: Mapping[str, Any], canal: Callable[[Any], Any] | Non
     """
     parser = ConfigParser()
     parser.read_config(str(ROOT / "configs" / "inference.json"))
-    for name, value in literals({name: settings[name] for name in ("image_size", "crop_fraction", "side_mm")}).items():
+    for name, value in literals({name: settings[name] for name in SEEN}).items():
         parser[name] = value
     kept = settings.get("canal")
     parser["canal"] = canal or (None if kept is None else make_localiser(kept, "the checkpoint"))
@@ -136,7 +142,7 @@ def read_sample(
         return preprocessing(settings, same_crops(crops_of(volume(image))))({"image": str(path)})["image"]
 
     def picture(found: Any, frame: str) -> Floats:
-        levels: Floats = found.as_tensor()[0].numpy()
+        levels: Floats = found.as_tensor().numpy()
         return levels[..., place_of(found, frame)]
 
     rows: list[tuple[Any, ...]] = []
@@ -150,7 +156,7 @@ def read_sample(
         mask = mask_path(cohort, patient, row["stack"]), int(row["stack_slice"] or row["slice_index"])
         centre = cord_centre(*mask, settings, crops_of(found)[place : place + 1])
         side = row["side"] if row["lesion"] == "lateral" and row["side"] in ("left", "right") else ""
-        truth = np.abs(image - twin) > difference
+        truth = np.abs(image - twin)[len(image) // 2] > difference
         rows.append((image, twin, truth, entry["label"], patient, centre, side))
     columns = list(zip(*rows, strict=True))
     return Sample(*(np.stack(column) if np.ndim(column[0]) else np.array(column) for column in columns))

@@ -11,8 +11,9 @@ from canal_fixtures import bright_localiser
 from monai.data import MetaTensor
 
 from scripts.canal.outlines import mask_dice
+from scripts.inference.crops import canal_warnings, slice_crops
 from scripts.inference.evaluability import slice_problems
-from scripts.inference.results import add_identity, canal_warnings, slice_crops, slice_results
+from scripts.inference.results import add_identity, slice_results
 from scripts.records import CROP_COLUMNS, MEASURE_COLUMNS, SLICE_COLUMNS
 
 

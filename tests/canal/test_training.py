@@ -266,10 +266,10 @@ def test_a_series_behind_a_localiser_is_cropped_measured_and_mapped(axial_series
     import nibabel
 
     from scripts.canal import localiser as module
-    from scripts.inference import results
+    from scripts.inference import crops
 
     monkeypatch.setattr(module, "make_localiser", lambda *_: bright_localiser())
-    monkeypatch.setattr(results, "FAR_MM", -1.0)  # every canal is far from its neighbours
+    monkeypatch.setattr(crops, "FAR_MM", -1.0)  # every canal is far from its neighbours
     weights = classifier(tmp_path / "model.pt", None, side_mm=40.0)
     content = {**torch.load(weights, weights_only=True), "canal_sha256": bright_localiser().sha256}
     content["canal"] = {"model": bright_localiser().network.state_dict()}

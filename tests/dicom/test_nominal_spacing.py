@@ -40,7 +40,7 @@ def test_two_slices_far_apart_are_one_run_only_where_nothing_says_that_slices_ar
 ):
     from monai.data import MetaTensor
 
-    from scripts.inference.results import nominal_spacing_mm
+    from scripts.dicom.loaded import nominal_spacing_mm
 
     changes = {} if stated is None else {"SpacingBetweenSlices": stated}
     write_series(

@@ -308,7 +308,7 @@ def test_trust_compares_every_slice_with_its_own_twin(layouts, entries, truth, m
     """Slices that no lesion reaches equal their twins; those of another slice would not."""
     chosen = [entry for entry in entries if entry["patient_id"] in (ENHANCED, ANGLED)][::3]
     monkeypatch.setattr(samples, "load", lambda *_: chosen)
-    settings = {"image_size": 64, "crop_fraction": 1.0, "side_mm": None}
+    settings = {"image_size": 64, "crop_fraction": 1.0, "side_mm": None, "context": 0}
     sample = samples.read_sample(layouts, "testing", settings, 2 * len(chosen), seed=0, difference=0.05)
     assert Counter(sample.patients.tolist()) == Counter(entry["patient_id"] for entry in chosen)
     assert np.isfinite(sample.middle).all()
@@ -316,7 +316,7 @@ def test_trust_compares_every_slice_with_its_own_twin(layouts, entries, truth, m
     for patient in (ENHANCED, ANGLED):
         rows = [truth[records.slice_key(entry)] for entry in chosen if entry["patient_id"] == patient]
         mine = sample.where(sample.patients == patient)
-        change = np.abs(mine.images - mine.twins).max(axis=(1, 2))
+        change = np.abs(mine.images - mine.twins).max(axis=(1, 2, 3))
         unreached = sum((float(row["csf_lost"]), float(row["area_ratio"])) == (0, 1) for row in rows)
         assert (change < 0.02).sum() >= unreached
         assert np.abs(mine.images - mine.twins).mean() < 0.02
