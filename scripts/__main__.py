@@ -44,6 +44,7 @@ COMMANDS: Commands = {
     "canal": ("canal.command", "find masks of cord and canal, and write the canal's centres as canal.csv"),
     "localise": ("inference.localise", "find the spinal canal in series, and measure the error where it is known"),
     "trust": ("trust.command", "test whether a network's heat maps locate lesions, and print the tests that fail"),
+    "ablation": ("study.ablation", "train variants with several seeds and show what each idea buys"),
     "sweep": ("study.sweep", "train the paper's seven heads under one protocol and compare them"),
     "search": ("study.search", "random search over learning rate and beta1"),
     "cross-validate": ("study.cross_validate", "train and test once per fold or left-out site"),

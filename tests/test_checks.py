@@ -124,3 +124,28 @@ def test_an_evaluation_that_cannot_succeed_reads_no_image(cohort, tmp_path, no_w
     defaults = {"dataset_dir": str(cohort), "ckpt_dir": str(small_weights.parent)}
     with pytest.raises(InputError, match=message):
         run(["train.json", "evaluate.json"], tmp_path, **{**defaults, **overrides})
+
+
+def test_a_study_is_checked_without_making_a_phantom_cohort(cohort, tmp_path, no_work):
+    from scripts.study.checks import check_experiments, check_settings
+    from scripts.study.experiments import Experiment
+
+    overrides = {key: value for key, value in SMALL.items() if key != "num_workers"}
+    check_experiments([Experiment(tmp_path / "one", ["train.json"], str(cohort), overrides=overrides)])
+    planned = Experiment(tmp_path / "two", ["train.json"], str(tmp_path / "not made yet"), overrides=overrides)
+    check_settings(planned, resume=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_study_of_tasks_that_nobody_labelled_is_refused_before_it_begins(cohort, tmp_path, no_work, monkeypatch):
+    from scripts.study.checks import check_settings
+    from scripts.study.experiments import Experiment
+
+    content = json.loads((cohort / "datalist.json").read_text())
+    for entry in content["training"]:
+        entry.pop("t2_signal", None)
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    overrides = {**SMALL, "tasks": ["compressed", "t2_signal"]}
+    monkeypatch.setattr("scripts.study.checks.load", lambda *_: content["training"])
+    with pytest.raises(InputError, match="no label for the task t2_signal"):
+        check_settings(Experiment(tmp_path / "one", ["train.json"], str(tmp_path), overrides=overrides))

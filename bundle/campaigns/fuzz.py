@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from scripts.console import progress, say
 from scripts.errors import InputError, check_seed, check_whole
 from scripts.files import check_folder, write_csv, write_json
-
-from .page import check_page, software, write_page
+from scripts.study.page import check_page, software, write_page
 
 if TYPE_CHECKING:
     from .pool import Plan

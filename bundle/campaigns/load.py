@@ -13,9 +13,9 @@ from pathlib import Path
 from scripts.console import say
 from scripts.errors import InputError, check_seed, check_whole
 from scripts.files import check_folder, write_csv, write_json
+from scripts.study.page import check_page, software, write_page
 
 from .many_files import PER_PATIENT, SCORED, Template, cohort_files, series_files, write_files
-from .page import check_page, software, write_page
 from .processes import Run, require_posix, run
 from .wholeness import read_csv
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from scripts.console import say
 from scripts.errors import InputError, check_seed, check_whole
 from scripts.files import check_folder, read_json, write_json
+from scripts.study.page import check_page, software, write_page
 
-from .page import check_page, software, write_page
 from .processes import Kill, Run, require_posix, run
 from .targets import TARGETS, Inputs, Target, train
 from .wholeness import half_written, leftovers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,6 +91,19 @@ def components(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> Com
     value = float(below.mean())
     positive, negative = sum_by(code[label], k, below - value), sum_by(code[~label], k, above - value)
     return Components(value, positive, negative, m, n)
+
+
+def averaged(parts: Sequence[Components]) -> Components:
+    """Average the components of several networks on the same slices, e.g. of one training with several seeds.
+
+    Their AUC is the mean AUC, and their variance is that of this mean over patients. How much trainings differ from
+    each other is not in it.
+    """
+    first = parts[0]
+    value, positive, negative = (
+        np.mean([getattr(one, name) for one in parts], axis=0) for name in ("auc", "positive", "negative")
+    )
+    return Components(float(value), positive, negative, first.m, first.n)
 
 
 def covariance(a: Components, b: Components) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from ._statsmodels import multipletests
-from .auc import components, covariance
+from .auc import Components, components, covariance
 from .bootstrap import LARGEST_CHUNK
 from .estimates import NAN, Comparison, Floats, patient_codes, sum_by, t_interval
 
@@ -33,10 +33,21 @@ def paired_auc(
 
     Source: Obuchowski, Biometrics 53:567-578 (1997); with one slice per patient it equals DeLong's paired test.
     """
-    first, second = components(labels, a, patients), components(labels, b, patients)
-    value, n = first.auc - second.auc, len(np.asarray(labels))
-    variance = covariance(first, first) + covariance(second, second) - 2 * covariance(first, second)
-    return studentised(value, variance, first.n_informative - 1, len(first.m), n, confidence)
+    parts = components(labels, a, patients), components(labels, b, patients)
+    return paired_components(*parts, len(np.asarray(labels)), confidence)
+
+
+def paired_components(a: Components, b: Components, n_slices: int, confidence: float = 0.95) -> Comparison:
+    """Compare two AUCs by their components, as `paired_auc`; those of several networks may be averaged before.
+
+    Args:
+        a: of the first model.
+        b: of the second, on the same slices.
+        n_slices: slices of all patients.
+        confidence: level of the interval.
+    """
+    variance = covariance(a, a) + covariance(b, b) - 2 * covariance(a, b)
+    return studentised(a.auc - b.auc, variance, a.n_informative - 1, len(a.m), n_slices, confidence)
 
 
 def paired_mean(a: ArrayLike, b: ArrayLike, n_slices: int, confidence: float = 0.95) -> Comparison:

@@ -40,6 +40,7 @@ class Experiment:
         cohort: folder with a datalist.json, or a datalist.
         sections: sections of the datalist to evaluate.
         overrides: config keys to values.
+        evaluation: the same for the evaluations alone.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Experiment:
     cohort: str
     sections: Sequence[str] = ("validation",)
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Settings(TypedDict):
@@ -158,7 +160,8 @@ def run_experiment(experiment: Experiment) -> Result:
             raise
     for section in experiment.sections:
         if section not in metrics:
-            runner.run_config([*configs, "evaluate.json"], validate__section=section, **common)
+            changes = {**common, **experiment.evaluation}
+            runner.run_config([*configs, "evaluate.json"], validate__section=section, **changes)
             metrics[section] = read_json(section_path(folder, "metrics.json", section))
     result: Result = {**summarise(folder, metrics.get("validation", {})), "metrics": metrics}
     write_json(done, result)

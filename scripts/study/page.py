@@ -1,4 +1,4 @@
-"""The figures of the campaigns in docs/reliability.md."""
+"""Figures that commands write into pages of the documentation, between marks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from scripts.errors import InputError
-from scripts.files import ROOT, read_json, write_text
+from ..errors import InputError
+from ..files import ROOT, read_json, write_text
 
 PACKAGES = ("torch", "monai", "pydicom", "itk", "nibabel")
 
 
 def marks(campaign: str) -> tuple[str, str]:
-    """Return the lines between which the figures of a campaign stand."""
+    """Return the lines between which the figures of a campaign, or of a study, stand."""
     return f"<!-- {campaign}: begin -->", f"<!-- {campaign}: end -->"
 
 
@@ -36,7 +36,7 @@ def check_page(path: Path, campaign: str) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--doc {path} cannot be read ({error}); expected docs/reliability.md") from error
+        raise InputError(f"--doc {path} cannot be read ({error}); expected a page of docs/") from error
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise InputError(f"--doc {path} needs one line {begin} and below it one line {end}")
     return text
@@ -52,8 +52,13 @@ def write_page(path: Path, campaign: str, command: str, table: Sequence[Sequence
         table: its counts; the first row is the header.
         seconds: how long it took.
     """
-    text, (begin, end) = check_page(path, campaign), marks(campaign)
     header, *rows = [[str(cell) for cell in row] for row in table]
     lines = "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
-    written = f"```\n{command}\n```\n\n{lines}\n\n{seconds / 60:.1f} minutes; {software()}.\n"
-    write_text(path, text[: text.index(begin)] + f"{begin}\n{written}" + text[text.index(end) :])
+    write_between(path, campaign, f"```\n{command}\n```\n\n{lines}\n\n{seconds / 60:.1f} minutes")
+
+
+def write_between(path: Path, name: str, figures: str) -> None:
+    """Put figures between the marks of a page, and what software made them behind their last line."""
+    text, (begin, end) = check_page(path, name), marks(name)
+    written = f"{begin}\n{figures}; {software()}.\n"
+    write_text(path, text[: text.index(begin)] + written + text[text.index(end) :])
