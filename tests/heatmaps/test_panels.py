@@ -144,3 +144,13 @@ def test_the_benchmark_prints_a_ratio_per_layer(capsys):
     assert "layer3" in printed
     with pytest.raises(InputError, match="at least 8 pairs"):
         benchmarks(pairs=2)
+
+
+def test_the_benchmark_of_the_second_network_prints_what_each_part_adds(capsys):
+    benchmarks("second-network", pairs=8, slices=2, image_size=64, architecture="resnet18")
+    printed = capsys.readouterr().out
+    assert [line.split("  ")[0] for line in printed.splitlines()[1:4]] == [
+        "crop and grade",
+        "localiser, crop and grade",
+        "localiser, crop, grade and measures",
+    ]
