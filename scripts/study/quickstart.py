@@ -13,6 +13,7 @@ from ..files import check_folder, read_json
 from ..records import SECTIONS
 
 FEWEST = 8  # patients that every section needs to hold both kinds of slices
+LOCALISER_EPOCHS = 5
 
 
 def shown_patient(entries: list[dict[str, Any]]) -> str:
@@ -25,14 +26,15 @@ def shown_patient(entries: list[dict[str, Any]]) -> str:
 def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, epochs: int = 8) -> None:
     """Make a phantom cohort, train on it, evaluate on held-out phantom patients, and explain one of them.
 
-    All of it runs through the shipped configs: train.json, evaluate.json and inference.json with the overlay
-    quickstart.json (small images, a ResNet-50 without pretrained weights). The scores speak of the phantom alone.
+    All of it runs through the shipped configs: train.json with canal/train.json for the localiser of the canal; then
+    train.json, evaluate.json and inference.json with the overlays quickstart.json (small images, no pretrained weights)
+    and canal/crop.json (a ResNet-18 that sees 60 mm around the canal). The scores speak of the phantom alone.
 
     Args:
         out: folder of everything this makes.
         patients: size of the phantom cohort, at least 8.
         seed: seed of the cohort, its split and the training; from 0 to 2^63 - 1.
-        epochs: most epochs to train for.
+        epochs: most epochs to train for; the localiser takes at most five of them.
     """
     check_whole("--patients", patients, FEWEST)
     check_whole("--epochs", epochs, 1)
@@ -48,23 +50,30 @@ def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, 
     cohort = folder / "phantom"
     for name in ("models", "phantom", "predictions"):
         check_folder(folder / name)
-    planned = Experiment(folder, ["train.json", "quickstart.json"], str(cohort), overrides={"max_epochs": epochs})
-    check_settings(planned, resume=False)
-    say(f"1/4  making {patients} synthetic patients as DICOM in {cohort}")
+    canal = folder / "canal"
+    check_folder(canal / "models")
+    configs = ["train.json", "quickstart.json", "canal/crop.json"]
+    check_settings(Experiment(folder, configs, str(cohort), overrides={"max_epochs": epochs}), resume=False)
+    say(f"1/5  making {patients} synthetic patients as DICOM in {cohort}")
     make_cohort(cohort, patients=patients, seed=seed, reuse=True)
     require_both_classes(cohort / "datalist.json", SECTIONS)
+    say("2/5  training the localiser of the canal (configs/train.json with configs/canal/train.json)")
+    first = {"dataset_dir": str(cohort), "seed": seed}
+    few = min(epochs, LOCALISER_EPOCHS)
+    places = {"output_dir": str(canal), "ckpt_dir": str(canal / "models")}
+    run_config(["train.json", "canal/train.json"], max_epochs=few, min_epochs=few, **first, **places)
     common: dict[str, Any] = {
-        "dataset_dir": str(cohort),
+        **first,
         "output_dir": str(folder),
         "ckpt_dir": str(folder / "models"),
-        "seed": seed,
+        "canal_weights": str(canal / "models" / "model.pt"),
     }
-    say("2/4  training (configs/train.json with configs/quickstart.json)")
-    run_config(planned.configs, max_epochs=epochs, **common)
-    say("3/4  evaluating on patients the training never saw")
+    say(f"3/5  training (configs/{' with configs/'.join(configs)})")
+    run_config(configs, max_epochs=epochs, **common)
+    say("4/5  evaluating on patients the training never saw")
     for section in ("validation", "testing"):
-        run_config([*planned.configs, "evaluate.json"], validate__section=section, **common)
-    say("4/4  scoring one held-out patient as new DICOM, with heat maps")
+        run_config([*configs, "evaluate.json"], validate__section=section, **common)
+    say("5/5  scoring one held-out patient as new DICOM, with heat maps")
     held_out = load(cohort / "datalist.json", "testing")
     patient = shown_patient(held_out)
     series = {str(Path(row["image"]).parent) for row in held_out if row["patient_id"] == patient}
