@@ -65,6 +65,11 @@ def p_value(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def capitalize_first(text: str) -> str:
+    """Write a sentence's first letter as a capital, and nothing else otherwise."""
+    return text[:1].upper() + text[1:]
+
+
 def percent(value: float | None) -> str:
     """Write a share in whole percent."""
     return "-" if value is None else f"{100 * value:.0f} %"
@@ -73,7 +78,7 @@ def percent(value: float | None) -> str:
 def write_page(folder: Path, content: Mapping[str, Any]) -> None:
     """Write report.html from the content of report.json and the figures in ``folder``."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    for function in (interval, rests_on, counted_noun, column_title, number, p_value, percent):
+    for function in (interval, rests_on, counted_noun, column_title, number, p_value, percent, capitalize_first):
         environment.filters[function.__name__] = function
     pictures = {}
     for cohort in (content, content.get("external")):
