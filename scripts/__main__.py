@@ -43,6 +43,7 @@ COMMANDS: Commands = {
     "describe": ("cohort.describe", "compare two cohorts: age, sex, mJOA, scanner, voxels, with tests"),
     "canal": ("canal.command", "find masks of cord and canal, and write the canal's centres as canal.csv"),
     "localise": ("inference.localise", "find the spinal canal in series, and measure the error where it is known"),
+    "morphometry": ("study.morphometry", "measure cord and canal in mm, and find compression by their shape alone"),
     "trust": ("trust.command", "test whether a network's heat maps locate lesions, and print the tests that fail"),
     "sweep": ("study.sweep", "train the paper's seven heads under one protocol and compare them"),
     "search": ("study.search", "random search over learning rate and beta1"),

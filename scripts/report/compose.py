@@ -20,6 +20,7 @@ from .guards import check_external, check_origin, validation_of
 from .inputs.cohorts import Cohort, read_cohort
 from .inputs.predictions import Predictions
 from .label_rules import label_rules
+from .measures import measures_of
 from .models import Model, compare_models
 from .operating_points_file import OperatingPoints
 from .page import write_page
@@ -82,6 +83,7 @@ def compose(
             content |= as_json(found, "", notes)
         else:
             content["external"] = as_json(found, "external", notes)
+    content["measures"] = measures_of([one for one in (internal, *others, external_run) if one])
     content["undefined"] = notes
     content["software"] = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
     write_json(out / "report.json", content)

@@ -28,6 +28,17 @@ NAMES = {
     "prevalence": "compressed slices (prevalence)",
 }
 
+MEASURE_TITLES = {
+    "cord_ap_mm": "cord, AP diameter (mm)",
+    "cord_rl_mm": "cord, RL diameter (mm)",
+    "cord_ap_rl_ratio": "compression ratio AP / RL",
+    "cord_area_mm2": "cord, area (mm²)",
+    "cord_solidity": "cord, solidity",
+    "canal_area_mm2": "canal, area (mm²)",
+    "cord_canal_area_ratio": "cord area / canal area",
+    "mscc_percent": "maximum spinal cord compression (percentage points)",
+}
+
 
 def interval(leaf: Mapping[str, Any] | None, digits: int = 3) -> str:
     """Write a leaf as ``0.940 (0.912 to 0.960)``."""
@@ -86,4 +97,5 @@ def write_page(folder: Path, content: Mapping[str, Any]) -> None:
             encoded = base64.b64encode((folder / name).read_bytes()).decode("ascii")
             pictures[name] = f"data:image/png;base64,{encoded}"
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    write_text(folder / "report.html", template.render(r=content, pictures=pictures, names=NAMES, measures=MEASURES))
+    titles = {"names": NAMES, "measures": MEASURES, "measure_titles": MEASURE_TITLES}
+    write_text(folder / "report.html", template.render(r=content, pictures=pictures, **titles))
