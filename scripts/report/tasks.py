@@ -55,9 +55,8 @@ def task_results(cohort: Cohort) -> tuple[dict[str, Any], Drawings]:
                     np.array(content["confusion_matrix"]), task.classes, "called by the model"
                 )
             if judged:
-                pictures[f"task_{task.name}_calibration"] = figures.calibration(
-                    judged, f"observed share of {task.name}"
-                )
+                observed = f"observed share of {'yes' if task.kind == 'binary' else 'the class'}"
+                pictures[f"task_{task.name}_calibration"] = figures.calibration(judged, observed)
     return found, pictures
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import say
+from ..datalists import load, require_both_classes
 from ..errors import InputError, exit_status
 from ..files import ROOT, check_folder, read_json, write_csv, write_json
 from ..records import SECTIONS, section_path
@@ -44,22 +45,22 @@ def morphometry(cohort: str, weights: str, out: str, table: str = "") -> int:
     """
     check_own(check_folder(out))
     folder = Path(out)
+    datalist = Path(cohort) if cohort.endswith(".json") else Path(cohort) / "datalist.json"
+    require_both_classes(datalist, ["training"])
+    entries = {section: load(datalist, section) for section in SECTIONS}
     import torch
 
     from ..canal.measuring import COLUMNS, MeasureSlices, measure_errors, measured_rows
     from ..canal.truth import read_truth
     from ..checkpoints import about_results
-    from ..datalists import load, require_both_classes
     from ..datasets import SliceDataset
     from ..evaluation.morphometry import baseline_logits, fit_baseline
     from ..handlers.predictions import WritePredictions
-    from ..phantom.default_cohort import find_datalist
+    from ..runner import prepare
     from ..trust.samples import preprocessing
 
-    datalist = find_datalist(cohort)
-    require_both_classes(datalist, ["training"])
-    entries = {section: load(datalist, section) for section in SECTIONS}
-    known = Path(table) if table else Path(datalist).with_name("canal.csv")
+    prepare([out])
+    known = Path(table) if table else datalist.with_name("canal.csv")
     rows_by_slice = read_truth(known) if table or known.is_file() else {}
     localiser, seen = localiser_and_crop(weights)
     measured = {}
@@ -84,7 +85,7 @@ def morphometry(cohort: str, weights: str, out: str, table: str = "") -> int:
         "pos_weight": pos_weight,
         "training_precision": None,
     }
-    facts = about_results(about, datalist, str(ROOT), 0) | {
+    facts = about_results(about, str(datalist), str(ROOT), 0) | {
         "architecture": ARCHITECTURE,
         "canal_sha256": localiser.sha256,
     }
@@ -103,8 +104,8 @@ def check_own(folder: Path) -> None:
     Raises:
         InputError: it holds a training, or predictions that are not this command's.
     """
-    metrics = folder / "metrics.json"
-    ours = metrics.is_file() and read_json(metrics).get("architecture") == ARCHITECTURE
+    own = folder / BASELINE  # which is written before any scores
+    ours = own.is_file() and read_json(own).get("architecture") == ARCHITECTURE
     others = [name for name in ("models", "history.csv", "predictions.csv") if (folder / name).exists()]
     if others and not ours:
         raise InputError(f"--out {folder} holds the results of another run ({others[0]}); name a folder of its own")

@@ -129,8 +129,8 @@ def test_spots_have_the_diameters_of_their_closed_form(out):
         ap, rl = (2 * CORD * sigma for sigma in SIGMA_MM[int(row["label"])])
         assert 0.9 * ap < float(row["cord_ap_mm"]) < 1.25 * ap
         assert 0.9 * rl < float(row["cord_rl_mm"]) < 1.25 * rl
-        assert float(row["cord_ap_rl_ratio"]) == pytest.approx(ap / rl, abs=0.06)
-        assert float(row["true_cord_ap_mm"]) == pytest.approx(float(row["cord_ap_mm"]), abs=1)
+        assert float(row["cord_ap_rl_ratio"]) == pytest.approx(ap / rl, abs=0.1)
+        assert 0.95 < float(row["cord_ap_mm"]) / float(row["true_cord_ap_mm"]) < 1.25
 
 
 def test_errors_are_those_of_the_rows(out):
@@ -320,7 +320,7 @@ def test_single_files_are_measured_as_their_series_is(cohort):
     assert features == pytest.approx(expected[order], nan_ok=True)
     assert [row["position_mm"] for row in rows] == pytest.approx(position_mm[order].tolist(), abs=1e-3)
     for row, number in zip(rows, order, strict=True):
-        assert row["cord_area_mm2"] == measures[number]["cord_area_mm2"]
+        assert row["cord_area_mm2"] == pytest.approx(measures[number]["cord_area_mm2"], rel=1e-4)
 
 
 def test_a_classifier_s_crop_is_taken_and_a_localiser_s_own_without_one(tmp_path):
