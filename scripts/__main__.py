@@ -43,6 +43,7 @@ COMMANDS: Commands = {
     "describe": ("cohort.describe", "compare two cohorts: age, sex, mJOA, scanner, voxels, with tests"),
     "canal": ("canal.command", "find masks of cord and canal, and write the canal's centres as canal.csv"),
     "localise": ("inference.localise", "find the spinal canal in series, and measure the error where it is known"),
+    "morphometry": ("study.morphometry", "measure cord and canal in mm, and find compression by their shape alone"),
     "trust": ("trust.command", "test whether a network's heat maps locate lesions, and print the tests that fail"),
     "ablation": ("study.ablation", "train variants with several seeds and show what each idea buys"),
     "sweep": ("study.sweep", "train the paper's seven heads under one protocol and compare them"),

@@ -238,6 +238,7 @@ class RunFacts(TypedDict, total=False):
 
     Attributes:
         phantom: whether the patients are synthetic.
+        architecture: what kind of model it is, where it is no network of this bundle.
         datalist: path of the datalist whose slices were scored.
         n_slices: slices that were scored.
         n_unreadable: images that the evaluation could not read.
@@ -247,6 +248,7 @@ class RunFacts(TypedDict, total=False):
     phantom: bool
     trained_on_phantom: bool
     model_version: str
+    architecture: str
     weights_sha256: str
     datalist: str
     datalist_sha256: str

@@ -24,6 +24,48 @@ def predictions(cohort: populations.Cohort, prefix: str, second: bool = False) -
     return frame.assign(frame="", slice_index=index, label=cohort.labels, logit=logit, probability=expit(logit))
 
 
+def add_tasks(run: Path, seed: int, shift: float = 0.0) -> None:
+    """Add grade, kind and T2 signal to a run's predictions and to its readers' rows; the first reader reads twice.
+
+    Args:
+        run: written by `write`.
+        seed: of everything.
+        shift: what is added to the scores of the higher classes.
+    """
+    rng = np.random.default_rng([seed, 3])
+    frame = pd.read_csv(run / "predictions.csv", dtype=str, keep_default_na=False)
+    sick = frame["label"].to_numpy() == "1"
+    truth = {
+        "grade": np.where(sick, rng.integers(2, 4, len(frame)), rng.integers(0, 2, len(frame))),
+        "kind": np.where(sick, rng.integers(1, 3, len(frame)), 0),
+        "t2_signal": np.where(sick, rng.integers(0, 2, len(frame)), 0),
+    }
+    names = {"grade": list("0123"), "kind": ["none", "partial", "circumferential"], "t2_signal": ["no", "yes"]}
+    for task, true in truth.items():
+        classes = np.array(names[task])
+        score = 2.0 * (np.arange(len(classes)) == true[:, None]) + rng.normal(size=(len(frame), len(classes)))
+        chance = (
+            expit(score[:, [1]] - score[:, [0]])
+            if task == "t2_signal"
+            else np.exp(score + shift * np.arange(len(classes)))
+        )
+        chance = chance / (1 if task == "t2_signal" else chance.sum(axis=1, keepdims=True))
+        called = (chance[:, 0] > 0.5).astype(int) if task == "t2_signal" else chance.argmax(axis=1)
+        frame[task] = np.where(rng.random(len(frame)) < 0.1, "", classes[true])  # nobody recorded some
+        frame[f"{task}_called"] = classes[called]
+        columns = [f"{task}_probability"] if task == "t2_signal" else [f"{task}_probability_{one}" for one in classes]
+        frame[columns] = chance.astype(str)
+    frame.to_csv(run / "predictions.csv", index=False)
+    table = pd.read_csv(run / "labels.csv", dtype=str, keep_default_na=False)
+    exact = {uid: number for number, uid in enumerate(frame["sop_uid"])}
+    rows = table["sop_uid"].map(exact).to_numpy()
+    for task, true in truth.items():
+        wrong = rng.random(len(table)) < 0.1
+        called = np.where(wrong, rng.integers(0, len(names[task]), len(table)), true[rows])
+        table[task] = np.array(names["kind"])[called] if task == "kind" else called.astype(str)
+    table.to_csv(run / "labels.csv", index=False)
+
+
 def patients(ids: list[str], rng: np.random.Generator) -> pd.DataFrame:
     """A patients.csv; the first patient's age and mJOA are not recorded."""
     n = len(ids)

@@ -246,6 +246,7 @@ sweep none out --external x
 search none out --trials 0
 search none out --seed -1
 cross-validate none.json --out out
+morphometry none --weights none --out out
 trust none
 predict none --out out
 predict . --out out --threshold 2

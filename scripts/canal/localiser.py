@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
+from numpy.typing import NDArray
 from torch import nn
 
 from ..errors import InputError
 from ..models.files import load_safely, weights_sha256
-from ..records import MEASURE_COLUMNS, SliceMeasures
+from ..records import SliceMeasures
 from ..transforms import (
     PERCENTILES,
     Centre,
@@ -24,7 +26,7 @@ from ..transforms import (
     resize_slices,
     scale_slices,
 )
-from .measures import measure_slice
+from .measures import NOT_MEASURED, measure_slice
 from .network import CanalNet, centre_of, mass_within
 
 RADIUS_MM = 10.0
@@ -97,24 +99,41 @@ class Localiser:
             logits: torch.Tensor = self.network(slices)
             return logits[:, 1:].sigmoid()
 
-    def measures(self, image: MetaTensor) -> list[SliceMeasures]:
-        """Measure canal and cord in every slice of a preprocessed image; nothing where no canal was found.
+    def outlines(self, image: MetaTensor) -> list[NDArray[np.float64] | None]:
+        """Outline canal and cord in every slice of a preprocessed image; None where no canal was found.
 
         Args:
-            image: crops around the canal ``(C, S, S, D)`` in [0, 1]; the middle channel is the slice itself.
+            image: crops around the canal ``(C, S, S, D)``; the middle channel is the slice itself, in [0, 1].
+
+        Returns:
+            probabilities ``(2, image_size, image_size)`` of each slice: of the canal, which holds the cord, and of
+            the cord.
         """
         size = self.image_size
         grey = own_slices(image.as_tensor()).detach().cpu()
-        pixel_mm = [float(mm) * n / size for mm, n in zip(image.pixdim[:2], image.shape[1:3], strict=True)]
         slices = resize_slices(grey, (size, size)).permute(3, 0, 1, 2)
-        found = []
-        for one, crop in zip(slices, crops_of(image), strict=True):
-            if crop["crop"] == "canal":
-                canal, cord = self.masks(one[None])[0].double().numpy()
-                found.append(measure_slice(cord, canal, (pixel_mm[0], pixel_mm[1])))
-            else:
-                found.append(SliceMeasures(**dict.fromkeys(MEASURE_COLUMNS)))  # type: ignore[typeddict-item]
-        return found
+        return [
+            self.masks(one[None])[0].double().numpy() if crop["crop"] == "canal" else None
+            for one, crop in zip(slices, crops_of(image), strict=True)
+        ]
+
+    def measures(self, image: MetaTensor) -> list[SliceMeasures]:
+        """Measure canal and cord in every slice of a preprocessed image, see `outlines`; nothing where there is none.
+
+        Args:
+            image: crops around the canal.
+        """
+        return self.measured(self.outlines(image), image)
+
+    def measured(self, outlines: Sequence[NDArray[np.float64] | None], image: MetaTensor) -> list[SliceMeasures]:
+        """Measure the outlines of a preprocessed image's slices."""
+        row_mm, column_mm = (
+            float(mm) * n / self.image_size for mm, n in zip(image.pixdim[:2], image.shape[1:3], strict=True)
+        )
+        return [
+            NOT_MEASURED.copy() if one is None else measure_slice(one[1], one[0], (row_mm, column_mm))
+            for one in outlines
+        ]
 
 
 def describe(channels: Sequence[int], image_size: int, side_mm: float = 60.0) -> dict[str, Any]:

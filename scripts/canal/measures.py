@@ -18,9 +18,11 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 
 from ..errors import InputError
-from ..records import SliceMeasures
+from ..records import MEASURE_COLUMNS, SliceMeasures
 
 Floats = NDArray[np.float64]
+
+NOT_MEASURED = SliceMeasures(**dict.fromkeys(MEASURE_COLUMNS))  # type: ignore[typeddict-item]
 
 INSIDE = 0.5
 """Probability from which a point lies inside."""

@@ -69,10 +69,10 @@ def mean_class_accuracy(
     return from_variance(value, variance, min(informative), len(true), confidence)
 
 
-def class_metrics(
+def class_estimates(
     truth: ArrayLike, called: ArrayLike, patients: ArrayLike, classes: Sequence[str], ordered: bool
 ) -> dict[str, Any]:
-    """Compute what an evaluation writes of one task.
+    """Compute how well one task's classes are recognised.
 
     Args:
         truth: class of each labelled slice, shape (N,).
@@ -83,7 +83,7 @@ def class_metrics(
 
     Returns:
         ``n_slices``, ``mean_class_accuracy``, ``class_accuracy`` by class, ``confusion_matrix`` (row: truth), ``kappa``
-        and ``kappa_weights``; estimates with their intervals.
+        and ``kappa_weights``.
     """
     true, guess, _, _ = checked(truth, called, patients, len(classes))
     weights = "quadratic" if ordered else "none"
@@ -91,11 +91,24 @@ def class_metrics(
     numbers = range(len(classes))
     return {
         "n_slices": len(true),
-        "mean_class_accuracy": mean_class_accuracy(true, guess, patients, len(classes)).leaf(),
-        "class_accuracy": {name: one.leaf() for name, one in zip(classes, single, strict=True)},
+        "mean_class_accuracy": mean_class_accuracy(true, guess, patients, len(classes)),
+        "class_accuracy": dict(zip(classes, single, strict=True)),
         "confusion_matrix": confusion_matrix(true, guess, labels=list(numbers)).tolist() if len(true) else None,
-        "kappa": kappa(true, guess, patients, weights).leaf(),
+        "kappa": kappa(true, guess, patients, weights),
         "kappa_weights": weights,
+    }
+
+
+def class_metrics(
+    truth: ArrayLike, called: ArrayLike, patients: ArrayLike, classes: Sequence[str], ordered: bool
+) -> dict[str, Any]:
+    """Compute what an evaluation writes of one task: `class_estimates` as JSON, without their notes."""
+    found = class_estimates(truth, called, patients, classes, ordered)
+    single = {name: one.leaf() for name, one in found["class_accuracy"].items()}
+    return found | {
+        "mean_class_accuracy": found["mean_class_accuracy"].leaf(),
+        "class_accuracy": single,
+        "kappa": found["kappa"].leaf(),
     }
 
 

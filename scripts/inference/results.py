@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from ..canal.measures import mscc_percent
+from ..canal.measures import NOT_MEASURED, mscc_percent
 from ..dicom.loaded import identities, slice_geometry_mm
 from ..evaluation.coding import runs
 from ..evaluation.estimates import NAN
 from ..files import read_json
 from ..inferers import SeriesInferer, actual_precision
 from ..records import (
-    MEASURE_COLUMNS,
     RESEARCH_USE,
     SCORED,
     ResultFacts,
@@ -30,8 +29,6 @@ from ..records import (
     probability,
 )
 from .crops import canal_warnings, slice_crops
-
-NOT_MEASURED = SliceMeasures(**dict.fromkeys(MEASURE_COLUMNS))  # type: ignore[typeddict-item]
 
 
 def result_facts(

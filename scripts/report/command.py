@@ -18,6 +18,7 @@ def report(
     external_patients: str = "",
     columns: str = "age,mjoa,region,site,sex,maker",
     point: str = "paper_0.5",
+    compare_at: str = "youden",
     margin: float = 0.0,
     seed: int = 0,
     card: str = "",
@@ -40,6 +41,8 @@ def report(
         columns: columns for subgroups, separated by commas; fix them before you see results. Default:
             age,mjoa,region,site,sex,maker
         point: operating point for trial coding, comparison with readers, and the list of wrong slices.
+        compare_at: operating point at which sensitivity and specificity of further runs are compared with those of the
+            first, each run at its own threshold; where a run has no such point, paper_0.5 for all.
         margin: largest AUC difference that counts as equivalent; 0: no equivalence test.
         seed: seed of bootstrap and permutations.
         card: model card, e.g. docs/README.md, whose section on performance to write from this report.
@@ -65,6 +68,7 @@ def report(
         external_patients=optional(external_patients),
         columns=[name.strip() for name in columns.split(",") if name.strip()],
         point=point,
+        compare_at=compare_at,
         margin=margin,
         seed=seed,
         card=optional(card),

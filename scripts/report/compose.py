@@ -20,9 +20,12 @@ from .guards import check_external, check_origin, validation_of
 from .inputs.cohorts import Cohort, read_cohort
 from .inputs.predictions import Predictions
 from .label_rules import label_rules
+from .measures import measures_of
+from .models import Model, compare_models
 from .operating_points_file import OperatingPoints
 from .page import write_page
 from .results import as_json, calibration, discrimination, mistakes, slice_arrays
+from .tasks import task_results
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "statsmodels", "pandas")
 
@@ -37,6 +40,7 @@ def compose(
     external_patients: Path | None,
     columns: Sequence[str],
     point: str,
+    compare_at: str,
     margin: float,
     seed: int,
     card: Path | None,
@@ -58,6 +62,7 @@ def compose(
     path = internal.run / operating_points_file.FILE
     chosen, anew = operating_of(internal, validation, path)
     check_point(point, chosen)
+    models = [Model(one, operating_of_other(one)) for one in others]
     others_only = {one.name: check_origin(chosen, one, path) for one in (internal, external_run) if one}
     if anew:
         write_json(path, anew)
@@ -74,10 +79,11 @@ def compose(
         found = cohort_results(one, chosen, validation, point, columns, margin, seed, out, phantom_mark)
         found["calibration"]["applied"]["apart"] = others_only[one.name]
         if one is internal:
-            found["models"] = compare(internal, others, margin)
+            found |= compare_models(Model(internal, chosen), models, margin, compare_at) or {"models": []}
             content |= as_json(found, "", notes)
         else:
             content["external"] = as_json(found, "external", notes)
+    content["measures"] = measures_of([one for one in (internal, *others, external_run) if one])
     content["undefined"] = notes
     content["software"] = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
     write_json(out / "report.json", content)
@@ -111,6 +117,18 @@ def operating_of(
     return operating_points_file.parse_operating_points(content, path), content
 
 
+def operating_of_other(cohort: Cohort) -> OperatingPoints:
+    """Choose or read the operating points of a run that is compared with the reported one; nothing is written there.
+
+    Raises:
+        InputError: as `operating_of` and `check_origin`.
+    """
+    path = cohort.run / operating_points_file.FILE
+    chosen, _ = operating_of(cohort, validation_of(cohort), path)
+    check_origin(chosen, cohort, path)
+    return chosen
+
+
 def check_point(point: str, chosen: OperatingPoints) -> None:
     """Make sure that there is a threshold of this name."""
     if point not in chosen.points or not np.isfinite(chosen.points[point].logit):
@@ -142,6 +160,7 @@ def cohort_results(
     found["readers"] = readers.reader_study(cohort, threshold)
     found["label_rules"] = label_rules(cohort, slices)
     found["mistakes"] = mistakes(cohort, threshold)
+    found["tasks"], of_tasks = task_results(cohort)
     prefix = "" if cohort.name == "internal" else f"{cohort.name}_"
     if len(table):
         rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
@@ -151,6 +170,7 @@ def cohort_results(
         "precision_recall": figures.precision_recall(slices),
         "confusion": figures.confusion_matrix(slices, threshold, point),
         "calibration": figures.calibration(judged),
+        **of_tasks,
     }
     if found["trial_coding"]["agreement"]:
         limits = found["trial_coding"]["agreement"]["n_compressed"]
@@ -167,11 +187,3 @@ def cohort_results(
             figures.save(folder / "figures" / f"{prefix}{name}.png", draw, sizes[name], phantom_mark)
             found["figures"].append(f"figures/{prefix}{name}.png")
     return found
-
-
-def compare(first: Cohort, others: Sequence[Cohort], margin: float) -> list[dict[str, Any]]:
-    """Compare the reported run with every other one."""
-    return [
-        {"run": other.run.name, **readers.compare_models(first.predictions, other.predictions, margin)}
-        for other in others
-    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -125,35 +125,53 @@ def precision_recall(slices: SliceArrays) -> Callable[[Axes], None]:
 
 def confusion_matrix(slices: SliceArrays, threshold: float, name: str) -> Callable[[Axes], None]:
     """Counts of slices by reference and call."""
+    called, truth = slices.logits >= threshold, slices.labels == 1
+    cells = np.array([[(t & c).sum() for c in (called, ~called)] for t in (truth, ~truth)])
+    return confusion_cells(cells, ("compressed", "not compressed"), f"model, threshold {name}")
+
+
+def confusion_cells(cells: Ints, names: Sequence[str], calls: str) -> Callable[[Axes], None]:
+    """Counts of slices by reference (row) and call (column).
+
+    Args:
+        cells: the counts, shape (classes, classes).
+        names: of the classes.
+        calls: title of the columns.
+    """
 
     def draw(axes: Axes) -> None:
-        called = slices.logits >= threshold
-        truth = slices.labels == 1
-        cells = np.array([[(t & c).sum() for c in (called, ~called)] for t in (truth, ~truth)])
         shares = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for i in range(2):
-            for j in range(2):
-                colour = "white" if shares[i, j] > 0.55 else INK
-                text = f"{cells[i, j]:,}\n{100 * shares[i, j]:.1f} % of the row"
-                axes.text(j, i, text, ha="center", va="center", color=colour)
-        axes.set_xticks([0, 1], ["compressed", "not compressed"])
-        axes.set_yticks([0, 1], ["compressed", "not\ncompressed"])
-        axes.set(xlabel=f"model, threshold {name}", ylabel="reference")
+        few = len(names) == 2
+        for (i, j), share in np.ndenumerate(shares):
+            colour = "white" if share > 0.55 else INK
+            text = f"{cells[i, j]:,}\n{100 * share:.1f} %{' of the row' if few else ''}"
+            axes.text(j, i, text, ha="center", va="center", color=colour)
+        axes.set_xticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), [name.replace(" ", "\n") for name in names])
+        axes.set(xlabel=calls if few else f"{calls} (% of the row)", ylabel="reference")
         axes.spines[:].set_visible(False)
 
     return draw
 
 
-def calibration(judged: Mapping[str, Assessment]) -> Callable[[Axes], None]:
-    """Observed against predicted probability, before and after calibration."""
+def calibration(
+    judged: Mapping[str, Assessment], observed: str = "observed share of compressed slices"
+) -> Callable[[Axes], None]:
+    """Observed against predicted probability: before and after calibration, or of each class.
+
+    Args:
+        judged: each line's probabilities, by its name.
+        observed: what the vertical axis says.
+    """
 
     def draw(axes: Axes) -> None:
-        unit_square(axes, "predicted probability", "observed share of compressed slices")
+        unit_square(axes, "predicted probability", observed)
         axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=0.8)
         colours = {"uncalibrated": "#b0703c", "baseline": "#7a5195", "calibrated": ACCENT}
+        others = iter((ACCENT, "#b0703c", "#7a5195", "#4b7f52"))
         for name, found in judged.items():
-            curve, colour = found.curve, colours[name]
+            curve, colour = found.curve, colours.get(name) or next(others)
             axes.fill_between(curve.predicted, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
             axes.plot(curve.predicted, curve.observed, color=colour, linewidth=1.8, label=name)
             value = np.array([e.value for e in curve.bin_observed])

@@ -28,6 +28,17 @@ NAMES = {
     "prevalence": "compressed slices (prevalence)",
 }
 
+MEASURE_TITLES = {
+    "cord_ap_mm": "cord, AP diameter (mm)",
+    "cord_rl_mm": "cord, RL diameter (mm)",
+    "cord_ap_rl_ratio": "compression ratio AP / RL",
+    "cord_area_mm2": "cord, area (mm²)",
+    "cord_solidity": "cord, solidity",
+    "canal_area_mm2": "canal, area (mm²)",
+    "cord_canal_area_ratio": "cord area / canal area",
+    "mscc_percent": "maximum spinal cord compression (percentage points)",
+}
+
 
 def interval(leaf: Mapping[str, Any] | None, digits: int = 3) -> str:
     """Write a leaf as ``0.940 (0.912 to 0.960)``."""
@@ -65,6 +76,11 @@ def p_value(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def capitalize_first(text: str) -> str:
+    """Write a sentence's first letter as a capital, and nothing else otherwise."""
+    return text[:1].upper() + text[1:]
+
+
 def percent(value: float | None) -> str:
     """Write a share in whole percent."""
     return "-" if value is None else f"{100 * value:.0f} %"
@@ -73,7 +89,7 @@ def percent(value: float | None) -> str:
 def write_page(folder: Path, content: Mapping[str, Any]) -> None:
     """Write report.html from the content of report.json and the figures in ``folder``."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    for function in (interval, rests_on, counted_noun, column_title, number, p_value, percent):
+    for function in (interval, rests_on, counted_noun, column_title, number, p_value, percent, capitalize_first):
         environment.filters[function.__name__] = function
     pictures = {}
     for cohort in (content, content.get("external")):
@@ -81,4 +97,5 @@ def write_page(folder: Path, content: Mapping[str, Any]) -> None:
             encoded = base64.b64encode((folder / name).read_bytes()).decode("ascii")
             pictures[name] = f"data:image/png;base64,{encoded}"
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    write_text(folder / "report.html", template.render(r=content, pictures=pictures, names=NAMES, measures=MEASURES))
+    titles = {"names": NAMES, "measures": MEASURES, "measure_titles": MEASURE_TITLES}
+    write_text(folder / "report.html", template.render(r=content, pictures=pictures, **titles))

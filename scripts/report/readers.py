@@ -1,4 +1,4 @@
-"""Readers and the model against a reference that neither of them made; several models on the same slices."""
+"""Readers and the model against a reference that neither of them made."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ import numpy as np
 import pandas as pd
 
 from ..cohort.labels import EVALUABLE, natural
-from ..errors import InputError
 from ..evaluation.agreement import kappa
-from ..evaluation.comparisons import equivalence, holm, paired_auc, paired_mean, paired_proportion
+from ..evaluation.comparisons import holm, paired_proportion
 from ..evaluation.estimates import Floats
-from ..evaluation.per_patient import patient_aucs
 from ..evaluation.proportions import confusion, rates
 from .inputs.cohorts import Cohort
-from .inputs.columns import KEY, look_up
-from .inputs.predictions import Predictions
+from .inputs.columns import look_up
 
 NAMES = ("sensitivity", "specificity", "accuracy")
 
@@ -52,10 +49,29 @@ def readings(cohort: Cohort) -> tuple[pd.DataFrame, list[str], dict[str, tuple[F
     return slices, notes, repeated
 
 
-def calls_of(slices: pd.DataFrame, own: pd.DataFrame) -> dict[str, Floats]:
+def calls_of(slices: pd.DataFrame, own: pd.DataFrame, column: str = "call") -> dict[str, Floats]:
     """Return one rater's calls of the scored slices, by reading in their order; NaN where there is none."""
     names = sorted(own["reading"].unique(), key=natural)
-    return {name: look_up(slices, own[own["reading"] == name], "call", "labels.csv").to_numpy() for name in names}
+    return {name: look_up(slices, own[own["reading"] == name], column, "labels.csv").to_numpy() for name in names}
+
+
+def pairs_of(slices: pd.DataFrame, table: pd.DataFrame, column: str = "call") -> list[tuple[str, str, Floats, Floats]]:
+    """Return the calls of every two raters (their first readings), then of every two readings of one.
+
+    Args:
+        slices: the scored slices.
+        table: the raters' evaluable rows that have a call.
+        column: that holds it.
+
+    Returns:
+        two names, and two calls of each scored slice, NaN where there is none.
+    """
+    raters = sorted(table["rater"].unique())
+    calls = {rater: calls_of(slices, table[table["rater"] == rater], column) for rater in raters}
+    pairs = list(combinations([(rater, next(iter(own.values()))) for rater, own in calls.items()], 2))
+    for rater, own in calls.items():
+        pairs += combinations([(f"{rater} ({name})", call) for name, call in own.items()], 2)
+    return [(one, other, a, b) for (one, a), (other, b) in pairs]
 
 
 def reference_agreement(cohort: Cohort) -> list[dict[str, Any]]:
@@ -67,13 +83,9 @@ def reference_agreement(cohort: Cohort) -> list[dict[str, Any]]:
     if table is None:
         return []
     made = table[(table["role"] == "reference") & (table["status"] == EVALUABLE) & table["call"].notna()]
-    raters = [(rater, calls_of(slices, made[made["rater"] == rater])) for rater in sorted(made["rater"].unique())]
-    pairs = list(combinations([(rater, next(iter(calls.values()))) for rater, calls in raters], 2))
-    for rater, calls in raters:
-        pairs += combinations([(f"{rater} ({name})", call) for name, call in calls.items()], 2)
     patient = pd.factorize(slices["patient_id"])[0]
     found = []
-    for (one, a), (other, b) in pairs:
+    for one, other, a, b in pairs_of(slices, made):
         both = ~np.isnan(a) & ~np.isnan(b)
         found.append({"first": one, "second": other, "kappa": kappa(a[both], b[both], patient[both])})
     return found
@@ -130,41 +142,3 @@ def agreement_matrix(slices: pd.DataFrame, columns: list[str], model: pd.Series,
             pair = calls[first].to_numpy()[both], calls[second].to_numpy()[both]
             found.append({"first": first, "second": second, "kappa": kappa(*pair, patient[both])})
     return found
-
-
-def compare_models(first: Predictions, second: Predictions, margin: float) -> dict[str, Any]:
-    """Compare two models on the slices that both scored.
-
-    Args:
-        first: predictions of the model the report is about.
-        second: predictions of another model on the same slices.
-        margin: largest difference of AUC that does not matter; 0 for no claim of equivalence.
-
-    Raises:
-        InputError: they share no slice, or disagree on a label.
-    """
-    key = [*KEY, "slice_index"]
-    both = first.slices.merge(second.slices, on=key, suffixes=("", "_second"))
-    if both.empty:
-        raise InputError(f"{first.path} and {second.path} have no slice in common, so the models cannot be compared")
-    wrong = both[both["label"] != both["label_second"]]
-    if len(wrong):
-        where = f"slice {wrong.iloc[0]['sop_uid']} of series {wrong.iloc[0]['series_uid']}"
-        raise InputError(f"{first.path} and {second.path} give {len(wrong)} slices different labels, first {where}")
-    y, patient = both["label"].to_numpy(), pd.factorize(both["patient_id"])[0]
-    a, b = both["logit"].to_numpy(float), both["logit_second"].to_numpy(float)
-    called, aucs = (a >= 0, b >= 0), (patient_aucs(y, a, patient), patient_aucs(y, b, patient))
-    entering = int(np.isfinite(aucs[0])[patient].sum())
-    content: dict[str, Any] = {
-        "n_slices_in_common": len(both),
-        "n_slices_in_one_only": len(first.slices) + len(second.slices) - 2 * len(both),
-        "pooled_auc": paired_auc(y, a, b, patient),
-        "mean_auc": paired_mean(*aucs, entering),
-        "sensitivity": paired_proportion(called[0][y == 1], called[1][y == 1], patient[y == 1]),
-        "specificity": paired_proportion(~called[0][y == 0], ~called[1][y == 0], patient[y == 0]),
-    }
-    if margin > 0:
-        content["equivalent"] = {
-            name: equivalence(content[name], margin).equivalent for name in ("pooled_auc", "mean_auc")
-        }
-    return content

@@ -17,6 +17,7 @@ FACTS = (
     "phantom",
     "trained_on_phantom",
     "model_version",
+    "architecture",
     "weights_sha256",
     "datalist_sha256",
     "seed",
@@ -43,6 +44,7 @@ def is_positive(value: Any) -> bool:
 KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "phantom": (is_flag, "true or false, without quotes"),
     "trained_on_phantom": (is_flag, "true or false, without quotes"),
+    "architecture": (lambda value: isinstance(value, str), "a text"),
     "weights_sha256": (lambda value: isinstance(value, str), "a text"),
     "datalist": (lambda value: isinstance(value, str), "a path"),
     "datalist_sha256": (lambda value: isinstance(value, str), "a text"),

@@ -13,7 +13,10 @@ from .columns import keyed
 
 
 def label_table(labels: Sequence[Label]) -> pd.DataFrame:
-    """Return labels as a table, indexed by file and line; ``call`` is 0, 1, or NaN where there is none."""
+    """Return labels as a table, indexed by file and line; ``call`` is 0, 1, or NaN where there is none.
+
+    So are ``grade`` and ``t2_signal``; ``kind`` is a word, or empty.
+    """
     table = pd.DataFrame(
         {
             "patient_id": [one.patient_id for one in labels],
@@ -25,6 +28,9 @@ def label_table(labels: Sequence[Label]) -> pd.DataFrame:
             "role": [one.role for one in labels],
             "status": [one.status for one in labels],
             "call": np.array([one.label for one in labels], dtype=float),
+            "grade": np.array([one.grade for one in labels], dtype=float),
+            "kind": [one.kind for one in labels],
+            "t2_signal": np.array([one.t2_signal for one in labels], dtype=float),
         },
         index=[one.where for one in labels],
     )
