@@ -43,7 +43,7 @@ def check_settings(experiment: Experiment, resume: bool = True) -> None:
     """Make what train.json describes, as far as it goes without images; and read the checkpoint to continue from.
 
     Args:
-        experiment: what to train.
+        experiment: what to train; its cohort may be made later, and the labels of its tasks are then not looked at.
         resume: whether a checkpoint in its folder will be continued.
 
     Raises:
@@ -52,7 +52,9 @@ def check_settings(experiment: Experiment, resume: bool = True) -> None:
     runner.prepare([])
     parser = ConfigParser()
     parser.read_config([str(ROOT / "configs" / name) for name in experiment.configs])
-    for name, value in runner.literals(experiment.overrides).items():
+    known = datalist_path(experiment.cohort).is_file()
+    cohort = {"dataset_dir": experiment.cohort} if known else {"class_weights": None}
+    for name, value in runner.literals({**cohort, **experiment.overrides}).items():
         parser[name] = value
     try:
         for name, low in WHOLE.items():
