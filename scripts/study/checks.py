@@ -8,9 +8,10 @@ import torch
 from monai.bundle import ConfigParser
 
 from .. import checkpoints, runner
-from ..datalists import require_both_classes
+from ..datalists import load, require_both_classes
 from ..errors import InputError, check_seed, check_whole, root_error
 from ..files import ROOT, check_folder
+from ..tasks import class_weights
 from ..transforms import to_network_input
 from .experiments import Experiment, check_unchanged, datalist_path
 
@@ -43,7 +44,7 @@ def check_settings(experiment: Experiment, resume: bool = True) -> None:
     """Make what train.json describes, as far as it goes without images; and read the checkpoint to continue from.
 
     Args:
-        experiment: what to train; its cohort may be made later, and the labels of its tasks are then not looked at.
+        experiment: what to train.
         resume: whether a checkpoint in its folder will be continued.
 
     Raises:
@@ -52,9 +53,9 @@ def check_settings(experiment: Experiment, resume: bool = True) -> None:
     runner.prepare([])
     parser = ConfigParser()
     parser.read_config([str(ROOT / "configs" / name) for name in experiment.configs])
-    known = datalist_path(experiment.cohort).is_file()
-    cohort = {"dataset_dir": experiment.cohort} if known else {"class_weights": None}
-    for name, value in runner.literals({**cohort, **experiment.overrides}).items():
+    # they are counted in the cohort, which need not exist yet; without one, train.json would make it
+    without_cohort = {"class_weights": None}
+    for name, value in runner.literals({**experiment.overrides, **without_cohort}).items():
         parser[name] = value
     try:
         for name, low in WHOLE.items():
@@ -66,6 +67,9 @@ def check_settings(experiment: Experiment, resume: bool = True) -> None:
         to_network_input(torch.zeros(1, 1, 1, 1), parser.get_parsed_content("profile"))
     except Exception as error:  # MONAI wraps whatever a setting provokes
         raise InputError(f"{experiment.folder.name} cannot be trained: {root_error(error)}") from error
+    names = parser.get_parsed_content("tasks")
+    if datalist_path(experiment.cohort).is_file() and len(names) > 1:
+        class_weights(names, load(datalist_path(experiment.cohort), "training"))
     last = experiment.folder / "models" / "model_last.pt"
     if resume and last.is_file():
         checkpoints.read(last, parser.get_parsed_content("checkpoint_settings"))

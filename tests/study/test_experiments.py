@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sqlite3
 import sys
@@ -20,12 +19,10 @@ from scripts import runner
 from scripts.__main__ import main
 from scripts.errors import InputError
 from scripts.evaluation.slices import slice_metrics
-from scripts.phantom import default_cohort
 from scripts.records import SECTIONS
 from scripts.runner import run_config
 from scripts.study import cross_validate as cross_validation
 from scripts.study import experiments, search, sweep
-from scripts.study.checks import check_settings
 from scripts.study.experiments import Experiment
 
 TINY = {**{name: value for name, value in SMALL.items() if name != "head"}, "max_epochs": 1, "min_epochs": 1}
@@ -472,18 +469,3 @@ def test_every_trial_of_every_seed_draws_its_own_values(cohort, tmp_path, monkey
         search.search(str(cohort), str(tmp_path / str(seed)), trials=2, overrides=OVERRIDES, seed=seed)
         drawn |= {row["learning_rate"] for row in read_rows(tmp_path / str(seed) / "search.csv")}
     assert len(drawn) == 6
-
-
-def test_settings_are_checked_on_the_cohort_of_the_experiment_and_no_phantom_is_made(cohort, tmp_path, monkeypatch):
-    """The weights of classes are part of the loss, and are counted in a datalist."""
-    monkeypatch.setattr(default_cohort, "make_cohort", lambda *_, **__: pytest.fail("made a phantom cohort"))
-    experiment = Experiment(tmp_path / "run", ["train.json"], str(cohort), overrides=TINY)
-    check_settings(experiment)
-    content = json.loads((cohort / "datalist.json").read_text())
-    graded = {section: [{**entry, "grade": 1} for entry in content[section]] for section in SECTIONS}
-    shutil.copytree(cohort / "dicom", tmp_path / "dicom", copy_function=os.link)
-    (tmp_path / "datalist.json").write_text(json.dumps({**content, **graded}))
-    tasks = {**TINY, "tasks": ["compressed", "grade"]}
-    with pytest.raises(InputError, match=r"labels of one class only \(1\) for the task grade"):
-        check_settings(Experiment(tmp_path / "run", ["train.json"], str(tmp_path), overrides=tasks))
-    assert not (tmp_path / "run").exists()
