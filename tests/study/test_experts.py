@@ -141,7 +141,7 @@ def test_the_tables_hold_the_kappa_of_every_pair_on_the_slices_that_both_called(
         ({}, {"label": "0", "grade": "0", "kind": "none"}, r"rater rater_2 calls all 60 slices not compressed"),
         ({}, {"status": "motion", "label": ""}, r"rater rater_2 has read no slice .*--raters rater_1,rater_3"),
         ({"folds": 11}, {}, r"expected 2 to \d+ folds for \d+ (patients|persons), got 11"),
-        ({"folds": 10, "validation": 0.01}, {}, r"validation of fold \d+ holds .* by the labels of rater rater_\d;"),
+        ({"seed": 0}, {}, r"of fold \d holds .* by the labels of rater rater_\d; take fewer --folds"),
         ({"folds": 1}, {}, "--folds must be a whole number from 2"),
         ({"validation": 1.0}, {}, "--validation must be a share between 0 and 1"),
         ({"overrides": '{"image_size": 3}'}, {}, "image_size"),
