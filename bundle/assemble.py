@@ -69,9 +69,7 @@ def assemble(
     archive = target.with_suffix(".zip")
     if target.exists() and not force:
         raise InputError(f"{target} exists; choose another --out, or replace it with --force")
-    content = checkpoints.read(weights) if weights else None
-    if content is not None:
-        require_settings(content, weights)
+    content = checkpoints.read_classifier(weights) if weights else None
     digest = checkpoints.sha256(weights) if weights else ""
     chosen = read_operating_point(operating_points, operating_point, digest) if operating_points else None
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -103,17 +101,6 @@ def travelling() -> Iterator[Path]:
     """Yield the files of the bundle."""
     for pattern in TRAVELS:
         yield from sorted(path for path in ROOT.glob(pattern) if path.is_file())
-
-
-def require_settings(content: Mapping[str, Any], weights: str) -> None:
-    """Refuse weights that do not say which network they belong to."""
-    from scripts import checkpoints
-
-    missing = [name for name in checkpoints.SETTINGS if name not in content]
-    if missing:
-        raise InputError(
-            f"{weights} does not say its {', '.join(missing)}; expected a checkpoint of configs/train.json"
-        )
 
 
 def describe_weights(packed: Path, content: Mapping[str, Any], local: bool) -> None:

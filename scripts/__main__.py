@@ -49,6 +49,7 @@ COMMANDS: Commands = {
     "sweep": ("study.sweep", "train the paper's seven heads under one protocol and compare them"),
     "search": ("study.search", "random search over learning rate and beta1"),
     "cross-validate": ("study.cross_validate", "train and test once per fold or left-out site"),
+    "experts": ("study.experts", "train one network per rater, and measure how well raters and networks agree"),
     "recalibrate": ("report.recalibrate", "choose thresholds and calibration on a site's own labelled slices"),
     "report": ("report.command", "write report.json, report.html and figures from predictions"),
 }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +17,11 @@ from .files import read_json, replacing
 from .files import sha256 as sha256  # of checkpoints, for who names them
 from .inferers import actual_precision
 from .models.files import load_safely, weights_sha256
-from .models.trunks import is_architecture
+from .models.settings import KINDS
 from .networks import CordCompressionNet, network_interface, unwrapped
 from .records import Weights
-from .tasks import DEFAULT_BRANCH, DEFAULT_TASKS, TASKS, is_tasks
-from .transforms import NORMALISATION, length_mm
+from .tasks import DEFAULT_BRANCH, DEFAULT_TASKS
+from .transforms import length_mm
 
 if TYPE_CHECKING:
     from .canal.localiser import Localiser
@@ -34,51 +32,6 @@ SETTINGS = ("architecture", "head", "image_size", "crop_fraction", "profile", "s
 SEEN = ("image_size", "crop_fraction", "side_mm", "context")
 # settings that checkpoints of earlier versions lack, and what they mean then
 DEFAULTS = {"side_mm": None, "canal_sha256": "", "context": 0, "tasks": list(DEFAULT_TASKS), "branch": DEFAULT_BRANCH}
-LARGEST_HEAD, LARGEST_WIDTH, LARGEST_IMAGE, LARGEST_SIDE_MM = 16, 1 << 16, 4096, 1000
-
-
-def is_whole(value: Any, low: int, high: int) -> bool:
-    """Return whether a value is a whole number between two bounds."""
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def is_head(value: Any) -> bool:
-    """Return whether a value is a list of widths that a head can have."""
-    known = isinstance(value, list | tuple) and len(value) <= LARGEST_HEAD
-    return known and all(is_whole(width, 1, LARGEST_WIDTH) for width in value)
-
-
-def is_part(value: Any) -> bool:
-    """Return whether a value may be the name of a part of a network."""
-    return isinstance(value, str) and re.fullmatch(r"[a-z]\w*", value, re.ASCII) is not None
-
-
-def is_number(value: Any) -> bool:
-    """Return whether a value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-# what a file may say of itself: its settings become values of a config, in which text may be an expression that runs
-KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "architecture": (is_architecture, "the name of a network"),
-    "head": (is_head, f"up to {LARGEST_HEAD} whole numbers from 1 to {LARGEST_WIDTH}"),
-    "image_size": (lambda value: is_whole(value, 1, LARGEST_IMAGE), f"a whole number from 1 to {LARGEST_IMAGE}"),
-    "crop_fraction": (lambda value: is_number(value) and 0 < value <= 1, "a number above 0, up to 1"),
-    "profile": (lambda value: isinstance(value, str) and value in NORMALISATION, " or ".join(NORMALISATION)),
-    "side_mm": (lambda value: value is None or (is_number(value) and 0 < value <= LARGEST_SIDE_MM), "null or mm"),
-    "context": (lambda value: is_whole(value, 0, 1), "0 or 1"),
-    "canal_sha256": (lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]*", value) is not None, "a hash"),
-    "kind": (lambda value: value == "canal", "canal"),
-    "channels": (is_head, f"up to {LARGEST_HEAD} whole numbers from 1 to {LARGEST_WIDTH}"),
-    "tasks": (is_tasks, f"a list that begins with {', '.join(task.name for task in TASKS)}, or fewer of them"),
-    "branch": (is_part, "the name of a part of a network"),
-    "trained_on": (lambda value: isinstance(value, dict), "a mapping"),
-    "epoch": (lambda value: value is None or is_whole(value, 0, 1 << 31), "a whole number"),
-    "pos_weight": (lambda value: value is None or is_number(value), "a number"),
-    "precision": (lambda value: value in (None, "bf16", "fp32", "tf32"), "bf16, fp32 or tf32"),
-}
-
-
 # what a checkpoint tells of its training, which settings need not repeat
 HISTORY = ("trained_on", "epoch", "pos_weight", "precision")
 
@@ -177,6 +130,21 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> dict[st
     return content
 
 
+def read_classifier(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint that says all of its `SETTINGS`.
+
+    Raises:
+        InputError: see `read`; also where it lacks one, as a localiser's does.
+    """
+    content = read(path)
+    missing = [name for name in SETTINGS if name not in content]
+    if missing:
+        raise InputError(
+            f"{path} does not say its {', '.join(missing)}; expected a checkpoint written by configs/train.json"
+        )
+    return content
+
+
 def check_localiser(path: Path, content: Mapping[str, Any]) -> None:
     """Refuse a checkpoint whose localiser is not the one that its network was trained with."""
     kept = content.get("canal")
@@ -217,6 +185,17 @@ def network_of(settings: Mapping[str, Any], dropout: float = 0.3, weights: str |
     return CordCompressionNet(known["head"], dropout, weights, known["architecture"], known["tasks"], known["branch"])
 
 
+def network_with_weights(content: Mapping[str, Any]) -> CordCompressionNet:
+    """Build the network of a checkpoint and load its weights.
+
+    Raises:
+        InputError: the weights do not fit the network that the checkpoint names.
+    """
+    network = network_of(content)
+    network.load_state_dict(content["model"])
+    return network
+
+
 def load_network(path: str | Path, network: nn.Module, settings: Mapping[str, Any]) -> Weights:
     """Load weights into a network and return what they are, for the results made with them.
 
@@ -225,6 +204,11 @@ def load_network(path: str | Path, network: nn.Module, settings: Mapping[str, An
     """
     content = read(path, settings)
     unwrapped(network).load_state_dict(content["model"])
+    return about_weights(path, content)
+
+
+def about_weights(path: str | Path, content: Mapping[str, Any]) -> Weights:
+    """Return what the weights of a checkpoint are, for the results made with them."""
     trained_on = content.get("trained_on", {})
     return {
         "weights_sha256": sha256(path),
@@ -259,7 +243,7 @@ def about_results(
     """Collect what every result of an evaluation carries: the model, the slices, seed, precision and software.
 
     Args:
-        checkpoint: what `load_network` gave.
+        checkpoint: what `load_network` says of the weights, or `scripts.ensembles.load_networks`.
         datalist: the datalist whose slices are evaluated.
         bundle_root: folder of the bundle, for the model's version.
         seed: seed of the evaluation.

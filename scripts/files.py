@@ -276,3 +276,8 @@ def sha256(path: str | Path) -> str:
         while chunk := stream.read(2**20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def text_sha256(lines: Iterable[str]) -> str:
+    """Hash lines of text."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

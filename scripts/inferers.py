@@ -16,7 +16,7 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import nn
 
 from .errors import InputError
-from .heatmaps.grad_cam import enlarge, grad_cam_with_tasks, normalise
+from .heatmaps.grad_cam import enlarge, grad_cam_of_members, normalise
 from .heatmaps.views import all_views, map_back
 from .transforms import to_network_input
 
@@ -146,7 +146,7 @@ class SeriesInferer(Inferer):
 
         Args:
             inputs: ``(B, C, H, W, D)`` in [0, 1], as the preprocessing leaves it; C is 1, or 3 with neighbours.
-            network: the classifier.
+            network: the classifier, or an `Ensemble` of several.
             args: not used.
             kwargs: not used.
 
@@ -188,7 +188,7 @@ class SeriesInferer(Inferer):
         """Return logits ``(N, K)`` and raw heat maps ``(N, H, W)`` of one view of the slices."""
         image = to_network_input(slices, self.profile)
         if self.heatmap:
-            logits, coarse = grad_cam_with_tasks(network, image, self.layer, sign=self.sign)
+            logits, coarse = grad_cam_of_members(network, image, self.layer, sign=self.sign)
             return logits.float(), enlarge(coarse.float(), (slices.shape[2], slices.shape[3]))
         with torch.no_grad():
             return network(image).float(), torch.zeros_like(slices[:, 0])

@@ -201,10 +201,11 @@ class SliceResult(SliceCrop, SliceMeasures):
     mscc_percent: float | None
 
 
-class Weights(TypedDict):
-    """Where weights come from, as every result made with them repeats it.
+class NetworkWeights(TypedDict):
+    """Where a network's weights come from.
 
     Attributes:
+        weights_sha256: of the checkpoint; of an ensemble, of its ``ensemble_sha256``, one a line.
         training_precision: ``bf16``, ``fp32`` or ``tf32``; None where the checkpoint does not say.
     """
 
@@ -213,6 +214,17 @@ class Weights(TypedDict):
     epoch: int | None
     pos_weight: float | None
     training_precision: str | None
+
+
+class Weights(NetworkWeights, total=False):
+    """Where weights come from, as every result made with them repeats it.
+
+    Attributes:
+        ensemble_sha256: of the checkpoints of an ensemble, sorted; absent where there is one network. What these differ
+            in, is None above.
+    """
+
+    ensemble_sha256: list[str]
 
 
 class SeriesFindings(TypedDict):
@@ -250,6 +262,7 @@ class RunFacts(TypedDict, total=False):
     model_version: str
     architecture: str
     weights_sha256: str
+    ensemble_sha256: list[str]
     datalist: str
     datalist_sha256: str
     seed: int

@@ -214,9 +214,9 @@ def volume(path: Path, truth: Sample | None) -> str:
 def text(sample: Sample, path: Path) -> str:
     """Try a table, JSON, a checkpoint or a config."""
     if sample.kind == "checkpoint":
-        from scripts.inference.predict import weights_settings
+        from scripts.inference.weights import weights_settings
 
-        weights_settings(path, "layer4")
+        weights_settings([str(path)], "layer4")
     elif sample.kind == "config":
         from scripts.study.checks import check_settings
         from scripts.study.experiments import Experiment, overlays

@@ -208,6 +208,11 @@ def datalist_entry(label: Label, image: Image, patient: Patient, folder: Path) -
     }
     if "person" in patient.cells:
         entry["person"] = patient.person
+    return add_findings(entry, label)
+
+
+def add_findings(entry: DatalistEntry, label: Label) -> DatalistEntry:
+    """Add to a line of a datalist what a label says beside compressed or not, where it does."""
     if label.grade is not None:
         entry["grade"] = label.grade
     if label.kind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from .bootstrap import LARGEST_CHUNK
-from .estimates import NAN, Estimate, Floats, patient_codes, sum_by, t_quantile
+from .estimates import NAN, Estimate, Floats, Ints, patient_codes, sum_by, t_quantile
 
 WEIGHTS = ("none", "linear", "quadratic")
 
@@ -43,19 +44,71 @@ def kappa(a: ArrayLike, b: ArrayLike, patients: ArrayLike, weights: str = "none"
         return Estimate(0.0, NAN, NAN, k, n, "one rater uses one category only, so the spread cannot be estimated")
     distance = np.abs(np.subtract.outer(names, names)) / np.ptp(names) if weights != "none" else 1 - np.eye(c)
     w = 1 - (distance**2 if weights == "quadratic" else distance)
+    value, influence, scale = linearised(x, y, w)
+    return clustered(value, sum_by(code, k, influence) / scale, n, confidence)
+
+
+def mean_kappa(pairs: Sequence[tuple[Floats, Floats]], patients: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """Mean of Cohen's kappas on the same slices, with one interval clustered by patient.
+
+    What a patient adds to each kappa is averaged before it is squared, so that raters who err together count as such.
+
+    Args:
+        pairs: calls 0 or 1 of two raters, NaN where one has none, each of shape (N,).
+        patients: patient of each slice, shape (N,).
+        confidence: level of the interval.
+    """
+    names, both = np.asarray(patients), [~np.isnan(a) & ~np.isnan(b) for a, b in pairs]
+    found = [kappa(a[rated], b[rated], names[rated]) for (a, b), rated in zip(pairs, both, strict=True)]
+    if len(found) == 1:
+        return found[0]
+    seen = np.any(both, axis=0) if pairs else np.zeros(len(names), dtype=bool)
+    code, k = patient_codes(names[seen])
+    value = float(np.mean([one.value for one in found])) if found else NAN
+    undefined = [one for one in found if np.isnan(one.low)]
+    if undefined or not found:
+        note = f"one of the kappas has no interval: {undefined[0].note}" if undefined else "there is no pair"
+        return Estimate(value, NAN, NAN, k, int(seen.sum()), note)
+    sums = np.zeros(k)
+    for (a, b), rated in zip(pairs, both, strict=True):
+        _, influence, scale = linearised(a[rated].astype(int), b[rated].astype(int), np.eye(2))
+        sums += sum_by(code[rated[seen]], k, influence) / scale / len(pairs)
+    return clustered(value, sums, int(seen.sum()), confidence)
+
+
+def linearised(x: Ints, y: Ints, w: Floats) -> tuple[float, Floats, float]:
+    """Compute kappa and what each slice adds to it by the delta method, to be divided by the last number.
+
+    Args:
+        x: category of each slice by the first rater, from 0, shape (N,).
+        y: the same by the second.
+        w: agreement of two categories, 1 for equal ones, shape (C, C).
+    """
+    n, c = len(x), len(w)
     share_x, share_y = np.bincount(x, minlength=c) / n, np.bincount(y, minlength=c) / n
     observed, chance = w[x, y].mean(), share_x @ w @ share_y
-    value = float((observed - chance) / (1 - chance))
     expected = (w @ share_y)[x] + (share_x @ w)[y]
     influence = (w[x, y] - observed) * (1 - chance) - (expected - 2 * chance) * (1 - observed)
-    sums = sum_by(code, k, influence) / (n * (1 - chance) ** 2)
+    return float((observed - chance) / (1 - chance)), influence, float(n * (1 - chance) ** 2)
+
+
+def clustered(value: float, sums: Floats, n_slices: int, confidence: float) -> Estimate:
+    """Return a kappa, or a mean of several, with its interval on Fisher's z scale.
+
+    Args:
+        value: the kappa.
+        sums: what each patient's slices add to it by the delta method, shape (K,).
+        n_slices: slices that it rests on.
+        confidence: level of the interval.
+    """
+    k = len(sums)
     if k < 2 or abs(value) == 1:
         note = "one patient gives no interval" if k < 2 else "agreement is complete, so the spread cannot be estimated"
-        return Estimate(value, NAN, NAN, k, n, note)
+        return Estimate(value, NAN, NAN, k, n_slices, note)
     error = np.sqrt(k / (k - 1) * (sums**2).sum()) / (1 - value**2)
     half = t_quantile(confidence, k - 1) * error
     low, high = np.tanh([np.arctanh(value) - half, np.arctanh(value) + half])
-    return Estimate(value, float(low), float(high), k, n)
+    return Estimate(value, float(low), float(high), k, n_slices)
 
 
 def icc_a1(ratings: ArrayLike, n_slices: int, confidence: float = 0.95) -> Estimate:

@@ -127,3 +127,29 @@ def scatter(
     axes.legend(fontsize="small")
     figure.colorbar(points, label=labels[2])
     return save(figure, path)
+
+
+def matrix(values: ArrayLike, rows: Sequence[str], columns: Sequence[str], label: str, title: str, path: Path) -> Path:
+    """Draw numbers from 0 to 1 as a heat map with the number in each cell; NaN stays empty.
+
+    Args:
+        values: shape (R, C); what is below 0 has the colour of 0.
+        rows: names, shape (R,).
+        columns: names, shape (C,).
+        label: what the values are.
+        title: says what was compared on what.
+        path: the PNG.
+    """
+    shades = np.asarray(values, dtype=float)
+    figure = Figure(figsize=(3 + 0.9 * len(columns), 1.8 + 0.5 * len(rows)), layout="constrained")
+    axes: Axes = figure.add_subplot()
+    image = axes.imshow(shades, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    axes.set_xticks(range(len(columns)), list(map(literal, columns)), rotation=30, ha="right", fontsize="small")
+    axes.set_yticks(range(len(rows)), list(map(literal, rows)), fontsize="small")
+    for (row, column), value in np.ndenumerate(shades):
+        if np.isfinite(value):
+            colour = "black" if value > 0.6 else "white"
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize="small")
+    axes.set_title(literal(title), fontsize="medium", wrap=True)
+    figure.colorbar(image, label=label)
+    return save(figure, path)

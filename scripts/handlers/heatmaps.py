@@ -15,9 +15,18 @@ from torch import nn
 from ..console import optional, say
 from ..datasets import SliceDataset
 from ..errors import InputError
-from ..heatmaps.grad_cam import check_sign, enlarge, layer_activation, rectified, signed_activation, split_features
+from ..heatmaps.grad_cam import (
+    check_sign,
+    enlarge,
+    layer_activation,
+    mean_map,
+    rectified,
+    signed_activation,
+    split_features,
+)
 from ..heatmaps.panels import Floats, save_raw, write_panels, write_sheets
 from ..inferers import running_in
+from ..models.averaging import members_of
 from ..networks import unwrapped
 from ..records import section_path
 from ..transforms import own_slices
@@ -28,9 +37,11 @@ class GradCAM:
 
     A forward hook keeps the layer's activation of the evaluator's own forward pass, so nothing is computed twice. A
     TorchScript copy runs no hooks: there, the layers up to the map's are run once more. Maps are computed in float32.
+    Those of an ensemble are averaged before rectification, so that they explain the mean logit.
 
     Args:
-        network: a `CordCompressionNet`, on any device; a TorchScript copy or a distributed wrapper of one will do.
+        network: a `CordCompressionNet`, on any device; a TorchScript copy, a distributed wrapper of one, or an
+            `Ensemble` will do.
         layer: child of ``network.features``; earlier layers give finer maps at a higher cost.
         sign: 1 for what spoke for compression, -1 for what spoke against it, 0 for both in one map (negative: against).
         key: where in the output the maps ``(N, H, W)`` go, not normalised.
@@ -47,12 +58,12 @@ class GradCAM:
         resize: bool = True,
         output: int = 0,
     ) -> None:
-        self.network, self.layer, self.sign = unwrapped(network), layer, check_sign(sign)
+        self.members, self.layer, self.sign = members_of(unwrapped(network)), layer, check_sign(sign)
         self.key, self.resize, self.output = key, resize, int(output)
-        self.scripted = isinstance(self.network, torch.jit.ScriptModule)
-        split_features(self.network, layer, self.output)  # refuses a wrong name at once
-        self._activation: torch.Tensor | None = None
-        self._hook: Any = None
+        for member in self.members:
+            split_features(member, layer, self.output)  # refuses a wrong name at once
+        self._activations: dict[int, torch.Tensor] = {}
+        self._hooks: list[Any] = []
 
     def attach(self, engine: Engine) -> None:
         """Attach to a supervised evaluator."""
@@ -62,32 +73,36 @@ class GradCAM:
             engine.add_event_handler(event, self.finish)
 
     def start(self, engine: Engine) -> None:
-        """Place the hook."""
+        """Place the hooks."""
         self.finish(engine)
-        if not self.scripted:
-            module = split_features(self.network, self.layer, self.output)[0][-1]
-            self._hook = module.register_forward_hook(lambda _, __, output: setattr(self, "_activation", output))
+        for number, member in enumerate(self.members):
+            if not isinstance(member, torch.jit.ScriptModule):
+                self._hooks.append(self.hook(number, split_features(member, self.layer, self.output)[0][-1]))
 
-    def activation(self, image: torch.Tensor) -> torch.Tensor:
-        """Return what the layer made of this batch."""
-        if self._activation is not None:
-            kept, self._activation = self._activation, None
-            return kept.float()
-        return layer_activation(self.network, image, self.layer, self.output)
+    def hook(self, number: int, module: nn.Module) -> Any:
+        """Keep what a network's layer makes of each batch."""
+        return module.register_forward_hook(lambda _, __, output: self._activations.update({number: output}))
+
+    def signed_map(self, number: int, image: torch.Tensor) -> torch.Tensor:
+        """Return one network's map of this batch before rectification."""
+        member, kept = self.members[number], self._activations.pop(number, None)
+        if kept is None:
+            kept = layer_activation(member, image, self.layer, self.output)
+        return signed_activation(member, kept.float(), self.layer, self.output)[1]
 
     def __call__(self, engine: Engine) -> None:
         """Compute the maps of this batch."""
         image = engine.state.output["image"]
         with running_in("fp32", image.device):
-            _, signed = signed_activation(self.network, self.activation(image), self.layer, self.output)
+            signed = mean_map([self.signed_map(number, image) for number in range(len(self.members))])
         maps = rectified(signed, self.sign)
         engine.state.output[self.key] = enlarge(maps, image.shape[-2:]) if self.resize else maps
 
     def finish(self, engine: Engine, error: BaseException | None = None) -> None:
-        """Remove the hook."""
-        if self._hook is not None:
-            self._hook.remove()
-            self._hook = None
+        """Remove the hooks."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
         if error is not None:
             raise error
 

@@ -9,11 +9,15 @@ Source: Selvaraju et al. 2017, ICCV, equations 1 and 2, doi:10.1109/ICCV.2017.74
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
 from ..errors import InputError
+from ..models.averaging import mean_of, members_of
 
 
 def child(network: nn.Module, name: str) -> nn.Module:
@@ -144,6 +148,31 @@ def grad_cam_with_tasks(
     return torch.cat([logits, *others], dim=1), rectified(signed, sign)
 
 
+def grad_cam_of_members(
+    network: nn.Module, image: torch.Tensor, layer: str = "layer4", sign: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute what `grad_cam_with_tasks` does for a network or an ensemble: the mean logits and their map.
+
+    Args:
+        network: as in `grad_cam_with_tasks`, or an `Ensemble` of such networks.
+        image: network input ``(N, 3, H, W)``.
+        layer: child of each network's ``features``.
+        sign: see `grad_cam`.
+    """
+    members = members_of(network)
+    if len(members) == 1:
+        return grad_cam_with_tasks(members[0], image, layer, sign)
+    found = [grad_cam_with_tasks(member, image, layer, sign=0) for member in members]
+    logits, signed = zip(*found, strict=True)
+    return mean_of([one.float() for one in logits]), rectified(mean_map(signed), sign)
+
+
+def mean_map(maps: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the mean of maps ``(N, h, w)`` before rectification; coarser ones are enlarged to the finest first."""
+    finest = max((one.shape[-2:] for one in maps), key=math.prod)
+    return mean_of([one if one.shape[-2:] == finest else enlarge(one.float(), finest) for one in maps])
+
+
 def layer_activation(network: nn.Module, image: torch.Tensor, layer: str, output: int = 0) -> torch.Tensor:
     """Compute what ``layer`` makes of an image on the way to a logit, ``(N, C, h, w)``."""
     with torch.no_grad():
@@ -164,9 +193,9 @@ def rectified(signed: torch.Tensor, sign: int) -> torch.Tensor:
     return torch.relu(sign * signed) if check_sign(sign) else signed
 
 
-def enlarge(heatmap: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def enlarge(heatmap: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Interpolate maps ``(N, h, w)`` to ``(N, *size)``."""
-    return interpolate(heatmap[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    return interpolate(heatmap[:, None], size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
 
 
 def normalise(heatmap: torch.Tensor) -> torch.Tensor:

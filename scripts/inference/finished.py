@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import read_json, sha256
+from ..files import read_json, sha256, text_sha256
 from ..records import ResultFacts, Series, SeriesInput, WrittenSummary
 from .results import all_warnings
 
@@ -46,11 +44,6 @@ def series_input(series: Series) -> SeriesInput:
         "content_sha256": hashes[0] if len(hashes) == 1 else text_sha256(hashes),
         "slices_sha256": text_sha256(slices) if slices else "",
     }
-
-
-def text_sha256(lines: Sequence[str]) -> str:
-    """Hash lines of text."""
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 class Finished:

@@ -7,15 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..console import one_line, say
 from ..dicom.listings import named_paths
 from ..errors import InputError, exit_status
-from ..files import ROOT, check_folder
+from ..files import check_folder
 from ..records import Failure, SeriesRecord
-from ..report.operating_points_file import read_operating_point
+from .weights import operating_point_settings, weights_paths, weights_settings
 
 if TYPE_CHECKING:
     from .output_folder import OutputFolder
@@ -67,7 +66,8 @@ def predict(
         out: folder of the results; it then holds those of this run only, beside files of your own. Two runs cannot
             write to one folder at once.
         weights: checkpoint; it stores the architecture and settings of its network. Default models/model.pt,
-            which packed bundles have.
+            which packed bundles have. Several, separated by commas, are an ensemble: the mean of their logits, at the
+            cost of all of them.
         threshold: probability from which a slice is called compressed; default is that of configs/inference.json.
         operating_points: operating_points.json of these weights, from `report` or `recalibrate`; probabilities are then
             calibrated, and the threshold is that of one of its points.
@@ -96,15 +96,13 @@ def predict(
         from .dicom_results.sources import require_highdicom
 
         require_highdicom()
-    path = Path(weights) if weights else ROOT / "models" / "model.pt"
-    if not weights and not path.is_file():
-        raise InputError(
-            f"no weights: this bundle has no {path}; name a checkpoint, e.g. --weights runs/train/models/model.pt"
-        )
+    paths = weights_paths(weights)
+    settings, digest = weights_settings(paths, heatmap_layer)
     overrides: dict[str, Any] = {
-        **weights_settings(path, heatmap_layer),
+        **settings,
         "output_dir": out,
-        "ckpt_path": str(path),
+        "ckpt_path": paths[0],
+        "ensemble": tuple(paths[1:]),  # of which MONAI's config language reads nothing
         "resume": resume,
         "batch_size": batch_size,
         "dicom": dicom,
@@ -118,48 +116,11 @@ def predict(
     if threshold is not None:
         overrides |= {"displayable_configs__threshold": threshold, "threshold_source": "given with --threshold"}
     if operating_points:
-        overrides |= operating_point_settings(operating_points, operating_point, path)
+        overrides |= operating_point_settings(operating_points, operating_point, digest)
     check_folder(out)
     if test_time_average or hotspots:
         say("18 views of each slice: expect 18 times the cost of one")
     return score(inputs, force, overrides, workers)
-
-
-def weights_settings(path: Path, heatmap_layer: str) -> dict[str, Any]:
-    """Return the settings that a checkpoint was trained with.
-
-    Raises:
-        InputError: it is no checkpoint, does not fit the network it names, or that network has no such layer.
-    """
-    import torch
-
-    from .. import checkpoints
-    from ..heatmaps.grad_cam import split_features
-
-    content = checkpoints.read(path)
-    missing = [name for name in checkpoints.SETTINGS if name not in content]
-    if missing:
-        raise InputError(
-            f"{path} does not say its {', '.join(missing)}; expected a checkpoint written by configs/train.json"
-        )
-    with torch.device("meta"):  # shapes only
-        network = checkpoints.network_of(content)
-    network.load_state_dict(content["model"], assign=True)
-    split_features(network, heatmap_layer)
-    return {name: content[name] for name in checkpoints.SETTINGS}
-
-
-def operating_point_settings(operating_points: str, name: str, weights: Path) -> dict[str, Any]:
-    """Return the threshold and calibration of an operating point of these weights."""
-    from .. import checkpoints
-
-    chosen = read_operating_point(operating_points, name, checkpoints.sha256(weights))
-    return {
-        "displayable_configs__threshold": chosen.threshold,
-        "threshold_source": chosen.source,
-        "calibration__slope": chosen.slope,
-        "calibration__intercept": chosen.intercept,
-    }
 
 
 def score(inputs: Sequence[str], force: bool, overrides: dict[str, Any], workers: int) -> int:

@@ -43,7 +43,7 @@ def result_facts(
 
     Args:
         metadata: the bundle's metadata.json, or its path.
-        weights: what `scripts.checkpoints.load_network` returns.
+        weights: what `scripts.ensembles.load_networks` says of them.
         threshold: probability from which a slice is called compressed.
         threshold_source: where it was chosen.
         inferer: how the network is applied.
@@ -71,9 +71,11 @@ def notice_line(facts: ResultFacts) -> str:
     """Return the line that every result must carry: what for, by which model and weights, at which threshold."""
     trained = "; weights trained on a synthetic phantom" if facts["trained_on_phantom"] else ""
     chosen = f" ({facts['threshold_source']})" if facts["threshold_source"] else ""
+    networks = facts.get("ensemble_sha256")
+    ensemble = f"ensemble of {len(networks)} networks, " if networks else ""
     return (
         f"{RESEARCH_USE}{trained}. {facts['model_name']} {facts['model_version']}, "
-        f"weights sha256 {facts['weights_sha256'][:16]}, threshold {facts['threshold']:g}{chosen}."
+        f"{ensemble}weights sha256 {facts['weights_sha256'][:16]}, threshold {facts['threshold']:g}{chosen}."
     )
 
 

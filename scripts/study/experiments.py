@@ -227,11 +227,15 @@ def write_table(path: Path, title: str, cohort: str, columns: Sequence[str], row
     phantom = "yes" if is_phantom(cohort) else "no"
     marked = [{**{name: row.get(name) for name in columns}, "phantom": phantom} for row in rows]
     write_csv(path.with_suffix(".csv"), [*columns, "phantom"], marked)
-    cells = [[format_cell(row.get(name)) for name in columns] for row in rows]
-    lines = [" | ".join(line) for line in [list(columns), ["---"] * len(columns), *cells]]
-    table = "\n".join(f"| {line} |" for line in lines)
+    table = markdown_table(columns, [[format_cell(row.get(name)) for name in columns] for row in rows])
     write_text(path.with_suffix(".md"), f"{markdown(title)}\n\n{table}\n")
     say(f"\n{title}\n\n{table}\n\ntable: {path.with_suffix('.csv')}")
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out cells as a table in Markdown."""
+    lines = [" | ".join(line) for line in [columns, ["---"] * len(columns), *rows]]
+    return "\n".join(f"| {line} |" for line in lines)
 
 
 def format_cell(value: Any) -> str:

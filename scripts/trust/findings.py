@@ -61,12 +61,8 @@ def load_model(path: Path) -> Model:
     Raises:
         InputError: the file is missing or no checkpoint of this bundle.
     """
-    content = checkpoints.read(path)
-    missing = [name for name in checkpoints.SETTINGS if name not in content]
-    if missing:
-        raise InputError(f"{path} does not say its {', '.join(missing)}; expected a checkpoint of configs/train.json")
-    network = checkpoints.network_of(content)
-    network.load_state_dict(content["model"])
+    content = checkpoints.read_classifier(path)
+    network = checkpoints.network_with_weights(content)
     return network.eval().to("cuda" if torch.cuda.is_available() else "cpu"), content
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from scripts.evaluation.agreement import WEIGHTS, kappa
+from scripts.evaluation.agreement import WEIGHTS, kappa, mean_kappa
+from scripts.evaluation.estimates import t_quantile
 
 
 def raters(seed: int = 0, n: int = 300, k: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -104,3 +105,59 @@ def test_one_patient_has_no_interval():
 def test_ratings_that_make_no_sense_are_refused(first, second, weights, message):
     with pytest.raises(ValueError, match=message):
         kappa(first, second, ["a"] * len(first), weights)
+
+
+def binary(seed: int, n: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    truth = rng.random(n) < 0.4
+    one, two, three = (np.where(rng.random(n) < wrong, ~truth, truth).astype(float) for wrong in (0.05, 0.1, 0.2))
+    return one, two, three, rng.integers(0, 25, n)
+
+
+def test_the_mean_of_one_kappa_is_that_kappa_and_of_equal_ones_too():
+    one, two, _, patients = binary(0)
+    single = kappa(one, two, patients)
+    assert mean_kappa([(one, two)], patients) == single
+    twice = mean_kappa([(one, two), (two, one)], patients)
+    assert [twice.value, twice.low, twice.high] == pytest.approx([single.value, single.low, single.high])
+    assert (twice.n_patients, twice.n_slices) == (25, 400)
+
+
+def test_the_mean_of_kappas_of_different_patients_has_the_interval_of_independent_ones():
+    """Slices that only one pair called enter its kappa alone."""
+    one, two, _, patients = binary(1)
+    early = patients < 12
+    pairs = [(np.where(keep, one, np.nan), two) for keep in (early, ~early)]
+    parts = [kappa(one[keep], two[keep], patients[keep]) for keep in (early, ~early)]
+    found = mean_kappa(pairs, patients)
+    assert found.value == pytest.approx(np.mean([part.value for part in parts]))
+    errors = [
+        (np.arctanh(part.high) - np.arctanh(part.value)) / t_quantile(0.95, part.n_patients - 1) for part in parts
+    ]
+    # each standard error carries k / (k - 1) of its own patients, and the mean that of all 25
+    sums = [
+        error**2 * (1 - part.value**2) ** 2 * (part.n_patients - 1) / part.n_patients
+        for error, part in zip(errors, parts, strict=True)
+    ]
+    expected = np.sqrt(25 / 24 * sum(sums)) / 2 / (1 - found.value**2)
+    assert (np.arctanh(found.high) - np.arctanh(found.value)) / t_quantile(0.95, 24) == pytest.approx(expected)
+
+
+def test_the_interval_of_a_mean_kappa_covers_its_true_value():
+    truths, hits = [], 0
+    for seed in range(200):
+        one, two, three, patients = binary(seed + 10, 500)
+        found = mean_kappa([(one, two), (one, three), (two, three)], patients)
+        truths.append(found)
+    true = np.mean([found.value for found in truths])
+    hits = sum(found.low <= true <= found.high for found in truths)
+    assert 0.90 <= hits / len(truths) <= 0.99
+
+
+def test_a_mean_of_a_kappa_without_interval_has_none_and_says_why():
+    one, two, _, patients = binary(2)
+    found = mean_kappa([(one, two), (one, one)], patients)
+    assert found.value == pytest.approx((kappa(one, two, patients).value + 1) / 2)
+    assert np.isnan(found.low)
+    assert "agreement is complete" in found.note
+    assert np.isnan(mean_kappa([], patients).value)

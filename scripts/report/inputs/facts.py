@@ -19,6 +19,7 @@ FACTS = (
     "model_version",
     "architecture",
     "weights_sha256",
+    "ensemble_sha256",
     "datalist_sha256",
     "seed",
     "pos_weight",
@@ -36,6 +37,11 @@ def is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def is_texts(value: Any) -> bool:
+    """Whether a value is a list of texts."""
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
 def is_positive(value: Any) -> bool:
     """Whether a value is a finite number above 0."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
@@ -46,6 +52,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "trained_on_phantom": (is_flag, "true or false, without quotes"),
     "architecture": (lambda value: isinstance(value, str), "a text"),
     "weights_sha256": (lambda value: isinstance(value, str), "a text"),
+    "ensemble_sha256": (is_texts, "a list of hashes"),
     "datalist": (lambda value: isinstance(value, str), "a path"),
     "datalist_sha256": (lambda value: isinstance(value, str), "a text"),
     "pos_weight": (is_positive, "a number above 0"),

@@ -18,6 +18,7 @@ from .columns import KEY, digest, keyed, numbers, read_table
 from .labels import label_table
 from .predictions import Predictions, check_predictions
 
+WEIGHTS = ("weights_sha256", "ensemble_sha256", "trained_on_phantom", "model_version", "phantom", "pos_weight")
 SLICE_COLUMNS = ["patient_id", *KEY, "slice_index", "logit", "probability"]
 
 
@@ -98,7 +99,7 @@ def facts_of_predict(folder: Path) -> RunFacts:
     found: dict[str, Any] = {}
     for path in summaries(folder):
         summary = read_json(path)
-        for name in ("weights_sha256", "trained_on_phantom", "model_version", "phantom", "pos_weight"):
+        for name in WEIGHTS:
             if found.setdefault(name, summary.get(name)) != summary.get(name):
                 raise InputError(f"{folder}: the series differ in {name}, see {path}; score all of them in one run")
     facts: RunFacts = {name: value for name, value in found.items() if value is not None}  # type: ignore[assignment]

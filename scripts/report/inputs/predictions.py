@@ -62,8 +62,8 @@ def require_whole(path: Path) -> None:
             f"{path} is not what {metrics.name} was made of: the evaluation was stopped, or the file edited; {again}"
         )
     model = path.parent / "models" / "model.pt"
-    weights = about.get("weights_sha256", "")
-    if weights and model.is_file() and sha256(model) != weights:
+    weights = about.get("ensemble_sha256") or [about.get("weights_sha256", "")]
+    if any(weights) and model.is_file() and sha256(model) not in weights:
         raise InputError(f"{path} was made with other weights than {model} has now; {again}")
 
 
