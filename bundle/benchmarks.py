@@ -123,7 +123,7 @@ def heatmap_work(
     plain = SeriesInferer(batch_size=slices, heatmap=False)
     return (
         lambda: plain(volume, network),
-        {label: lambda one=one: one(volume, network) for label, one in inferers.items()},  # type: ignore[misc]
+        {label: lambda one=one: one(volume, network) for label, one in inferers.items()},
     )
 
 

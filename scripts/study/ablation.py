@@ -56,7 +56,7 @@ def ablation(
         raise InputError(f"external cohorts must have folders of different names, got {', '.join(names)}")
     from . import page
     from .checks import check_experiments
-    from .experiments import Experiment, datalist_path, overlays, parse_overrides, run_experiment
+    from .experiments import BRIEF, Experiment, datalist_path, overlays, parse_overrides, run_experiment
     from .variants import Trained, read_trained, score_external, train_localiser, write_tables
 
     for one in externals:
@@ -80,7 +80,7 @@ def ablation(
                 **changes,
                 "seed": seed,
             },
-            {"panels": 1, "sheets": False},
+            BRIEF,
         )
         for seed in numbers
         for name in trained

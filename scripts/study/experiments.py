@@ -26,6 +26,10 @@ Metrics = Mapping[str, Any]
 GIVEN = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "resume")
 
 
+BRIEF = {"panels": 1, "sheets": False}
+"""Overrides of evaluations whose figures nobody looks at one by one."""
+
+
 class DivergenceError(InputError):
     """A training had no epoch with a finite validation loss; to repeat it would change nothing."""
 

@@ -69,9 +69,11 @@ def experts(
     table = Path(labels) if labels else datalist.parent / "labels.csv"
     readings = rater_folds.readings_of(rater_folds.read_entries(datalist), read_labels(table), raters, table)
     planned = rater_folds.plan(readings, datalist.parent, folds, validation, seed)
-    sections = ("validation", "testing")
+    sections, brief = ("validation", "testing"), experiments.BRIEF
     trainings = [
-        experiments.Experiment(folder / one.name / f"fold_{one.number}", configs, str(one.datalist), sections, changes)
+        experiments.Experiment(
+            folder / one.name / f"fold_{one.number}", configs, str(one.datalist), sections, changes, brief
+        )
         for one in planned
     ]
     check_settings(replace(trainings[0], cohort=str(datalist)), resume=False)

@@ -58,7 +58,7 @@ def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, 
     make_cohort(cohort, patients=patients, seed=seed, reuse=True)
     require_both_classes(cohort / "datalist.json", SECTIONS)
     say("2/5  training the localiser of the canal (configs/train.json with configs/canal/train.json)")
-    first = {"dataset_dir": str(cohort), "seed": seed}
+    first: dict[str, Any] = {"dataset_dir": str(cohort), "seed": seed}
     few = min(epochs, LOCALISER_EPOCHS)
     places = {"output_dir": str(canal), "ckpt_dir": str(canal / "models")}
     run_config(["train.json", "canal/train.json"], max_epochs=few, min_epochs=few, **first, **places)
