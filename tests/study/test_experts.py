@@ -181,7 +181,7 @@ def test_raters_and_their_networks_are_compared_in_one_command_that_can_be_inter
 
     def counting(files, **overrides):
         trained.extend([str(Path(overrides["output_dir"]).relative_to(out))] if "evaluate.json" not in files else [])
-        return original(files, **overrides, **({"panels": 0, "sheets": False} if "evaluate.json" in files else {}))
+        return original(files, **overrides)
 
     def stopped(experiment):
         if experiment.folder.parts[-2:] == ("rater_3", "fold_1"):
