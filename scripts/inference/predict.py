@@ -48,6 +48,7 @@ def predict(
     overlays: bool = False,
     raw_heatmap: bool = False,
     heatmap_layer: str = "layer4",
+    heatmap_task: str = "compressed",
     test_time_average: bool = False,
     hotspots: bool = False,
     allow_phantom_weights: bool = False,
@@ -80,6 +81,7 @@ def predict(
         overlays: also write OUT/<series_uid>/overlays, each slice with its heat map as PNG.
         raw_heatmap: also write heatmap_raw.nii.gz, not scaled slice by slice, to compare slices of a series.
         heatmap_layer: layer of the heat map; layer3 gives finer maps and costs a quarter more.
+        heatmap_task: what the heat map explains: compressed, or another task of the network (grade, kind, t2_signal).
         test_time_average: average the logit over 18 views of a slice (9 shifts, mirrored or not); 18 times the cost.
         hotspots: average the heat map over the same 18 views (evidence hotspots); 18 times the cost.
         allow_phantom_weights: use weights that were trained on the phantom on other images, too; every output says so.
@@ -102,7 +104,7 @@ def predict(
             f"no weights: this bundle has no {path}; name a checkpoint, e.g. --weights runs/train/models/model.pt"
         )
     overrides: dict[str, Any] = {
-        **weights_settings(path, heatmap_layer),
+        **weights_settings(path, heatmap_layer, heatmap_task),
         "output_dir": out,
         "ckpt_path": str(path),
         "resume": resume,
@@ -111,6 +113,7 @@ def predict(
         "overlays": overlays,
         "raw_heatmap": raw_heatmap,
         "heatmap_layer": heatmap_layer,
+        "heatmap_task": heatmap_task,
         "test_time_average": test_time_average,
         "hotspots": hotspots,
         "allow_phantom_weights": allow_phantom_weights,
@@ -125,16 +128,17 @@ def predict(
     return score(inputs, force, overrides, workers)
 
 
-def weights_settings(path: Path, heatmap_layer: str) -> dict[str, Any]:
+def weights_settings(path: Path, heatmap_layer: str, heatmap_task: str = "compressed") -> dict[str, Any]:
     """Return the settings that a checkpoint was trained with.
 
     Raises:
-        InputError: it is no checkpoint, does not fit the network it names, or that network has no such layer.
+        InputError: it is no checkpoint, does not fit the network it names, or that network has no such layer or task.
     """
     import torch
 
     from .. import checkpoints
     from ..heatmaps.grad_cam import split_features
+    from ..tasks import task_named, tasks_of
 
     content = checkpoints.read(path)
     missing = [name for name in checkpoints.SETTINGS if name not in content]
@@ -146,6 +150,7 @@ def weights_settings(path: Path, heatmap_layer: str) -> dict[str, Any]:
         network = checkpoints.network_of(content)
     network.load_state_dict(content["model"], assign=True)
     split_features(network, heatmap_layer)
+    task_named(heatmap_task, tasks_of(content["tasks"]))
     return {name: content[name] for name in checkpoints.SETTINGS}
 
 
