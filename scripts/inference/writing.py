@@ -175,7 +175,9 @@ class WriteSeries:
         scale, task = "Grad-CAM for compression", explained_task(summary)
         if task is not None:
             captions = [f"{one}\n{heat_in_words(row, task)}" for one, row in zip(captions, rows, strict=True)]
-            title += f"\nThe heat maps explain {task.name}: what its line over each slice names, with its probability."
+            title += (
+                f"\nHeat maps of {task.name}: each explains what stands over its slice; its maximum is that probability"
+            )
             scale = f"Grad-CAM for {task.name}"
         called = [bool(row["compressed"]) for row in rows]
         save_png(sheet_picture(pictures, captions, called, title, f"{scale}, maximum = p"), path)
