@@ -6,7 +6,7 @@ with TensorFloat-32 off, unless the setting of that result says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,8 +16,10 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import nn
 
 from .errors import InputError
-from .heatmaps.grad_cam import enlarge, grad_cam_of_members, normalise
+from .heatmaps.grad_cam import enlarge, maps_of_members, normalise, rectified
+from .heatmaps.targets import explained
 from .heatmaps.views import all_views, map_back
+from .tasks import COMPRESSED, DEFAULT_TASKS, columns_of, task_named, tasks_of
 from .transforms import to_network_input
 
 PRECISIONS = ("auto", "bf16", "fp32", "tf32")
@@ -114,6 +116,11 @@ class SeriesInferer(Inferer):
         slope: of the calibration, see `scripts.records.probability`.
         intercept: of the calibration.
         precision: one of ``PRECISIONS``.
+        tasks: names of the network's tasks.
+        heatmap_task: the one that the heat map explains, see `scripts.heatmaps.targets.explained`.
+
+    Raises:
+        InputError: the precision or the task is unknown.
     """
 
     def __init__(
@@ -128,8 +135,13 @@ class SeriesInferer(Inferer):
         slope: float = 1.0,
         intercept: float = 0.0,
         precision: str = "fp32",
+        tasks: Sequence[str] = DEFAULT_TASKS,
+        heatmap_task: str = COMPRESSED,
     ) -> None:
         super().__init__()
+        known = tasks_of(tasks)
+        self.task = task_named(heatmap_task, known)
+        self.columns = columns_of(known)[heatmap_task]
         self.precision = check_precision(precision)
         self.slope, self.intercept = float(slope), float(intercept)
         self.profile, self.batch_size = profile, int(batch_size)
@@ -152,9 +164,9 @@ class SeriesInferer(Inferer):
 
         Returns:
             ``(B, 3, H, W, D)``: channel 0 is the slice's logit, constant over the slice; channel 1 the Grad-CAM map,
-            each slice's maximum scaled to that slice's probability, so that only compressed slices look hot; channel 2
-            the map as it is, in units of the logit, comparable between slices. The logits of further tasks follow, as
-            channel 0 is.
+            each slice's maximum scaled to that slice's probability, so that only compressed slices look hot (or those
+            with a finding of ``heatmap_task``); channel 2 the map as it is, in units of the logit, comparable between
+            slices. The logits of further tasks follow, as channel 0 is.
         """
         volume = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         count, channels, height, width, depth = volume.shape
@@ -173,22 +185,31 @@ class SeriesInferer(Inferer):
         size = (slices.shape[2], slices.shape[3])
         views = all_views(*size)[: self.n_views]  # the first is the slice itself
         seen = [self.view(view.apply(slices), network) for view in views]
-        logits, raw = seen[0]
-        if self.test_time_average:
-            logits = torch.stack([one for one, _ in seen]).mean(0)
-        if self.hotspots:
-            raw = map_back([heat for _, heat in seen], views)
-        calibrated = self.intercept + self.slope * logits[:, :1]
-        probability = torch.sigmoid(calibrated if self.sign > 0 else -calibrated)[:, :, None]
+        logits = torch.stack([one for one, _ in seen]).mean(0) if self.test_time_average else seen[0][0]
+        weights, probability = explained(logits[:, self.columns], self.task)
+        heats = [self.heat(maps, weights, size) for _, maps in (seen if self.hotspots else seen[:1])]
+        raw = map_back(heats, views) if self.hotspots else heats[0]
+        if self.task.name == COMPRESSED:
+            calibrated = self.intercept + self.slope * logits[:, 0]
+            probability = torch.sigmoid(calibrated if self.sign > 0 else -calibrated)
+        elif self.sign < 0:
+            probability = 1 - probability
         scores = logits[:, :, None, None].expand(-1, -1, *size)
-        heat = torch.stack([normalise(raw) * probability, raw], dim=1)
+        heat = torch.stack([normalise(raw) * probability[:, None, None], raw], dim=1)
         return torch.cat([scores[:, :1], heat, scores[:, 1:]], dim=1)
 
     def view(self, slices: torch.Tensor, network: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return logits ``(N, K)`` and raw heat maps ``(N, H, W)`` of one view of the slices."""
+        """Return logits ``(N, K)`` of one view, and the signed map of each logit of the explained task."""
         image = to_network_input(slices, self.profile)
         if self.heatmap:
-            logits, coarse = grad_cam_of_members(network, image, self.layer, sign=self.sign)
-            return logits.float(), enlarge(coarse.float(), (slices.shape[2], slices.shape[3]))
+            logits, maps = maps_of_members(network, image, self.layer, self.task.name)
+            return logits.float(), maps.float()
         with torch.no_grad():
-            return network(image).float(), torch.zeros_like(slices[:, 0])
+            return network(image).float(), slices.new_zeros(len(slices), 1, 1, 1)
+
+    def heat(self, maps: torch.Tensor, weights: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """Add up the maps ``(N, k, h, w)`` of the logits that are explained, rectify and enlarge to ``(N, *size)``."""
+        if not self.heatmap:
+            return maps.new_zeros(len(maps), *size)
+        signed = maps[:, 0] if maps.shape[1] == 1 else (weights[:, :, None, None] * maps).sum(1)
+        return enlarge(rectified(signed, self.sign), size)

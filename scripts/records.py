@@ -227,7 +227,27 @@ class Weights(NetworkWeights, total=False):
     ensemble_sha256: list[str]
 
 
-class SeriesFindings(TypedDict):
+class TaskFindings(TypedDict, total=False):
+    """What the further tasks found in a series; a key is there only where the network has its task.
+
+    Attributes:
+        highest_grade: highest grade that a slice was called; None where no slice was scored.
+        highest_grade_slice: slice_index of that slice; of several, the one whose grade is likeliest as high or higher.
+        n_partial: slices whose kind of compression was called partial.
+        n_circumferential: slices whose kind of compression was called circumferential.
+        n_t2_signal: slices whose cord was called bright on T2.
+        n_contradictory: slices whose tasks contradict their call, see `scripts.tasks.contradiction`.
+    """
+
+    highest_grade: int | None
+    highest_grade_slice: int | None
+    n_partial: int
+    n_circumferential: int
+    n_t2_signal: int
+    n_contradictory: int
+
+
+class SeriesFindings(TaskFindings):
     """What was found in a series; a slice that cannot be evaluated ends a run of compressed slices.
 
     Attributes:
@@ -282,6 +302,7 @@ class ResultFacts(Weights):
         slope: of the calibration.
         intercept: of the calibration.
         heatmap: whether heat maps were computed.
+        heatmap_task: name of the task that they explain, see `scripts.heatmaps.targets.explained`.
         test_time_average: whether the logit is the mean over several views of a slice.
         hotspots: whether the heat map is.
         precision: in which the network ran: ``fp32``, ``bf16`` or ``tf32``.
@@ -296,6 +317,7 @@ class ResultFacts(Weights):
     intercept: float
     heatmap: bool
     heatmap_layer: str
+    heatmap_task: str
     test_time_average: bool
     hotspots: bool
     precision: str
@@ -398,6 +420,8 @@ PATIENT_COLUMNS = (
     *("patient_id", "person", "site", "region", "age", "sex", "weight", "height", "mjoa", "pathology", "implants"),
 )
 """Columns of patients.csv; `scripts.cohort.labels.Patient` is one row."""
+TASK_FINDINGS = tuple(TaskFindings.__annotations__)
+"""What series.csv has beside SERIES_COLUMNS, as far as the network has these tasks."""
 FAILURE_COLUMNS = tuple(Failure.__annotations__)
 SERIES_COLUMNS = (
     *("patient_id", "study_uid", "series_uid", "status", "n_slices", "n_evaluated", "n_compressed"),

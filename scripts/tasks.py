@@ -202,6 +202,24 @@ def predicted(logits: torch.Tensor, task: Task) -> torch.Tensor:
     return (exceedance(logits) > 0.5).sum(1)
 
 
+def task_named(name: str, tasks: Sequence[Task], key: str = "heatmap_task") -> Task:
+    """Return one of a network's tasks.
+
+    Args:
+        name: of the task.
+        tasks: the network's.
+        key: the setting, for the message.
+
+    Raises:
+        InputError: it has no such task.
+    """
+    found = [task for task in tasks if task.name == name]
+    if not found:
+        known = ", ".join(task.name for task in tasks)
+        raise InputError(f"{key} must be one of the tasks of the network ({known}), got {name!r}")
+    return found[0]
+
+
 def prediction_columns(tasks: Sequence[Task]) -> tuple[str, ...]:
     """Return what predictions.csv has beside the columns of ``compressed``: class, called class, probabilities."""
     return tuple(name for task in tasks[1:] for name in (task.name, f"{task.name}_called", *probability_columns(task)))

@@ -7,6 +7,7 @@ from monai.data import MetaTensor
 from torch import nn
 
 from scripts.canal.localiser import Localiser
+from scripts.canal.network import CanalNet
 
 
 class Bright(nn.Module):
@@ -39,3 +40,20 @@ def spots(
         slices.append(one)
     affine = torch.diag(torch.tensor([*mm, 3.0, 1.0], dtype=torch.float64))
     return MetaTensor(torch.stack(slices, -1)[None].float() * 1000, affine=affine)
+
+
+def bright_canal_net(image_size: int = 64, side_mm: float = 60.0, steepness: float = 30.0) -> CanalNet:
+    """The real network with weights that make it answer as `Bright` does, so that a checkpoint can carry it."""
+    network = CanalNet((1, 1), image_size, side_mm)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+            if isinstance(layer, nn.ConvTranspose2d):
+                layer.weight.data[0] = torch.outer(sides := torch.tensor([0.5, 1.0, 0.5]), sides)  # bilinear
+            elif layer.out_channels == 3:
+                layer.weight.data[:, 0, 1, 1] = torch.tensor([steepness, 20.0, 20.0])
+                layer.bias.data = torch.tensor([0.0, -21.0, -28.0])
+            else:
+                layer.weight.data[0, 0] = 1 / layer.weight[0, 0].numel()
+    return network.eval()

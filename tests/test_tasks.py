@@ -15,8 +15,8 @@ from csv_rows import read_rows
 from scripts import checkpoints, datalists
 from scripts.datasets import SliceDataset
 from scripts.errors import InputError
-from scripts.inference.postprocessing import with_tasks
 from scripts.inference.predict import predict
+from scripts.inference.task_results import with_tasks
 from scripts.losses import TaskLoss, slice_losses, task_loss, weighted_bce
 from scripts.records import SLICE_COLUMNS, slice_key
 from scripts.runner import run_config

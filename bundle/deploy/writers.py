@@ -18,6 +18,7 @@ from scripts.inference.dicom_results.captures import secondary_captures
 from scripts.inference.dicom_results.reports import structured_report
 from scripts.inference.dicom_results.sources import save
 from scripts.inference.results import notice_line
+from scripts.inference.task_results import calls_in_words
 from scripts.records import SCORED
 
 from .classification import Result
@@ -29,10 +30,14 @@ def as_text(result: Result) -> str:
     lines = [
         notice_line(summary),
         f"Spinal cord compression: {summary['n_compressed']} of {summary['n_evaluated']} slices called compressed.",
+        *([f"Highest grade: {summary['highest_grade']}."] if summary.get("highest_grade") is not None else []),
     ]
     for row in result.rows:
         probability = f"{row['probability']:.3f}" if row["status"] == SCORED else row["status"]
-        lines.append(f"Slice {row['slice_index']}: {probability}")
+        found = ", ".join(filter(None, (probability, calls_in_words(row))))
+        lines.append(f"Slice {row['slice_index']}: {found}")
+    if summary["warnings"]:
+        lines.append(summary["warnings"])
     return "\n".join(lines)
 
 

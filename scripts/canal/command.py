@@ -10,18 +10,20 @@ from ..files import check_output
 
 
 def canal(cohort: str, masks: str = "", out: str = "") -> int:
-    """Find the masks of cord and canal that belong to a cohort's slices, and write their centres as canal.csv.
+    """Write canal.csv, where the spinal canal lies in each slice, from masks of cord and canal.
 
-    Masks are NIfTI files in the grid of their images: those below MASKS whose names begin with the patient_id, and
-    beside a NIfTI image those that begin with its name. `canal` in a name means the canal with the cord in it
-    (`_label-canal_seg`); `label-SC_`, `_seg` or `cord` mean the cord (`_label-SC_seg`, `_seg-manual`). Any other name
-    means both in one file, 1 around the cord and 2 in it, as the phantom writes. The centre is that of the canal, or
-    of the cord where there is no mask of the canal. configs/canal/train.json trains on the table.
+    The localiser is trained on this table (configs/canal/train.json). Each row has the centre of the canal in one
+    slice of the cohort, or of the cord where only the cord is outlined.
+
+    Masks are NIfTI files on the grid of their images. They lie in MASKS under names that begin with the patient_id, or
+    beside a NIfTI image under names that begin with its name. The rest of the name says what is outlined: `canal`
+    (`_label-canal_seg`) the canal with the cord in it; `label-SC_`, `_seg` or `cord` (`_label-SC_seg`, `_seg-manual`)
+    the cord; any other name both, with values 1 around the cord and 2 in it, as in the phantom.
 
     Args:
-        cohort: folder with a datalist.json, or the datalist itself.
-        masks: folder of the masks; default COHORT/masks.
-        out: the table to write; default canal.csv beside the datalist. Masks must lie below its folder.
+        cohort: folder with a datalist.json (see `python -m scripts split`), or the datalist itself.
+        masks: folder of the masks; default is `masks` beside the datalist.
+        out: the table; default is canal.csv beside the datalist. The masks must lie below the folder of the table.
 
     Returns:
         0 if every slice has a centre or an empty mask, 1 if some have no mask, 2 if none has.

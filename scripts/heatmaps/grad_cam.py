@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate
 
 from ..errors import InputError
 from ..models.averaging import mean_of, members_of
+from ..tasks import COMPRESSED
 
 
 def child(network: nn.Module, name: str) -> nn.Module:
@@ -26,22 +27,41 @@ def child(network: nn.Module, name: str) -> nn.Module:
     return module
 
 
+def ways(network: nn.Module) -> dict[str, list[tuple[str, nn.Module]]]:
+    """Return for each task, in the order of the logits, the parts that lead from the image to its logits."""
+    main = [*child(network, "features").named_children(), *((name, child(network, name)) for name in ("pool", "head"))]
+    found = {COMPRESSED: main}
+    for task, branch in getattr(network, "branches", nn.Module()).named_children():
+        own = list(branch.named_children())
+        found[task] = [*main[: len(main) - len(own)], *own]
+    return found
+
+
 def way_to(network: nn.Module, output: int = 0) -> tuple[list[tuple[str, nn.Module]], int]:
     """Return the parts that lead from the image to one logit, and the logit's column in the last of them.
 
     Raises:
         InputError: the network has no such logit.
     """
-    parts = [*child(network, "features").named_children(), *((name, child(network, name)) for name in ("pool", "head"))]
-    if output == 0:  # compressed, whatever the head
-        return parts, 0
-    n_outputs = 1
-    for _, branch in child(network, "branches").named_children():
-        own = list(branch.named_children())
-        first, n_outputs = n_outputs, n_outputs + len(list(own[-1][1].parameters())[-1])
-        if first <= output < n_outputs:
-            return [*parts[: len(parts) - len(own)], *own], output - first
-    raise InputError(f"output must be from 0 to {n_outputs - 1}, the logits of the network; got {output}")
+    first = 0
+    for parts in ways(network).values():
+        count = len(list(parts[-1][1].parameters())[-1]) if first else 1  # compressed has one, whatever the head
+        if first <= output < first + count:
+            return parts, output - first
+        first += count
+    raise InputError(f"output must be from 0 to {first - 1}, the logits of the network; got {output}")
+
+
+def end_of(layer: str, parts: Sequence[tuple[str, nn.Module]]) -> int:
+    """Return how many of the parts lead to ``layer``, included.
+
+    Raises:
+        InputError: ``layer`` is none of them before pooling and head.
+    """
+    names = [name for name, _ in parts[:-2]]
+    if layer not in names:
+        raise InputError(f"layer must be one of {', '.join(names)}, got {layer!r}")
+    return names.index(layer) + 1
 
 
 def split_features(network: nn.Module, layer: str, output: int = 0) -> tuple[list[nn.Module], list[nn.Module]]:
@@ -50,20 +70,47 @@ def split_features(network: nn.Module, layer: str, output: int = 0) -> tuple[lis
     Raises:
         InputError: ``layer`` is not a child of ``network.features``.
     """
-    names, children = zip(*way_to(network, output)[0][:-2], strict=True)
-    if layer not in names:
-        raise InputError(f"layer must be one of {', '.join(names)}, got {layer!r}")
-    cut = names.index(layer) + 1
-    return list(children[:cut]), list(children[cut:])
+    parts, _ = way_to(network, output)
+    cut = end_of(layer, parts)
+    return [module for _, module in parts[:cut]], [module for _, module in parts[cut:-2]]
+
+
+def signed_maps(
+    rest: Sequence[nn.Module], activation: torch.Tensor, columns: Sequence[int] | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Continue from an activation to logits, and compute Grad-CAM before rectification of some of them.
+
+    Works under ``no_grad`` and ``inference_mode``, and whatever mode the network is in: what follows the activation
+    runs in evaluation mode and is put back afterwards.
+
+    Args:
+        rest: what follows the activation.
+        activation: ``(N, C, h, w)``.
+        columns: numbers of the logits to explain, k of them; None for all.
+
+    Returns:
+        all logits ``(N, K)`` at the end of ``rest``, and the maps ``(N, k, h, w)``.
+    """
+    training, maps = [module.training for module in rest], []
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = activation.detach().clone().requires_grad_(True)
+        value = leaf
+        try:
+            for module in rest:
+                value = module.eval()(value)
+        finally:
+            for module, mode in zip(rest, training, strict=True):
+                module.train(mode)
+        for column in range(value.shape[1]) if columns is None else columns:
+            (gradient,) = torch.autograd.grad(value[:, column].sum(), leaf, retain_graph=True)
+            maps.append((gradient.mean((2, 3), keepdim=True) * leaf).sum(1).detach())
+    return value.detach(), torch.stack(maps, dim=1)
 
 
 def signed_activation(
     network: nn.Module, activation: torch.Tensor, layer: str = "layer4", output: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Continue from the activation of ``layer`` to the logits and Grad-CAM before rectification.
-
-    Works under ``no_grad`` and ``inference_mode``, and whatever mode the network is in: what follows the layer runs
-    in evaluation mode and is put back afterwards.
+    """Continue from the activation of ``layer`` to the logits and Grad-CAM before rectification, see `signed_maps`.
 
     Args:
         network: a `CordCompressionNet`, or a TorchScript copy of one.
@@ -76,20 +123,9 @@ def signed_activation(
         where it spoke against it.
     """
     parts, column = way_to(network, output)
-    rest = [*split_features(network, layer, output)[1], *(module for _, module in parts[-2:])]
-    training = [module.training for module in rest]
-    with torch.inference_mode(False), torch.enable_grad():
-        leaf = activation.detach().clone().requires_grad_(True)
-        value = leaf
-        try:
-            for module in rest:
-                value = module.eval()(value)
-        finally:
-            for module, mode in zip(rest, training, strict=True):
-                module.train(mode)
-        (gradient,) = torch.autograd.grad(value[:, column].sum(), leaf)
-        heatmap = (gradient.mean((2, 3), keepdim=True) * leaf).sum(1)
-    return value[:, column : column + 1].detach(), heatmap.detach()
+    rest = [module for _, module in parts[end_of(layer, parts) :]]
+    logits, maps = signed_maps(rest, activation, [column])
+    return logits[:, column : column + 1], maps[:, 0]
 
 
 def grad_cam(
@@ -118,59 +154,73 @@ def grad_cam(
     return logits, rectified(signed, sign)
 
 
-def grad_cam_with_tasks(
-    network: nn.Module, image: torch.Tensor, layer: str = "layer4", sign: int = 1
+def maps_of_task(
+    network: nn.Module, image: torch.Tensor, layer: str = "layer4", task: str = COMPRESSED
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute all logits ``(N, K)`` and the map of ``compressed``; the shared layers up to the map's run once.
+    """Compute all logits, and Grad-CAM before rectification of every logit of one task; shared layers run once.
 
     Args:
         network: as in `grad_cam`; may have branches of further tasks.
         image: network input ``(N, 3, H, W)``.
-        layer: child of ``network.features``.
-        sign: see `grad_cam`.
+        layer: child of ``network.features``, or of the task's branch.
+        task: name of the task whose k logits are explained.
+
+    Returns:
+        logits ``(N, K)`` of all tasks, and maps ``(N, k, h, w)``.
+
+    Raises:
+        InputError: the network has no such layer or task.
     """
-    branches = [module for _, module in getattr(network, "branches", nn.Module()).named_children()]
-    if not branches:
-        return grad_cam(network, image, layer, sign)
-    parts, _ = way_to(network)
-    cut = len(parts) - len(list(branches[0].named_children()))
-    split_features(network, layer)  # refuses a wrong name
-    shared, activation, value = image, image, image
+    known = ways(network)
+    if task not in known:
+        raise InputError(f"the network has no task {task!r}; expected {' or '.join(known)}")
+    own = known[task]
+    end = end_of(layer, own)
+    branches = [list(branch.children()) for branch in getattr(network, "branches", nn.Module()).children()]
+    shared = len(own) - len(branches[0]) if branches else end
     with torch.no_grad():
-        for number, (name, module) in enumerate(parts[:-1]):
-            if number == cut:
-                shared = value
-            value = module(value)
-            activation = value if name == layer else activation
-        shared = value if cut == len(parts) - 1 else shared
-        others = [branch(shared) for branch in branches]
-    logits, signed = signed_activation(network, activation, layer)
-    return torch.cat([logits, *others], dim=1), rectified(signed, sign)
+        first = run(image, own[: min(shared, end)])
+        second = run(first, own[min(shared, end) : max(shared, end)])
+        before, activation = (first, second) if shared < end else (second, first)
+        others = {name: run(before, parts[shared:]) for name, parts in known.items() if name != task}
+    logits, maps = signed_maps([module for _, module in own[end:]], activation)
+    return torch.cat([others.get(name, logits) for name in known], dim=1), maps
 
 
-def grad_cam_of_members(
-    network: nn.Module, image: torch.Tensor, layer: str = "layer4", sign: int = 1
+def run(value: torch.Tensor, parts: Sequence[tuple[str, nn.Module]]) -> torch.Tensor:
+    """Call parts of a network one after the other."""
+    for _, module in parts:
+        value = module(value)
+    return value
+
+
+def maps_of_members(
+    network: nn.Module, image: torch.Tensor, layer: str = "layer4", task: str = COMPRESSED
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute what `grad_cam_with_tasks` does for a network or an ensemble: the mean logits and their map.
+    """Compute what `maps_of_task` does for a network or an ensemble: the mean logits and their maps.
 
     Args:
-        network: as in `grad_cam_with_tasks`, or an `Ensemble` of such networks.
+        network: as in `maps_of_task`, or an `Ensemble` of such networks.
         image: network input ``(N, 3, H, W)``.
         layer: child of each network's ``features``.
-        sign: see `grad_cam`.
+        task: name of the task whose logits are explained.
     """
     members = members_of(network)
     if len(members) == 1:
-        return grad_cam_with_tasks(members[0], image, layer, sign)
-    found = [grad_cam_with_tasks(member, image, layer, sign=0) for member in members]
-    logits, signed = zip(*found, strict=True)
-    return mean_of([one.float() for one in logits]), rectified(mean_map(signed), sign)
+        return maps_of_task(members[0], image, layer, task)
+    logits, maps = zip(*(maps_of_task(member, image, layer, task) for member in members), strict=True)
+    return mean_of([one.float() for one in logits]), mean_map(maps)
 
 
 def mean_map(maps: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return the mean of maps ``(N, h, w)`` before rectification; coarser ones are enlarged to the finest first."""
+    """Return the mean of maps ``(…, h, w)`` before rectification; coarser ones are enlarged to the finest first."""
     finest = max((one.shape[-2:] for one in maps), key=math.prod)
-    return mean_of([one if one.shape[-2:] == finest else enlarge(one.float(), finest) for one in maps])
+    return mean_of([one if one.shape[-2:] == finest else enlarged(one.float(), finest) for one in maps])
+
+
+def enlarged(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Enlarge maps ``(…, h, w)`` to ``(…, *size)``."""
+    return enlarge(maps.flatten(0, -3), size).unflatten(0, maps.shape[:-2])
 
 
 def layer_activation(network: nn.Module, image: torch.Tensor, layer: str, output: int = 0) -> torch.Tensor:

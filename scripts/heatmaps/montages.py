@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..files import replacing
 from ..records import SCORED
 from ..transforms import PERCENTILES, scale_slices
+from .targets import explained_task, heat_in_words
 
 HEAT = "inferno"  # perceptually even, dark is cold
 PLAIN, CALLED = (20, 20, 20), (200, 20, 20)
@@ -143,10 +144,12 @@ def source_overlays(
     """
     levels = scale_slices(torch.from_numpy(pixels)[None], *PERCENTILES)[0].numpy()
     trained = ["PHANTOM WEIGHTS"] if summary["trained_on_phantom"] else []
+    task = explained_task(summary)
     pictures = []
     for index, row in enumerate(rows):
         call = "compressed" if row.get("compressed") else "not compressed"
         found = f"p {row['probability']:.2f} {call}" if row["status"] == SCORED else "not evaluable"
+        explains = [] if task is None else [f"heat: {heat_in_words(row, task)}"]
         picture = overlay(levels[..., index].T, heat[..., index].T)
-        pictures.append(write_on(picture, [found, "RESEARCH USE ONLY", *trained]))
+        pictures.append(write_on(picture, [found, *explains, "RESEARCH USE ONLY", *trained]))
     return pictures

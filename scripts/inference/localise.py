@@ -24,19 +24,23 @@ SHOWN = 12
 
 
 def localise(*inputs: str, weights: str, out: str, table: str = "", side_mm: float = 60.0, seed: int = 0) -> int:
-    """Find the canal in every axial T2 or T2* series below INPUTS, and outline canal and cord. Research use only.
+    """Find the spinal canal in every axial T2 or T2* series below INPUTS, and measure the error. Research use only.
 
-    Writes OUT/localised.csv with the centre in every slice, OUT/localiser.json, and OUT/localised.png with outlines.
-    Where the truth is known, from TABLE or from masks beside a NIfTI file (`_label-canal_seg`, `_label-SC_seg`,
-    `_seg-manual`), the distance of the centre is measured in mm, and Dice of the outlines.
+    Writes OUT/localised.csv (the centre of the canal in each slice, and the confidence), OUT/localised.png (slices with
+    the outlines of canal and cord), OUT/localiser.json (a summary) and OUT/failures.csv (what could not be used).
+
+    Where the true centre is known, from TABLE or from masks beside a NIfTI file (`_label-canal_seg`, `_label-SC_seg`,
+    `_seg-manual`), it also measures the distance to it in mm, and the overlap (Dice) with the masks.
+
+    Exit status: 0 everything was read, 1 something could not be read, 2 no series was localised.
 
     Args:
-        inputs: files or folders at any depth (DICOM, NIfTI, zips).
-        weights: checkpoint of configs/canal/train.json, or of a classifier with a localiser.
+        inputs: files or folders at any depth (DICOM, NIfTI, zips of them).
+        weights: checkpoint of a localiser (configs/canal/train.json), or of a classifier that was trained behind one.
         out: folder of the results.
-        table: canal.csv of the cohort, see `python -m scripts canal`.
-        side_mm: side of the square in which canal and cord are outlined.
-        seed: of the slices drawn for the picture.
+        table: canal.csv with the true centres, see `python -m scripts canal`.
+        side_mm: side of the square around the centre in which canal and cord are outlined, in mm.
+        seed: chooses the random slices of the picture.
 
     Returns:
         0 if everything was read, 1 if something could not be, 2 if no series was localised.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,11 +13,12 @@ from monai.utils import MetaKeys
 
 from ..dicom.listings import is_volume_file
 from ..dicom.loaded import nominal_spacing_mm
-from ..records import SeriesFindings, SliceResult
-from ..tasks import DEFAULT_TASKS, Task, contradiction, result_cells, tasks_of
+from ..records import SeriesFindings
+from ..tasks import COMPRESSED, DEFAULT_TASKS, task_named, tasks_of
 from .evaluability import slice_problems
 from .heatmap_files import on_one_grid
 from .results import series_findings, slice_results
+from .task_results import with_tasks
 
 if TYPE_CHECKING:
     from ..canal.localiser import Localiser
@@ -30,25 +31,6 @@ def series_class(findings: SeriesFindings) -> str:
     if not findings["n_evaluated"]:
         return "not evaluable"
     return "compressed" if findings["n_compressed"] else "not compressed"
-
-
-def with_tasks(rows: Sequence[SliceResult], logits: torch.Tensor, tasks: Sequence[Task]) -> list[SliceResult]:
-    """Add the further tasks to the results of slices, and ``contradiction``; nothing where there are none.
-
-    Args:
-        rows: the slices.
-        logits: theirs ``(D, K)``.
-        tasks: the network's; a slice without a score has none of them.
-    """
-    if len(tasks) < 2:
-        return list(rows)
-    complete = []
-    for row, cells in zip(rows, result_cells(logits, tasks), strict=True):
-        call = row["compressed"]
-        odd = None if call is None else contradiction(bool(call), cells)
-        known = dict.fromkeys(cells) if call is None else cells
-        complete.append(cast(SliceResult, {**row, **known, "contradiction": odd}))
-    return complete
 
 
 class SliceScoresd(MapTransform):
@@ -72,6 +54,7 @@ class SliceScoresd(MapTransform):
         calibration: ``slope`` and ``intercept``, see `scripts.records.probability`; without, the network as trained.
         canal: outlines canal and cord in crops around the canal, whose measures are then part of the results.
         tasks: names of the network's tasks.
+        heatmap_task: the one that the heat map explains; the result names it.
     """
 
     def __init__(
@@ -83,10 +66,12 @@ class SliceScoresd(MapTransform):
         calibration: Mapping[str, Any] | None = None,
         canal: Localiser | None = None,
         tasks: Sequence[str] = DEFAULT_TASKS,
+        heatmap_task: str = COMPRESSED,
     ) -> None:
         super().__init__(keys)
         self.threshold, self.image, self.limits = float(threshold), image, dict(limits or {})
         self.canal, self.tasks = canal, tasks_of(tasks)
+        self.heatmap_task = task_named(heatmap_task, self.tasks).name
         calibration = calibration or {"slope": 1.0, "intercept": 0.0}
         self.slope, self.intercept = float(calibration["slope"]), float(calibration["intercept"])
 
@@ -109,8 +94,8 @@ class SliceScoresd(MapTransform):
             rows = with_tasks(rows, scores, self.tasks)
             findings = series_findings([rows], [nominal_spacing_mm(image)])
             result["slice_results"], result["series_findings"] = rows, findings
-            summary = {"class": series_class(findings), "threshold": self.threshold, **findings, "slices": rows}
-            result["result"] = {**(result.get("result") or {}), **summary}
+            about = {"class": series_class(findings), "threshold": self.threshold, "heatmap_task": self.heatmap_task}
+            result["result"] = {**(result.get("result") or {}), **about, **findings, "slices": rows}
         return result
 
 

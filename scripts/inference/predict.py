@@ -47,6 +47,7 @@ def predict(
     overlays: bool = False,
     raw_heatmap: bool = False,
     heatmap_layer: str = "layer4",
+    heatmap_task: str = "compressed",
     test_time_average: bool = False,
     hotspots: bool = False,
     allow_phantom_weights: bool = False,
@@ -80,6 +81,7 @@ def predict(
         overlays: also write OUT/<series_uid>/overlays, each slice with its heat map as PNG.
         raw_heatmap: also write heatmap_raw.nii.gz, not scaled slice by slice, to compare slices of a series.
         heatmap_layer: layer of the heat map; layer3 gives finer maps and costs a quarter more.
+        heatmap_task: what the heat map explains: compressed, or another task of the network (grade, kind, t2_signal).
         test_time_average: average the logit over 18 views of a slice (9 shifts, mirrored or not); 18 times the cost.
         hotspots: average the heat map over the same 18 views (evidence hotspots); 18 times the cost.
         allow_phantom_weights: use weights that were trained on the phantom on other images, too; every output says so.
@@ -97,7 +99,7 @@ def predict(
 
         require_highdicom()
     paths = weights_paths(weights)
-    settings, digest = weights_settings(paths, heatmap_layer)
+    settings, digest = weights_settings(paths, heatmap_layer, heatmap_task)
     overrides: dict[str, Any] = {
         **settings,
         "output_dir": out,
@@ -109,6 +111,7 @@ def predict(
         "overlays": overlays,
         "raw_heatmap": raw_heatmap,
         "heatmap_layer": heatmap_layer,
+        "heatmap_task": heatmap_task,
         "test_time_average": test_time_average,
         "hotspots": hotspots,
         "allow_phantom_weights": allow_phantom_weights,

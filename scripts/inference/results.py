@@ -29,6 +29,7 @@ from ..records import (
     probability,
 )
 from .crops import canal_warnings, slice_crops
+from .task_results import contradiction_warnings, task_findings
 
 
 def result_facts(
@@ -58,6 +59,7 @@ def result_facts(
         "intercept": inferer.intercept,
         "heatmap": inferer.heatmap,
         "heatmap_layer": inferer.layer,
+        "heatmap_task": inferer.task.name,
         "test_time_average": inferer.test_time_average,
         "hotspots": inferer.hotspots,
         "precision": actual_precision(inferer.precision, device),
@@ -166,6 +168,7 @@ def series_findings(
         "largest_mscc_percent": max(
             (row["mscc_percent"] for row in rows if row["compressed"] and row["mscc_percent"] is not None), default=None
         ),
+        **task_findings(rows),
     }
 
 
@@ -184,7 +187,7 @@ def add_identity(
         "phantom": series["phantom"],
         **facts,
         **findings,
-        "warnings": all_warnings(series, canal_warnings(rows)),
+        "warnings": all_warnings(series, result_warnings(rows)),
     }
     notice = notice_line(summary)
     complete: list[SliceResult] = [
@@ -198,7 +201,14 @@ def findings_in_words(findings: SeriesFindings) -> str:
     """Describe in a few words what was found in a series."""
     n_unscored = findings["n_slices"] - findings["n_evaluated"]
     text = f"{findings['n_compressed']} of {findings['n_evaluated']} slices compressed"
+    if findings.get("highest_grade") is not None:
+        text += f", highest grade {findings['highest_grade']} in slice {findings['highest_grade_slice']}"
     return text + (f", {n_unscored} not evaluable" if n_unscored else "")
+
+
+def result_warnings(rows: Sequence[SliceResult]) -> list[str]:
+    """Return what is odd about the results of a series: where its canal was found, and tasks that contradict."""
+    return canal_warnings(rows) + contradiction_warnings(rows)
 
 
 def all_warnings(series: Series, problems: Sequence[str]) -> str:

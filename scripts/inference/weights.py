@@ -26,18 +26,21 @@ def weights_paths(weights: str) -> list[str]:
     return named_checkpoints(weights) if weights else [str(path)]
 
 
-def weights_settings(paths: Sequence[str], heatmap_layer: str) -> tuple[dict[str, Any], str]:
+def weights_settings(
+    paths: Sequence[str], heatmap_layer: str, heatmap_task: str = "compressed"
+) -> tuple[dict[str, Any], str]:
     """Return the settings that the first checkpoint was trained with, and the ``weights_sha256`` of all.
 
     Raises:
-        InputError: one is no checkpoint, does not fit the network it names, that network has no such layer, or they
-            are no ensemble.
+        InputError: one is no checkpoint, does not fit the network it names, that network has no such layer or task,
+            or they are no ensemble.
     """
     import torch
 
     from .. import checkpoints
     from ..ensembles import about_ensemble, check_member
     from ..heatmaps.grad_cam import split_features
+    from ..tasks import task_named, tasks_of
 
     settings: dict[str, Any] = {}
     members = []
@@ -49,6 +52,7 @@ def weights_settings(paths: Sequence[str], heatmap_layer: str) -> tuple[dict[str
             network = checkpoints.network_of(content)
         network.load_state_dict(content["model"], assign=True)
         split_features(network, heatmap_layer)
+        task_named(heatmap_task, tasks_of(content["tasks"]))
         members.append((path, checkpoints.about_weights(path, content)))
     about = about_ensemble(members) if len(members) > 1 else members[0][1]
     return {name: settings[name] for name in checkpoints.SETTINGS}, about["weights_sha256"]

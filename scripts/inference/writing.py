@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,32 +18,32 @@ from ..dicom.own_results import SUMMARY, read_record
 from ..errors import root_message
 from ..files import remove, write_csv, write_json
 from ..heatmaps.montages import grey, overlay, save_png, sheet_picture, source_overlays
+from ..heatmaps.targets import explained_task, heat_in_words
 from ..readers import decode
 from ..records import (
     FAILURE_COLUMNS,
     SCORED,
     SERIES_COLUMNS,
     SLICE_COLUMNS,
+    TASK_FINDINGS,
     Failure,
     ResultFacts,
     Series,
     SeriesRecord,
     SeriesSummary,
     SliceResult,
+    TaskFindings,
     WrittenSummary,
 )
 from ..transforms import own_slices
-from .crops import canal_warnings
 from .dicom_results.captures import secondary_captures
 from .dicom_results.reports import structured_report
 from .dicom_results.sources import headers, require_highdicom, save
 from .finished import Outputs, series_input
 from .heatmap_files import write_heatmaps
 from .output_folder import OutputFolder, files_below
-from .results import add_identity, all_warnings, findings_in_words, notice_line
+from .results import add_identity, all_warnings, findings_in_words, notice_line, result_warnings
 from .series import SeriesDataset
-
-SCALE = "Grad-CAM for compression"
 
 
 class WriteSeries:
@@ -112,7 +112,7 @@ class WriteSeries:
         with self.folder.series(name) as folder:
             write_csv(folder / "slices.csv", tuple(dict.fromkeys((*SLICE_COLUMNS, *(rows[0] if rows else ())))), rows)
             write_heatmaps(output["heatmap"], folder, "heatmap", notice_line(summary))
-            problems = canal_warnings(rows) + [
+            problems = result_warnings(rows) + [
                 one_line(self.dataset.found.archives.named(problem).replace(str(folder), str(place)))
                 for problem in self.write_extras(series, output, rows, summary, folder)
             ]
@@ -172,8 +172,15 @@ class WriteSeries:
         scores = [f"p {row['probability']:.2f}" if row["status"] == SCORED else "-" for row in rows]
         captions = [f"{row['slice_index']}   {score}" for row, score in zip(rows, scores, strict=True)]
         title = f"{summary['series_uid']}: {findings_in_words(summary)}\n{notice_line(summary)}"
+        scale, task = "Grad-CAM for compression", explained_task(summary)
+        if task is not None:
+            captions = [f"{one}\n{heat_in_words(row, task)}" for one, row in zip(captions, rows, strict=True)]
+            title += (
+                f"\nHeat maps of {task.name}: each explains what stands over its slice; its maximum is that probability"
+            )
+            scale = f"Grad-CAM for {task.name}"
         called = [bool(row["compressed"]) for row in rows]
-        save_png(sheet_picture(pictures, captions, called, title, f"{SCALE}, maximum = p"), path)
+        save_png(sheet_picture(pictures, captions, called, title, f"{scale}, maximum = p"), path)
 
     @staticmethod
     def write_overlays(drawn: Sequence[NDArray[np.uint8]], rows: Sequence[SliceResult], folder: Path) -> None:
@@ -240,7 +247,13 @@ def series_record(summary: SeriesSummary, status: str, folder: str) -> SeriesRec
         "largest_mscc_percent": summary["largest_mscc_percent"],
         "folder": folder,
         "reason": "",
+        **task_findings_of(summary),
     }
+
+
+def task_findings_of(summary: SeriesSummary | WrittenSummary) -> TaskFindings:
+    """Return what the further tasks found in a series; nothing of a network that has none."""
+    return cast(TaskFindings, {name: value for name, value in summary.items() if name in TASK_FINDINGS})
 
 
 def write_tables(output_dir: Path, records: Sequence[SeriesRecord], failures: Sequence[Failure]) -> None:
@@ -250,4 +263,5 @@ def write_tables(output_dir: Path, records: Sequence[SeriesRecord], failures: Se
         for row in failures
     ]
     write_csv(output_dir / "failures.csv", FAILURE_COLUMNS, failures)
-    write_csv(output_dir / "series.csv", SERIES_COLUMNS, [*records, *failed])
+    columns = [name for name in TASK_FINDINGS if any(name in row for row in records)]
+    write_csv(output_dir / "series.csv", (*SERIES_COLUMNS, *columns), [*records, *failed])

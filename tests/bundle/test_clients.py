@@ -14,12 +14,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 import uuid
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,10 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from canal_fixtures import bright_canal_net
 from conftest import SMALL
 from csv_rows import read_rows
+from tiny_models import SIZE, write_t2
 
 from bundle.assemble import NAME, assemble
 from bundle.deploy_folder import deploy
@@ -38,10 +42,13 @@ from bundle.environments import install
 from bundle.export import export
 from bundle.label import prepare_app, server_command, server_environment
 from scripts import checkpoints
+from scripts.canal import localiser
+from scripts.files import read_json, write_json
 from scripts.inference.predict import predict
 from scripts.networks import CordCompressionNet
 from scripts.readers import SeriesReader
-from scripts.records import probability
+from scripts.records import MEASURE_COLUMNS, TASK_FINDINGS, probability
+from scripts.tasks import TASKS
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1800)]
 TOLERANCE = 1e-4
@@ -173,8 +180,14 @@ class Label:
 
 @pytest.fixture(scope="module")
 def label(packed, volume, tmp_path_factory) -> Iterator[Label]:
+    with served(packed, volume, tmp_path_factory.mktemp("label")) as running:
+        yield running
+
+
+@contextmanager
+def served(packed: Path, volume: Path, folder: Path) -> Iterator[Label]:
+    """Run MONAI Label on a copy of a packed bundle."""
     python = install("label")
-    folder = tmp_path_factory.mktemp("label")
     bundle = folder / NAME
     shutil.copytree(packed, bundle)
     (folder / "studies").mkdir()
@@ -455,3 +468,110 @@ def test_the_packager_reads_the_application(application):
     assert ended.returncode == 0, ended.stderr
     assert "Would install" not in ended.stdout  # all of it is there, in the versions it names
     assert (folder / "__main__.py").is_file()
+
+
+@pytest.fixture(scope="module")
+def cords(tmp_path_factory) -> Path:
+    """A series of bright cords of 12 x 6 mm in canals of 18 x 12 mm, and a slice with neither."""
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+
+    def pixels(index: int) -> bytes:
+        grey = np.random.default_rng(index).integers(0, 100, (SIZE, SIZE))
+        for level, height, width in ((600, 12, 18), (1000, 6, 12)) if index != 3 else ():
+            away = ((rows - 44 - index) / height) ** 2 + ((columns - 52 + index) / width) ** 2
+            grey[away <= 0.25] = level
+        return grey.astype(np.uint16).tobytes()
+
+    folder = tmp_path_factory.mktemp("cords")
+    write_t2(folder, n=7, PixelData=pixels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def second(cords, tmp_path_factory) -> tuple[Path, Path]:
+    """A bundle with a localiser, all tasks and neighbours in the channels, whose maps explain the grade.
+
+    Returns:
+        the packed folder, and the results of the predict command.
+    """
+    torch.manual_seed(4)
+    folder, tasks = tmp_path_factory.mktemp("second"), [task.name for task in TASKS]
+    network = CordCompressionNet(SMALL["head"], architecture=SMALL["architecture"], tasks=tasks, branch="layer4")
+    for head in (network.head, *(branch.head for branch in network.branches.values())):
+        head.logit.weight.data.mul_(10)
+    content = {**localiser.describe([1, 1], 64), "model": bright_canal_net().state_dict()}
+    settings = checkpoints.describe(
+        SMALL["architecture"], SMALL["head"], 64, 1.0, "imagenet", side_mm=60.0, context=1, tasks=tasks,
+        canal=localiser.make_localiser(content, "test"), branch="layer4",
+    )  # fmt: skip
+    weights = folder / "model.pt"
+    checkpoints.save(weights, network, settings)
+    assemble(out=str(folder / "build"), weights=str(weights), local=True)
+    packed = folder / "build" / NAME
+    config = packed / "configs" / "inference.json"
+    write_json(config, {**read_json(config), "heatmap_task": "grade"})
+    assert predict(str(cords), out=str(folder / "out"), weights=str(weights), heatmap_task="grade") == 0
+    return packed, next(folder.glob("out/*/slices.csv")).parent
+
+
+def assert_same_results(found: list[dict[str, Any]], folder: Path) -> None:
+    """Compare every cell of a client's slices but those of whose they are: logits, crops, measures, tasks."""
+    wanted = read_rows(folder / "slices.csv")
+    assert len(found) == len(wanted)
+    for one, row in zip(found, wanted, strict=True):
+        for name in set(row) - {"patient_id", "series_uid", "notice"}:
+            cell = "" if one[name] is None else one[name]
+            if isinstance(cell, float):
+                assert cell == pytest.approx(float(row[name]), rel=TOLERANCE, abs=TOLERANCE), name
+            else:
+                assert str(cell) == row[name], name
+
+
+def test_the_second_case_has_crops_measures_calls_and_contradictions(second):
+    rows = read_rows(second[1] / "slices.csv")
+    assert [row["crop"] for row in rows] == ["canal"] * 3 + ["central"] + ["canal"] * 3
+    assert all(any(row[name] for row in rows) for name in (*MEASURE_COLUMNS, "contradiction"))
+    summary = read_json(second[1] / "summary.json")
+    assert set(TASK_FINDINGS) <= set(summary)
+    assert summary["heatmap_task"] == "grade"
+
+
+def test_label_gives_crops_measures_and_tasks_like_predict(second, volume, cords, tmp_path):
+    packed, wanted = second
+    with served(packed, volume, tmp_path) as server:
+        result, heatmap = server.infer(f"?image={cords}")
+    assert_same_results(result["slices"], wanted)
+    summary = read_json(wanted / "summary.json")
+    same = (*TASK_FINDINGS, "heatmap_task", "n_evaluated")
+    assert {name: result[name] for name in same} == {name: summary[name] for name in same}
+    assert result["smallest_cord_ap_mm"] == pytest.approx(summary["smallest_cord_ap_mm"], rel=TOLERANCE)
+    levels, heat = read_map(heatmap, tmp_path).get_fdata(), nibabel.load(wanted / "heatmap.nii.gz").get_fdata()
+    clear = np.all([abs(heat - level) > 1e-3 for level in LEVELS], axis=0)
+    assert np.array_equal(levels[clear], np.digitize(heat, LEVELS)[clear])
+
+
+def test_deploy_gives_crops_measures_and_tasks_like_predict(second, application, cords, tmp_path):
+    packed, wanted = second
+    assert export(bundle=str(packed), images=str(cords)) == 0
+    model = packed.parent / "exports" / "model.ts"  # alone
+    ended = run_application(application, cords, tmp_path / "out", model)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (folder,) = (tmp_path / "out").iterdir()
+    result, summary = read_json(folder / "result.json"), read_json(wanted / "summary.json")
+    assert_same_results(result["slices"], wanted)
+    same = (*TASK_FINDINGS, "heatmap_task", "warnings")
+    assert {name: result[name] for name in same} == {name: summary[name] for name in same}
+    assert len(list(folder.glob("*.dcm"))) == len(result["slices"]) + 2  # each capture, and two reports
+    written = [pydicom.dcmread(path) for path in folder.glob("*.dcm")]
+    (text,) = (one for one in written if one.SOPClassUID.name == "Basic Text SR Storage")
+    assert f"Highest grade: {summary['highest_grade']}." in text.ContentSequence[0].TextValue
+    assert summary["warnings"] in text.ContentSequence[0].TextValue
+
+
+def test_the_packed_bundle_runs_by_itself_like_predict(second, cords, tmp_path):
+    packed, wanted = second
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.json"]
+    arguments = ["--dataset_dir", str(cords), "--output_dir", str(tmp_path)]
+    ended = subprocess.run([*command, *arguments], cwd=packed, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert read_rows(next(tmp_path.glob("*/slices.csv"))) == read_rows(wanted / "slices.csv")

@@ -14,7 +14,7 @@ from tiny_models import Brightness
 
 from scripts.errors import InputError
 from scripts.handlers import GradCAM
-from scripts.heatmaps.grad_cam import enlarge, grad_cam, grad_cam_with_tasks, normalise
+from scripts.heatmaps.grad_cam import enlarge, grad_cam, maps_of_task, normalise, rectified
 from scripts.inferers import SeriesInferer
 from scripts.networks import CordCompressionNet
 from scripts.transforms import to_network_input
@@ -143,9 +143,27 @@ def test_all_logits_come_with_the_map_of_compressed(image, branch, layer):
     torch.manual_seed(0)
     several = CordCompressionNet([8], architecture="resnet18", tasks=TASKS, branch=branch).eval()
     for own in (several, torch.jit.script(several)) if layer == "layer4" else (several,):
-        logits, coarse = grad_cam_with_tasks(own, image[:2], layer)
+        logits, maps = maps_of_task(own, image[:2], layer)
         assert torch.allclose(logits, several(image[:2]), atol=1e-5)
-        assert torch.equal(coarse, grad_cam(own, image[:2], layer)[1])
+        assert torch.equal(rectified(maps[:, 0], 1), grad_cam(own, image[:2], layer)[1])
+
+
+@pytest.mark.parametrize(
+    ("branch", "layer", "scripted"),
+    [("none", "layer4", False), ("layer4", "layer3", False), ("layer3", "layer4", True), ("head", "layer4", False)],
+)
+def test_all_logits_come_with_the_maps_of_any_task(image, branch, layer, scripted):
+    torch.manual_seed(0)
+    several = CordCompressionNet([8], architecture="resnet18", tasks=TASKS, branch=branch).eval()
+    own = torch.jit.script(several) if scripted else several
+    for task, outputs in (("grade", (1, 2, 3)), ("kind", (4, 5, 6)), ("t2_signal", (7,))):
+        logits, maps = maps_of_task(own, image[:2], layer, task)
+        assert torch.allclose(logits, several(image[:2]), atol=1e-5)
+        for number, output in enumerate(outputs[-2:], len(outputs) - len(outputs[-2:])):
+            wanted = grad_cam(several, image[:2], layer, sign=0, output=output)[1]
+            assert torch.allclose(maps[:, number], wanted, atol=1e-5)
+    with pytest.raises(InputError, match="no task 'nope'; expected compressed or grade or kind or t2_signal"):
+        maps_of_task(several, image, layer, "nope")
 
 
 def test_a_series_in_batches_equals_its_slices_one_by_one(network):

@@ -11,8 +11,10 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from ...errors import InputError
+from ...heatmaps.targets import explained_task, heat_in_words
 from ...records import SeriesSummary, SliceResult
 from ..results import notice_line
+from ..task_results import calls_in_words
 from .sources import evidence, highdicom, require_highdicom, software, source_of, without_values
 
 LETTERS = (("R", "L"), ("A", "P"), ("F", "H"))
@@ -65,6 +67,8 @@ def secondary_captures(
     if len(colour) != len(rows):
         raise InputError(f"{len(rows)} slices have {len(colour)} pictures")
     series_uid = highdicom.UID()
+    task = explained_task(summary)
+    about = "Cord compression heat map" if task is None else f"Cord compression heat map: {task.name}"
     results = []
     for index, (row, picture) in enumerate(zip(rows, colour, strict=True)):
         source, original = source_of(row, known), originals[row["sop_uid"]]
@@ -87,7 +91,7 @@ def secondary_captures(
             instance_number=index + 1,
             pixel_spacing=tuple(map(float, where["PixelSpacing"])),
             patient_orientation=(letter(directions[0]), letter(directions[1])),
-            series_description="Cord compression heat map (RESEARCH USE ONLY)",
+            series_description=f"{about} (RESEARCH USE ONLY)",
             content_qualification="RESEARCH",
             transfer_syntax_uid="1.2.840.10008.1.2.1",
             **software(summary),
@@ -101,8 +105,11 @@ def secondary_captures(
                 setattr(result, keyword, source.get(keyword))
         result.BurnedInAnnotation = "YES"  # the caption; it names no patient
         result.DerivationDescription = "Grad-CAM heat map of a neural network over the source image"
+        if task is not None:
+            result.DerivationDescription += f"; it explains {heat_in_words(row, task)}"
         call = "compressed" if row["compressed"] else "not compressed"
         found = row["status"] if row["probability"] is None else f"probability {row['probability']:.3f}: {call}"
+        found = "; ".join(filter(None, (found, calls_in_words(row), str(row.get("contradiction") or ""))))
         result.ImageComments = f"{found}. {notice_line(summary)}"
         reference = Dataset()
         reference.ReferencedSOPClassUID = source.SOPClassUID

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -13,32 +13,30 @@ from pydicom.uid import UID
 
 from ...records import SeriesSummary, SliceResult
 from ..results import notice_line
+from ..task_results import chance_of_call
+from .coding import (
+    CALLS,
+    CHANCES,
+    COMPRESSION,
+    CONSISTENCY,
+    CONTRADICTORY,
+    COUNTS,
+    ENGLISH,
+    HIGHEST,
+    HIGHEST_GRADE,
+    LARGEST_MSCC,
+    MEASURES,
+    N_COMPRESSED,
+    N_EVALUATED,
+    NOT_EVALUATED,
+    RUN_MM,
+    RUN_SLICES,
+    SCHEME,
+    SLICES,
+    SMALLEST_AP,
+    T2_SIGNAL,
+)
 from .sources import evidence, highdicom, require_highdicom, software, source_of, without_values
-
-SCHEME = "99CORD"
-COMPRESSION = Code("71286001", "SCT", "Spinal cord compression")
-NOT_EVALUATED = Code("373121007", "SCT", "Not Evaluated")
-ENGLISH = Code("en-US", "RFC5646", "English (United States)")
-SLICES = Code("{slices}", "UCUM", "slices")
-# what no standard scheme has a code for
-N_EVALUATED = Code("EVALUATED", SCHEME, "Number of evaluated slices")
-N_COMPRESSED = Code("COMPRESSED", SCHEME, "Number of compressed slices")
-RUN_SLICES = Code("RUN_SLICES", SCHEME, "Longest run of compressed slices")
-RUN_MM = Code("RUN_MM", SCHEME, "Length of the longest run of compressed slices")
-HIGHEST = Code("HIGHEST", SCHEME, "Highest probability among the slices")
-SMALLEST_AP = Code("SMALLEST_AP", SCHEME, "Smallest anteroposterior diameter of the cord among the slices")
-LARGEST_MSCC = Code("LARGEST_MSCC", SCHEME, "Largest MSCC among the compressed slices")
-MEASURES: dict[str, tuple[Code, Code]] = {
-    "cord_ap_mm": (Code("CORD_AP", SCHEME, "Anteroposterior diameter of the cord"), codes.UCUM.Millimeter),
-    "cord_rl_mm": (Code("CORD_RL", SCHEME, "Right-left diameter of the cord"), codes.UCUM.Millimeter),
-    "cord_ap_rl_ratio": (Code("CORD_AP_RL", SCHEME, "Compression ratio of the cord, AP / RL"), codes.UCUM.NoUnits),
-    "cord_area_mm2": (Code("CORD_AREA", SCHEME, "Cross-sectional area of the cord"), codes.UCUM.SquareMillimeter),
-    "cord_solidity": (Code("CORD_SOLIDITY", SCHEME, "Solidity of the cord"), codes.UCUM.NoUnits),
-    "canal_area_mm2": (Code("CANAL_AREA", SCHEME, "Cross-sectional area of the canal"), codes.UCUM.SquareMillimeter),
-    "cord_canal_area_ratio": (Code("CORD_CANAL", SCHEME, "Area ratio of cord and canal"), codes.UCUM.NoUnits),
-    "mscc_percent": (Code("MSCC", SCHEME, "Maximum spinal cord compression"), codes.UCUM.Percent),
-}
-"""Measures of a slice: their name and unit."""
 
 
 def measurement(name: Code, value: float | None, unit: Code) -> list[Any]:
@@ -48,22 +46,40 @@ def measurement(name: Code, value: float | None, unit: Code) -> list[Any]:
     return [highdicom.sr.Measurement(name=name, value=round(float(value), 6), unit=unit)]
 
 
-def evaluation(value: Code) -> list[Any]:
-    """Build the SR items of the series-level finding: whether the cord is compressed."""
-    return [highdicom.sr.QualitativeEvaluation(name=COMPRESSION, value=value)]
+def evaluation(name: Code, value: Code) -> Any:
+    """Return what was found, in a code."""
+    return highdicom.sr.QualitativeEvaluation(name=name, value=value)
+
+
+def task_items(row: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+    """Return measurements and evaluations of the further tasks in a slice; none where the network has none."""
+    measured, evaluated = [], []
+    for task, (name, values) in CALLS.items():
+        call = row.get(f"{task}_called")
+        if call is not None:
+            evaluated.append(evaluation(name, values[call]))
+            measured += measurement(CHANCES[task], chance_of_call(row, task), codes.UCUM.NoUnits)
+    if row.get("contradiction"):
+        evaluated.append(evaluation(CONSISTENCY, CONTRADICTORY))
+    return measured, evaluated
 
 
 def slice_group(row: SliceResult, image: Dataset, common: dict[str, Any]) -> Any:
     """Describe one slice: measurement group of TID 1501 with the image it speaks of."""
     call = codes.SCT.Present if row["compressed"] else codes.SCT.Absent
     frames = [int(row["frame"])] if row["frame"] else None
+    measured, evaluated = task_items(row)
     return highdicom.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=highdicom.sr.TrackingIdentifier(highdicom.UID(), f"slice {row['slice_index']}"),
         measurements=[
             *measurement(codes.DCM.Probability, row["probability"], codes.UCUM.NoUnits),
             *(item for key, (name, unit) in MEASURES.items() for item in measurement(name, row.get(key), unit)),  # type: ignore[arg-type]
+            *measured,
         ],
-        qualitative_evaluations=evaluation(NOT_EVALUATED if row["probability"] is None else call),
+        qualitative_evaluations=[
+            evaluation(COMPRESSION, NOT_EVALUATED if row["probability"] is None else call),
+            *evaluated,
+        ],
         source_images=[highdicom.sr.SourceImageForMeasurementGroup(image.SOPClassUID, image.SOPInstanceUID, frames)],
         **common,
     )
@@ -72,6 +88,12 @@ def slice_group(row: SliceResult, image: Dataset, common: dict[str, Any]) -> Any
 def series_group(summary: SeriesSummary, common: dict[str, Any]) -> Any:
     """Describe the whole series."""
     call = codes.SCT.Present if summary["n_compressed"] else codes.SCT.Absent
+    evaluated = [evaluation(COMPRESSION, call if summary["n_evaluated"] else NOT_EVALUATED)]
+    grade, n_bright = summary.get("highest_grade"), summary.get("n_t2_signal")
+    if grade is not None:
+        evaluated.append(evaluation(HIGHEST_GRADE, CALLS["grade"][1][str(grade)]))
+    if n_bright is not None and summary["n_evaluated"]:
+        evaluated.append(evaluation(T2_SIGNAL, codes.SCT.Present if n_bright else codes.SCT.Absent))
     return highdicom.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=highdicom.sr.TrackingIdentifier(highdicom.UID(), "series summary"),
         measurements=[
@@ -82,8 +104,9 @@ def series_group(summary: SeriesSummary, common: dict[str, Any]) -> Any:
             *measurement(HIGHEST, summary["max_probability"], codes.UCUM.NoUnits),
             *measurement(SMALLEST_AP, summary["smallest_cord_ap_mm"], codes.UCUM.Millimeter),
             *measurement(LARGEST_MSCC, summary["largest_mscc_percent"], codes.UCUM.Percent),
+            *(item for key, name in COUNTS.items() for item in measurement(name, summary.get(key), SLICES)),  # type: ignore[arg-type]
         ],
-        qualitative_evaluations=evaluation(call if summary["n_evaluated"] else NOT_EVALUATED),
+        qualitative_evaluations=evaluated,
         **common,
     )
 
@@ -101,13 +124,14 @@ def structured_report(images: Sequence[Dataset], rows: Sequence[SliceResult], su
 
     Args:
         images: headers of the scored images, of one study, in any order.
-        rows: the slices, as in slices.csv: ``sop_uid, frame, slice_index, probability, compressed, status``.
+        rows: the slices, as in slices.csv: ``sop_uid, frame, slice_index, probability, compressed, status``, and those
+            of further tasks and measures as far as there are any.
         summary: the series, as in summary.json.
 
     Returns:
-        The report. Each slice has its probability, present / absent / not evaluated, the measures of cord and canal,
-        and a reference to its image; the series has counts, longest run and extremes. It is preliminary and
-        unverified, qualified as RESEARCH, and names the algorithm, its version, weights and threshold.
+        The report. Each slice has its probability, present / absent / not evaluated, what further tasks found, the
+        measures of cord and canal, and a reference to its image; the series has counts, longest run and extremes. It is
+        preliminary and unverified, qualified as RESEARCH, and names the algorithm, its version, weights and threshold.
 
     Raises:
         InputError: highdicom is absent, or rows and images do not belong together.
