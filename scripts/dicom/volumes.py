@@ -254,7 +254,7 @@ def judge_volume(volume: Volume) -> Judgement:
 def data_file(path: str) -> Path | None:
     """Return the file beside an NRRD or MetaImage that holds its voxels; None where it holds them itself.
 
-    A suffix says nothing of that: the readers of both formats follow what the header names, whatever and wherever it is.
+    Its suffix does not say: the readers of both formats follow what the header names, whatever and wherever it is.
 
     Raises:
         UnreadableError: it names anything but one regular file beside it (several, a pattern, another folder, a pipe).
