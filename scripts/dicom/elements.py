@@ -29,7 +29,7 @@ KEYWORDS = [
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "Manufacturer",
     "ManufacturerModelName", "SeriesDescription", "DerivationDescription", "DerivationCodeSequence", "FrameType",
     "PatientID", "BodyPartExamined", "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType",
-    "SequenceName", "SliceThickness", "RepetitionTime", "EchoTime", "InversionTime", "EchoNumbers",
+    "SequenceName", "PulseSequenceName", "SliceThickness", "RepetitionTime", "EchoTime", "InversionTime", "EchoNumbers",
     "MagneticFieldStrength", "SpacingBetweenSlices", "PatientPosition", "EchoPulseSequence", "InversionRecovery",
     "EchoPlanarPulseSequence", "SpectrallySelectedSuppression", "SpectrallySelectedExcitation", "InversionTimes",
     "EffectiveEchoTime", "DiffusionBValue", "DiffusionDirectionality", "DiffusionGradientOrientation",
