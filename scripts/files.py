@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 import unicodedata
 from collections import Counter
@@ -157,6 +158,23 @@ def drafting(folder: Path) -> Iterator[Path]:
         yield draft
 
 
+def check_regular(path: Path) -> None:
+    """Refuse to write over a folder, a device, a pipe or a socket, or a link to one; as root one would replace it.
+
+    Raises:
+        InputError: ``path`` exists and is no regular file.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # nothing is there, or writing fails for a reason of its own
+        return
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{path} is a folder; give the name of a file to write, e.g. --out {path / 'NAME'}")
+    if not stat.S_ISREG(mode):
+        kind = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+        raise InputError(f"{path} is {kind}, and results are written to regular files; choose another --out")
+
+
 @contextmanager
 def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that becomes ``path`` when the block ends without an error.
@@ -166,9 +184,10 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
         mode: who may read and write it, as far as the umask lets them.
 
     Raises:
-        InputError: the folder cannot be written, or ``path`` is a folder.
+        InputError: the folder cannot be written, or ``path`` is no regular file.
     """
     path, token = Path(path), secrets.token_hex(4)
+    check_regular(path)
     temporary = path.with_name(f".{path.stem}-{token}{''.join(path.suffixes[-2:]) or '.tmp'}")
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -214,11 +233,10 @@ def check_output(path: str | Path, keep: Iterable[str | Path] = ()) -> Path:
         ``path``.
 
     Raises:
-        InputError: ``path`` is a folder or among ``keep``, or its folder cannot be written.
+        InputError: ``path`` is no regular file or among ``keep``, or its folder cannot be written.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give the name of a file to write, e.g. --out {path / 'NAME'}")
+    check_regular(path)
     for other in map(Path, keep):
         if path.resolve() == other.resolve() or (path.exists() and other.exists() and path.samefile(other)):
             raise InputError(f"writing {path} would overwrite {other}, which must stay; choose another --out")
@@ -257,9 +275,11 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: the file is missing, unreadable or not JSON.
+        InputError: the file is missing, unreadable, no regular file (a pipe would be waited for) or not JSON.
     """
     try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise InputError(f"{path} is no regular file; expected one of JSON")
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error

@@ -21,7 +21,7 @@ from .dicom.pieces import pieces, slice_corners
 from .dicom.pixels import decoded
 from .dicom.sources import contents_of, only_image
 from .dicom.stacks import Stack
-from .dicom.volumes import first_line, shape_problem, value_problem
+from .dicom.volumes import data_file, reading_problem, shape_problem, value_problem
 from .errors import InputError
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -167,10 +167,11 @@ class SeriesReader(ITKReader):
                 reader = NibabelReader()
                 pixels, meta = reader.get_data(reader.read(path))
             else:
+                data_file(path)  # refuses one that lies elsewhere
                 with utf8_path(path) as plain:
                     pixels, meta = super().get_data(super().read(plain))
         except Exception as error:  # nibabel and ITK raise many kinds for a damaged file
-            raise InputError(f"{path} cannot be read: {first_line(error)}") from error
+            raise InputError(f"{path} cannot be read: {reading_problem(error)}") from error
         problem = shape_problem(pixels.shape)
         if not problem and pixels.ndim > 3:
             pixels = pixels.reshape(pixels.shape[:3])

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 import numpy as np
 
@@ -357,14 +358,17 @@ class WrittenSummary(SeriesSummary, SeriesInput):
     Attributes:
         folder: of the results, below the output folder.
         files: what was written there; everything else in the folder is the user's.
-        file_sizes: of these files but summary.json, in bytes; ``--resume`` scores a series again where one differs.
+        file_sha256: of these files but summary.json.
         problems: what is odd about the results, or could not be written and why; they are among the warnings, too.
+        summary_sha256: of all else here but ``input_files``, which change where a study is moved; ``--resume`` scores a
+            series again where one of the hashes differs.
     """
 
     folder: str
     files: list[str]
-    file_sizes: dict[str, int]
+    file_sha256: dict[str, str]
     problems: list[str]
+    summary_sha256: str
 
 
 class Failure(TypedDict):
@@ -452,6 +456,31 @@ def probability(logit: float, slope: float = 1.0, intercept: float = 0.0) -> flo
     """
     value = intercept + slope * logit
     return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Return whether a value read from JSON is of the kind that a record's annotation says.
+
+    Args:
+        value: what was read.
+        kind: a typed record of this module, or the type of one of its fields.
+    """
+    if is_typeddict(kind):
+        fields = get_type_hints(kind)
+        return isinstance(value, dict) and all(
+            fits(value[name], own) if name in value else name not in kind.__required_keys__
+            for name, own in fields.items()
+        )
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return any(fits(value, part) for part in parts)
+    if origin is list:
+        return isinstance(value, list) and all(fits(one, parts[0]) for one in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(fits(one, parts[1]) for one in value.values())
+    if kind in (int, float):  # JSON writes 3.0 and 3 alike elsewhere
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, kind)
 
 
 def slice_key(record: Any) -> SliceKey:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import tempfile
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from scripts.files import (
     replacing,
     safe_name,
     safe_names,
+    write_csv,
     write_text,
 )
 from scripts.records import derive_seed
@@ -72,6 +74,29 @@ def test_an_output_folder_is_checked_without_being_made(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"cannot be written \(Read-only; the disk .* choose another --out"):
         check_folder(tmp_path / "a")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+SPECIAL = {"a pipe": stat.S_IFIFO, "a socket": stat.S_IFSOCK, "a device": stat.S_IFCHR}
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_file_is_written_over_nothing_but_a_regular_file(tmp_path, kind, linked):
+    node = tmp_path / "node"
+    try:
+        os.mknod(node, SPECIAL[kind] | 0o600, os.makedev(1, 7) if kind == "a device" else 0)
+    except PermissionError:
+        pytest.skip("only root may make devices")
+    path = tmp_path / "table.csv" if linked else node
+    if linked:
+        path.symlink_to(node)
+    for write in (check_output, lambda place: write_text(place, "text"), lambda place: write_csv(place, ["a"], [])):
+        with pytest.raises(InputError, match=rf"{path.name} is {kind}, .*choose another"):
+            write(path)
+        assert stat.S_IFMT(node.lstat().st_mode) == SPECIAL[kind]
+        assert path.is_symlink() == linked
+    with pytest.raises(InputError, match="where a folder is needed"):
+        check_folder(path)
 
 
 @pytest.mark.parametrize("seed", [0, 20240101, 2**32, 2**63 - 1])

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from pydicom import Dataset, dcmread
-from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
+from ..dicom.character_sets import decode
 from .rules import DATED, EMPTY, is_phantom, standard_vr, tags
 from .vocabulary import PARTICLES, TABLE_VOCABULARY, VOCABULARY
 
@@ -214,7 +214,7 @@ def element_text(source: Dataset, tag: int, charset: list[str]) -> str:
         except UnicodeDecodeError:
             pass
     try:
-        return str(decode_bytes(content, convert_encodings(charset or ["ISO_IR 100"]), {ord("\\")})).strip(" \0")
+        return decode(content, charset).strip(" \0")
     except (LookupError, ValueError):
         return content.decode("latin-1").strip(" \0")
 

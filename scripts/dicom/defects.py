@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from .frames import Facts, Frame
-from .geometry import SAME_POSITION_MM, Array, axes_of, by_orientation, centres, places, sideways
+from .geometry import SAME_POSITION_MM, Array, axes_of, by_orientation, centres, overlapping, places, sideways, steps_mm
 
 SIDEWAYS_MM = 1.0
 UNEVEN = 0.1
+OFTEN = 0.25  # of the distances, from which small ones are no mere ends of packages
 WIDE = 1.5  # times the usual distance, from which slices are missing
 LARGEST_MM = 2000.0
 
@@ -99,6 +100,21 @@ def judge_distances(
     return spacing_mm, shear_degrees
 
 
+def interleaved(frames: Sequence[Frame], spacing_mm: float) -> bool:
+    """Return whether slices of one angle lie between one another as repeats do that drifted.
+
+    Evenly overlapping slices, of which some may be missing, do not; nor do packages of which only the ends overlap.
+    """
+    steps = steps_mm(frames)
+    thickness_mm, stated_mm = frames[0].facts.thickness_mm, frames[0].facts.spacing_tag_mm
+    if not len(steps) or overlapping(steps, thickness_mm).mean() < OFTEN:
+        return False
+    multiples = steps / max(spacing_mm, SAME_POSITION_MM)
+    uneven = np.abs(multiples - np.maximum(np.round(multiples), 1)) > UNEVEN
+    denied = stated_mm is not None and abs(stated_mm - spacing_mm) > UNEVEN * spacing_mm
+    return bool(uneven.any() or (denied and np.ptp(steps) > UNEVEN * spacing_mm))
+
+
 def gaps(
     frames: Sequence[Frame], along: Array, spacing_mm: float | None, warnings: list[str], at_angles: bool
 ) -> list[str]:
@@ -114,6 +130,9 @@ def gaps(
         return [f"positions extend over {along[-1] - along[0]:.0f} mm"]
     if spacing_mm is None:
         return []
+    if interleaved(frames, spacing_mm):
+        reason = "slices overlap by more than half of their thickness at uneven distances"
+        return [f"{reason}, and no tag or time divides them into whole volumes"]
     steps = np.diff(along)
     wide = steps >= WIDE * spacing_mm
     uneven = np.abs(steps - spacing_mm) > max(UNEVEN * spacing_mm, SAME_POSITION_MM)

@@ -13,6 +13,8 @@ DIFFUSION_TYPES = {
     "TENSOR", "TRACE", "TRACEW",
 }  # fmt: skip
 """Words of ImageType and FrameType."""
+SEQUENCE_NAMES = ("SequenceName", "PulseSequenceName")
+"""The second is that of enhanced files."""
 COMMENTED = re.compile(r"b=(\d+(?:\.\d+)?)(?:\(.*\))?")
 NAMED = re.compile(r".*_b(\d+)(?:_(\d+))?(?:t|#\d+)?")
 
@@ -39,8 +41,11 @@ def diffusion_of(fields: Fields) -> str:
     for word in (*texts(fields.get("FrameType")), *texts(fields.get("ImageType"))):
         if word in DIFFUSION_TYPES:
             return f"ImageType {word}"
-    name = text(fields.get("SequenceName"))
-    return f"SequenceName {name}" if NAMED.fullmatch(name.lower()) else ""
+    for keyword in SEQUENCE_NAMES:
+        name = text(fields.get(keyword))
+        if NAMED.fullmatch(name.lower()):
+            return f"{keyword} {name}"
+    return ""
 
 
 def b_value_of(fields: Fields) -> float | None:
@@ -58,6 +63,6 @@ def b_value_of(fields: Fields) -> float | None:
     private = [number(fields.get(name), lambda value: value >= 0) for name in PRIVATE_B_VALUES]
     found = [value % 1e9 for value in private if value is not None]
     comment = COMMENTED.fullmatch(text(fields.get("ImageComments")).lower())
-    named = NAMED.fullmatch(text(fields.get("SequenceName")).lower())
-    found += [float(value) for match in (comment, named) if match for value in match.groups() if value]
+    named = [NAMED.fullmatch(text(fields.get(keyword)).lower()) for keyword in SEQUENCE_NAMES]
+    found += [float(value) for match in (comment, *named) if match for value in match.groups() if value]
     return max(found, default=None)

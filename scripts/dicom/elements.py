@@ -9,14 +9,12 @@ from __future__ import annotations
 import io
 import math
 import os
-import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -24,13 +22,14 @@ from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag
 from pydicom.values import converters
 
+from .character_sets import ESCAPES, decode
 from .private_elements import PRIVATE_GROUPS, PrivateBlocks
 
 KEYWORDS = [
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "Manufacturer",
     "ManufacturerModelName", "SeriesDescription", "DerivationDescription", "DerivationCodeSequence", "FrameType",
     "PatientID", "BodyPartExamined", "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType",
-    "SequenceName", "SliceThickness", "RepetitionTime", "EchoTime", "InversionTime", "EchoNumbers",
+    "SequenceName", "PulseSequenceName", "SliceThickness", "RepetitionTime", "EchoTime", "InversionTime", "EchoNumbers",
     "MagneticFieldStrength", "SpacingBetweenSlices", "PatientPosition", "EchoPulseSequence", "InversionRecovery",
     "EchoPlanarPulseSequence", "SpectrallySelectedSuppression", "SpectrallySelectedExcitation", "InversionTimes",
     "EffectiveEchoTime", "DiffusionBValue", "DiffusionDirectionality", "DiffusionGradientOrientation",
@@ -72,8 +71,6 @@ OTHER_CONTENTS = {
     b"\xff\xfe": "text",
     b"\xfe\xff": "text",
 }
-ESCAPES = re.compile(r"\x1b[ -/]+[0-~]")
-"""Sequences that change the character set (ISO 2022); pydicom leaves those of ISO 2022 IR 58 in the text."""
 CONTROL_BYTES = set(range(32)) - set(b"\t\n\r\f")
 BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 
@@ -245,8 +242,7 @@ def text(element: Any, charset: Any = None) -> str:
             value = value.decode("ascii")
         else:  # several bytes a character are 7-bit text, too, between escape sequences
             names = [name.strip() for name in text(charset).upper().split("\\")]
-            decoded = decode_bytes(value, convert_encodings(names if any(names) else ["ISO_IR 100"]), {ord("\\")})
-            value = ESCAPES.sub("", decoded)
+            value = ESCAPES.sub("", decode(value, names))
     elif not isinstance(value, str):
         value = "\\".join(map(str, value)) if hasattr(value, "__iter__") else str(value)
     return str(value).strip(" \0\n\r\t")

@@ -164,6 +164,11 @@ def steps_mm(frames: Sequence[Frame]) -> Array:
     return np.concatenate([np.diff(np.sort(positions([frames[number] for number in group]))) for group in groups])
 
 
+def overlapping(steps: Array, thickness_mm: float | None) -> NDArray[np.bool_]:
+    """Return which distances between neighbouring slices mean that these overlap by more than half."""
+    return np.less(steps, (thickness_mm or 0) / 2)
+
+
 def sideways(origins_mm: Array, along: Array, directions: Array) -> tuple[float, float]:
     """Measure how slices shift in their own plane.
 

@@ -7,13 +7,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .defects import UNEVEN
+from .defects import OFTEN, UNEVEN
 from .frames import TIMES, Facts, Frame
-from .geometry import Array, axes_of, by_orientation, orthonormal, places, plane_of, steps_mm
+from .geometry import (
+    Array,
+    axes_of,
+    by_orientation,
+    one_angle,
+    orthonormal,
+    overlapping,
+    places,
+    plane_of,
+    positions,
+    steps_mm,
+)
 from .weightings import fat_suppression, named_lossless, weighting
 
 SAME_ORIGIN_MM = 1.0
 SPARSE = 2.0  # times the thickness, above which slices are no volume of their own
+AS_LONG = 0.75
 ORDERS = (*(keyword for keyword in TIMES if keyword not in ("StackID", "TriggerTime")), "InstanceNumber", "frame")
 """What tells the first image at a place from the second, the surest first."""
 
@@ -103,19 +115,36 @@ def split_overlapping(frames: list[Frame]) -> list[list[Frame]]:
     """
     thickness_mm, stated_mm = frames[0].facts.thickness_mm or 0, frames[0].facts.spacing_tag_mm
     steps = steps_mm(frames)
-    if not len(steps) or steps.min() >= thickness_mm / 2:
-        return [frames]
+    if not overlapping(steps, thickness_mm).any():
+        return split_turned(frames)
     usual = float(np.median(steps))
     if np.ptp(steps) <= UNEVEN * usual and (stated_mm is None or abs(stated_mm - usual) <= UNEVEN * usual):
         return [frames]
 
     def regular(part: list[Frame]) -> bool:
         own = steps_mm(part)
-        return len(own) > 0 and own.min() >= thickness_mm / 2 and float(np.median(own)) <= SPARSE * thickness_mm
+        close = len(own) > 0 and float(np.median(own)) <= SPARSE * thickness_mm
+        return close and not overlapping(own, thickness_mm).any()
 
     divisions = [[[frames[number] for number in part] for part in by_tag(frames, keyword)] for keyword in TIMES]
     divisions.append(by_order(frames, places(frames, thickness_mm / 2)))
     return next((parts for parts in divisions if len(parts) > 1 and all(map(regular, parts))), [frames])
+
+
+def split_turned(frames: list[Frame]) -> list[list[Frame]]:
+    """Split slices at angles into volumes where a tag counts repeats of one length between which the patient turned.
+
+    Packages along the discs, and the slices of a fan, do not reach over the same levels, or do not lie at the same.
+    """
+    along, thickness_mm = positions(frames), frames[0].facts.thickness_mm or 0
+    if one_angle(frames) or overlapping(np.diff(np.sort(along)), thickness_mm).mean() < OFTEN:
+        return [frames]
+    shortest_mm = max(AS_LONG * float(np.ptp(along)), thickness_mm)
+    for keyword in TIMES:
+        parts = by_tag(frames, keyword)
+        if len(parts) > 1 and min(np.ptp(along[part]) for part in parts) >= shortest_mm:
+            return [[frames[number] for number in part] for part in parts]
+    return [frames]
 
 
 def by_tag(frames: Sequence[Frame], keyword: str) -> list[list[int]]:

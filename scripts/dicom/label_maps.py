@@ -10,12 +10,27 @@ from numpy.typing import NDArray
 MOST_SLICES = 8
 SAMPLE = 1 << 16
 LAG = 2  # pixels; direct neighbours are equal where an image was magnified by repeating pixels
+MOST_REPEATS = 8
 FINEST = 2e-4  # of the range of values; smaller differences count as none
 FEW_LEVELS = 32
 FLAT = 0.25
 FLAT_OF_FEW = 0.7
 NEARLY = 0.1
 EMPTY = 0.99
+
+
+def without_repeats(values: NDArray[Any]) -> NDArray[Any]:
+    """Return slices, shape (slices, rows, columns), with each pixel once where an image was magnified by repeating them.
+
+    Its rows, or columns, are then equal to their neighbours in groups of one size, or of two that differ by one.
+    """
+    for axis in (1, 2):
+        along = np.moveaxis(values, axis, 0)
+        starts = 1 + np.flatnonzero((along[1:] != along[:-1]).any(axis=(1, 2)))
+        sizes = np.diff(starts)
+        if len(sizes) and sizes.min() >= 2 and sizes.max() <= min(sizes.min() + 1, MOST_REPEATS):
+            values = np.take(values, [starts[0] - 1, *starts], axis=axis)
+    return values
 
 
 def label_evidence(slices: NDArray[Any]) -> str:
@@ -34,6 +49,7 @@ def label_evidence(slices: NDArray[Any]) -> str:
     values = values[np.ptp(values.reshape(len(values), -1), axis=1) > 0]
     if not len(values):
         return ""
+    values = without_repeats(values)
     low, high = np.percentile(values, (0.5, 99.5))
     levels = np.unique(values.ravel()[:: max(1, values.size // SAMPLE)])
     step = max(np.diff(levels).min(initial=np.inf if len(levels) > 1 else 0), FINEST * (high - low)) or 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ OTHER_NAMES = {
     "asl", "bold", "dwi", "epi", "fieldmap", "flair", "mtrmap", "pd", "pdmap", "pdw", "phase", "phasediff", "sbref",
     "t1", "t1map", "t1rho", "t1w", "t2map", "t2starmap", "unit1",
 }  # fmt: skip
+LONGEST_HEADER = 1 << 20
+DATA_KEY = re.compile(rb"(?:^|[\r\n])[ \t]*(ElementDataFile|data ?file)[ \t]*[=:]([^\r\n]*)", re.IGNORECASE)
 LABEL_NAME = re.compile(r"d?labels?(led|ed|map)?|\w*(mask|seg|segmentation|parcellation)s?")
 
 
@@ -108,9 +111,9 @@ def read_volume(path: str) -> Volume:
     except UnreadableError:
         raise
     except OSError as error:
-        raise UnreadableError(f"cannot be read: {error.strerror or first_line(error)}") from error
+        raise UnreadableError(f"cannot be read: {error.strerror or reading_problem(error)}") from error
     except Exception as error:  # nibabel and ITK raise many kinds for a damaged file
-        raise UnreadableError(f"cannot be read: {first_line(error)}") from error
+        raise UnreadableError(f"cannot be read: {reading_problem(error)}") from error
     if problem:
         affine, shape = np.eye(4), (0, 0, 0)
     to_world = io_orientation(affine)[:, 0].astype(int)
@@ -248,28 +251,48 @@ def judge_volume(volume: Volume) -> Judgement:
     return Judgement("accept", f"axial {volume.weighting or 'of unknown weighting'} (a volume file)")
 
 
-def content_sha256(path: str) -> str:
-    """Hash a volume file, and the data file that its text header names.
+def data_file(path: str) -> Path | None:
+    """Return the file beside an NRRD or MetaImage that holds its voxels; None where it holds them itself.
+
+    Its suffix does not say: the readers of both formats follow what the header names, whatever and wherever it is.
 
     Raises:
-        UnreadableError: that data file is none, or lies elsewhere.
+        UnreadableError: it names anything but one regular file beside it (several, a pattern, another folder, a pipe).
     """
+    with Path(path).open("rb") as stream:
+        head = stream.read(LONGEST_HEADER)
+    nrrd = head.startswith(b"NRRD")
+    if nrrd and not re.search(rb"\n\r?\n", head) and len(head) == LONGEST_HEADER:
+        raise UnreadableError(f"its header is longer than {LONGEST_HEADER} bytes")
+    named = DATA_KEY.findall(head)
+    if nrrd and not named:
+        return None
+    if len(named) > 1 or (named and not nrrd and named[0][0] != b"ElementDataFile"):
+        raise UnreadableError("its header names its data more than once, or by an unknown key")
+    name = os.fsdecode(named[0][1].strip()) if named else ""
+    if name.upper() == "LOCAL":
+        return None
+    beside = Path(path).with_name(name) if name and Path(name).name == name else None
+    # lists and patterns stand for several files
+    if beside is None or not beside.is_file() or name.upper().startswith("LIST") or "%" in name:
+        raise UnreadableError(f"the data file that it names, {name or '(none)'}, is no file beside it")
+    return beside
+
+
+def content_sha256(path: str) -> str:
+    """Hash a volume file, and the `data_file` that its text header names."""
+    data = None if path.lower().endswith(NIFTI) else data_file(path)
     digest = hashlib.sha256()
-    paths = [Path(path)]
-    if path.lower().endswith((".mhd", ".nhdr")):
-        named = re.search(rb"^(?:ElementDataFile|data file) *[=:] *(.*?)\s*$", paths[0].read_bytes(), re.M | re.I)
-        name = named[1].decode("utf-8", "replace") if named else ""
-        data = paths[0].with_name(name) if name and Path(name).name == name else None
-        if name.upper() != "LOCAL" and (data is None or not data.is_file()):
-            raise UnreadableError(f"the data file that it names, {name or '(none)'}, is no file beside it")
-        paths += [data] if data is not None and name.upper() != "LOCAL" else []
-    for one in paths:
+    for one in filter(None, (Path(path), data)):
         with one.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def reading_problem(error: BaseException) -> str:
+    """Return in one line why nibabel or ITK cannot read a file, without the path of ITK's own source."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if "MetaImageIO(" in str(error):  # whose own reason is the system's last error, whatever that was
+        return "a damaged MetaImage: its header, or fewer voxels than that says"
+    return re.sub(r"^\[nrrd\] \w+: ", "", lines[-1]) if "NrrdImageIO(" in str(error) else lines[0]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..errors import InputError
-from ..files import read_json, sha256, text_sha256
-from ..records import ResultFacts, Series, SeriesInput, WrittenSummary
+from ..dicom.own_results import SUMMARY, read_record
+from ..files import sha256, text_sha256
+from ..records import ResultFacts, Series, SeriesInput, WrittenSummary, fits
 from .results import all_warnings
+
+IDENTITY = ("patient_id", "study_uid", "series_uid", "phantom")
+"""What a `Series` and its summary.json both say of whose it is."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,12 @@ def series_input(series: Series) -> SeriesInput:
     }
 
 
+def summary_sha256(summary: Mapping[str, Any]) -> str:
+    """Hash what a summary.json says but this hash, and but where the source lies."""
+    content = {name: value for name, value in summary.items() if name not in ("summary_sha256", "input_files")}
+    return text_sha256([json.dumps(content, sort_keys=True)])
+
+
 class Finished:
     """Find series that an earlier run has scored in the same way, so that an interrupted run can be resumed.
 
@@ -62,23 +74,21 @@ class Finished:
     def __call__(self, series: Series) -> WrittenSummary | None:
         """Return the summary of a series that is finished, with the files of this run's source; None of any other."""
         folder = self.output_dir / series["name"]
-        if not self.enabled or not (folder / "summary.json").is_file() or not self.outputs.complete_in(folder, series):
+        if not self.enabled or folder.is_symlink() or not self.outputs.complete_in(folder, series):
+            return None
+        summary = read_record(folder / SUMMARY)
+        # of an earlier version, or damaged
+        if not fits(summary, WrittenSummary) or summary["summary_sha256"] != summary_sha256(summary):
+            return None
+        wanted = {**self.facts, "folder": series["name"], "warnings": all_warnings(series, summary["problems"])}
+        wanted |= {name: series[name] for name in IDENTITY}  # type: ignore[literal-required]
+        if any(summary.get(name) != value for name, value in wanted.items()):
             return None
         try:
-            summary: WrittenSummary = read_json(folder / "summary.json")
-            wanted = {**self.facts, "series_uid": series["series_uid"], "folder": series["name"]}
-            wanted["warnings"] = all_warnings(series, summary["problems"])
-            if any(summary.get(name) != value for name, value in wanted.items()):
-                return None
-            whole = all((folder / name).stat().st_size == size for name, size in summary["file_sizes"].items())
+            whole = all(sha256(folder / name) == digest for name, digest in summary["file_sha256"].items())
             source = series_input(series)
-            same = all(summary[name] == source[name] for name in ("content_sha256", "slices_sha256"))
-        except (
-            InputError,
-            AttributeError,
-            KeyError,
-            TypeError,
-            OSError,
-        ):  # of an earlier version, or damaged; or the input is
+        except OSError:  # a file is missing, or the source can no longer be read
             return None
-        return {**summary, "input_files": source["input_files"]} if whole and same else None
+        same = all(summary[name] == source[name] for name in ("content_sha256", "slices_sha256"))
+        found: Any = {**summary, "input_files": source["input_files"]}
+        return found if whole and same else None

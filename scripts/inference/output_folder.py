@@ -50,9 +50,10 @@ def remove_own(folder: Path) -> None:
 def free_path(path: Path) -> Path:
     """Return a path that nothing has yet: ``path``, or one beside it."""
     number, free = 0, path
+    suffix = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
     while free.exists() or free.is_symlink():
         number += 1
-        free = path.with_name(f"{path.stem}_kept{number}{path.suffix}")
+        free = path.with_name(f"{path.name.removesuffix(suffix)}_kept{number}{suffix}")
     return free
 
 
@@ -112,6 +113,8 @@ class OutputFolder:
         for draft in self.path.glob(f"{left}.new"):
             shutil.rmtree(draft)
         for old in self.path.glob(f"{left}.old"):
+            if old.is_symlink():  # a user's
+                continue
             if (self.path / name).exists():
                 self.settle(old, self.path / name)
             else:
@@ -135,9 +138,11 @@ class OutputFolder:
             name: of the folder, see `scripts.files.safe_names`.
 
         Raises:
-            InputError: it leads out of the output folder, cannot be written, or another run has taken over.
+            InputError: it is a link, leads out of the output folder, cannot be written, or another run has taken over.
         """
         target = inside(self.path, name)
+        if target.is_symlink():  # what it leads to may be the results of another series
+            raise InputError(f"{target} is a link, and results are written to folders of their own; remove it")
         draft, old = (self.path / f".{name}.{self.run}.{kind}" for kind in ("new", "old"))
         with naming(target), naming_final(draft, target):
             self.recover(name, self.run)  # a process of this run may have died here
@@ -167,7 +172,7 @@ class OutputFolder:
         """
         kept = set(names)
         stale = [name for name in self.known() if name not in kept and not (self.path / name).is_symlink()]
-        found = [self.path / name for name in stale if (self.path / name / SUMMARY).is_file()]
+        found = [self.path / name for name in stale if own_files(self.path / name)]
         with naming(self.path):
             for folder in found:
                 remove_own(folder)

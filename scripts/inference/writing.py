@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..console import one_line, say
 from ..dicom.own_results import SUMMARY, read_record
 from ..errors import root_message
-from ..files import remove, write_csv, write_json
+from ..files import remove, sha256, write_csv, write_json
 from ..heatmaps.montages import grey, overlay, save_png, sheet_picture, source_overlays
 from ..heatmaps.targets import explained_task, heat_in_words
 from ..readers import decode
@@ -39,7 +39,7 @@ from ..transforms import own_slices
 from .dicom_results.captures import secondary_captures
 from .dicom_results.reports import structured_report
 from .dicom_results.sources import headers, require_highdicom, save
-from .finished import Outputs, series_input
+from .finished import Outputs, series_input, summary_sha256
 from .heatmap_files import write_heatmaps
 from .output_folder import OutputFolder, files_below
 from .results import add_identity, all_warnings, findings_in_words, notice_line, result_warnings
@@ -117,16 +117,17 @@ class WriteSeries:
                 for problem in self.write_extras(series, output, rows, summary, folder)
             ]
             summary["warnings"] = all_warnings(series, problems)
-            sizes = {file: (folder / file).lstat().st_size for file in files_below(folder)}
+            hashes = {file: sha256(folder / file) for file in files_below(folder)}
             written: WrittenSummary = {
                 **summary,
                 **series_input(series),
                 "folder": name,
-                "files": [*sizes, SUMMARY],
-                "file_sizes": sizes,
+                "files": [*hashes, SUMMARY],
+                "file_sha256": hashes,
                 "problems": problems,
+                "summary_sha256": "",
             }
-            write_json(folder / SUMMARY, written)
+            write_json(folder / SUMMARY, {**written, "summary_sha256": summary_sha256(written)})
         self.records.append(series_record(summary, "scored", name))
         say(f"{one_line(series['series_uid'])}: {findings_in_words(summary)}, results in {place}")
         for problem in problems:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from dicom_fixtures import axial_t2, write
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.dataelem import DataElement
 
+from scripts.deidentification.identifiers import value as element_value
 from scripts.dicom.sources import scan
-from scripts.inference.dicom_results.sources import text_of
+from scripts.inference.dicom_results.sources import headers, text_of
 
 TEXTS = {
     "Japanese": (r"\ISO 2022 IR 87", b"Yamada=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B", "Yamada=山田^太郎"),
@@ -22,6 +23,11 @@ TEXTS = {
     "GB18030": ("GB18030", "王^小东".encode("gb18030"), "王^小东"),
     "UTF-8": ("ISO_IR 192", "Müller 山田".encode(), "Müller 山田"),
     "Latin-1": ("ISO_IR 100", b"M\xfcller", "Müller"),
+    "Latin-9": ("ISO_IR 203", b"\xbcuvre\xa4", "Œuvre€"),
+    "Latin-9 with extensions": ("ISO 2022 IR 203", b"\xbduvre\xbe", "œuvreŸ"),
+    "Latin-9 with Cyrillic": (r"ISO 2022 IR 203\ISO 2022 IR 144", b"\xbc=\x1b-L\xbb\xee\xda", "Œ=Люк"),
+    "Latin-9 by escape": (r"\ISO 2022 IR 203", b"Su=\x1b-b\xbcuvre", "Su=Œuvre"),
+    "Latin-9 and Greek by escape": (r"\ISO 2022 IR 126\ISO 2022 IR 203", b"\x1b-b\xa8=\x1b-F\xeb^\x1b-b\xb8", "š=λ^ž"),
     "Cyrillic by escape": (r"\ISO 2022 IR 144", b"\x1b-L\xbb\xee\xda", "Люк"),
     "Thai": ("ISO_IR 166", "ทดสอบ".encode("iso8859_11"), "ทดสอบ"),
     "none declared": ("", b"Plain", "Plain"),
@@ -45,6 +51,16 @@ def test_text_is_read_in_the_character_set_that_its_file_declares(tmp_path: Path
     write(image(charset, value), tmp_path / "0", "1.2.840.10008.1.2")  # implicit, so that the VR is the dictionary's
     ((stack,), _) = scan(tmp_path, workers=0)
     assert (stack.patient_id, stack.description) == (expected, expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", [name for name in TEXTS if name.startswith("Latin")])
+def test_latin_text_is_the_same_in_dicom_results_and_for_deidentification(tmp_path: Path, name):
+    charset, value, expected = TEXTS[name]
+    path = write(image(charset, value), tmp_path / "0", "1.2.840.10008.1.2")
+    (header,) = headers([path])
+    assert text_of(header, "SeriesDescription") == expected
+    assert element_value(dcmread(path), "SeriesDescription") == expected
 
 
 def test_the_name_in_dicom_results_holds_no_escape_sequence():

@@ -100,7 +100,8 @@ DIRECTION = "DiffusionDirectionality"
         (set_to("MRDiffusionSequence", lambda b: item(DiffusionBValue=b)), B_800),
         (set_to("ImageComments", lambda b: f"b={b}(0.445,0.000,0.895)" if b else "b=0"), B_800),
         *(
-            (set_to("SequenceName", lambda b, name=name: name if b else "se2d1_0"), B_800)
+            (set_to(keyword, lambda b, name=name: name if b else "se2d1_0"), B_800)
+            for keyword in ("SequenceName", "PulseSequenceName")
             for name in ("*se2d_b800", "re_b800#3", "*re_b800t", "*re_b0_800")
         ),
     ],
@@ -110,8 +111,9 @@ def test_diffusion_shows_in_other_attributes_and_refuses_the_images_without_weig
     assert reasons == [f"diffusion ({evidence})", f"diffusion series (other images of it have {evidence})"]
 
 
-def test_a_sequence_name_with_a_b_value_of_0_is_one_of_diffusion(tmp_path):
-    assert series(tmp_path, set_to("SequenceName", lambda _: "*re_b0"), (0,)) == ["diffusion (SequenceName *re_b0)"]
+@pytest.mark.parametrize("keyword", ["SequenceName", "PulseSequenceName"])
+def test_a_sequence_name_with_a_b_value_of_0_is_one_of_diffusion(tmp_path, keyword):
+    assert series(tmp_path, set_to(keyword, lambda _: "*re_b0"), (0,)) == [f"diffusion ({keyword} *re_b0)"]
 
 
 @pytest.mark.parametrize(

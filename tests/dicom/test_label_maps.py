@@ -56,6 +56,12 @@ def sigmoid() -> np.ndarray:
     return 1 / (1 + np.exp(-2 * distance - np.random.default_rng(2).normal(size=distance.shape)))
 
 
+def magnified(values: np.ndarray, rows: float, columns: float) -> np.ndarray:
+    """Repeat pixels, by factors that need not be whole."""
+    first, second = ((np.arange(SIDE) / factor).astype(int) for factor in (rows, columns))
+    return values[first][:, second]
+
+
 MAPS = {
     "60 labels without background": blocks(0, 60).astype(np.uint16),
     "90 labels": blocks(0, 90).astype(np.uint8),
@@ -71,6 +77,9 @@ MAPS = {
     "60 labels resampled": gaussian_filter(blocks(0, 60).astype(float), (0.7, 0.7, 0)),
     "soft": gaussian_filter((structures() > 0).astype(np.float32), (1.5, 1.5, 0)),
     "probabilities": sigmoid().astype(np.float32),
+    "60 labels magnified by 4": magnified(blocks(0, 60), 4, 4).astype(np.uint16),
+    "5 tissues magnified by 3": magnified(tissues(5), 3, 3).astype(np.uint8),
+    "structures magnified by 3.5": magnified(structures(), 1.5, 1.5).astype(np.uint8),
     "points": np.where(RNG.random((SIDE, SIDE, SLICES)) < 1e-3, blocks(1, 60), 0).astype(np.uint8),
     "a thin soft cord": gaussian_filter(np.where(from_middle() < 3, 1.0, 0.0), (0.7, 0.7, 0)),
 }  # fmt: skip
@@ -115,6 +124,14 @@ IMAGES = {
     "thresholded noise": np.where(RNG.normal(size=(SIDE, SIDE, SLICES)) > 1, RNG.random((SIDE, SIDE, SLICES)), 0),
     "clipped at both ends": np.clip(scene(), *np.quantile(scene(), [0.3, 0.95])),
     "magnified by repeating pixels": scene()[::2, ::2].repeat(2, 0).repeat(2, 1).astype(np.float32),
+    **{
+        f"magnified by {rows} and {columns}": (magnified(scene(), rows, columns) * top).astype(kind)
+        for rows, columns, top, kind in (
+            *((2, 2, 255, np.uint8), (3, 3, 4095, np.int16), (4, 4, 1, np.float32), (3.5, 3.5, 65535, np.uint16)),
+            *((4, 1, 1000, np.float32), (2, 5, 4095, np.int16), (6, 6, 4095, np.int16), (2.5, 4.2, 1, np.float64)),
+        )
+    },
+    "masked and magnified by 4": magnified(within(scene()), 4, 4),
     "interpolated": gaussian_filter(scene(), (1.5, 1.5, 0)),
     "one bright spot": np.where(np.arange(SIDE * SIDE * SLICES).reshape(SIDE, SIDE, SLICES) == 9, 1e6, scene()),
     "one slice of many": np.where(np.arange(SLICES) == 2, scene(), 0),

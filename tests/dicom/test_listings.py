@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import json
 import os
 import pickle
 import shutil
@@ -18,6 +19,7 @@ from dicom_fixtures import write_series
 from scripts.dicom import archives
 from scripts.dicom.archives import Archives, unpack
 from scripts.dicom.listings import list_files
+from scripts.dicom.own_results import MANIFEST, own_files, read_record
 from scripts.dicom.sources import contents_of, scan
 from scripts.errors import InputError
 
@@ -227,3 +229,26 @@ def test_a_zip_named_relative_to_here_is_named_so(tmp_path, monkeypatch):
     found = list_files("x.zip")
     assert [found.archives.named(path) for path in found.files] == ["x.zip/a"]
     shutil.rmtree(found.archives.folder)
+
+
+def test_a_summary_of_a_strangers_hides_no_image(tmp_path):
+    paths = [*write_series(tmp_path, series="T2"), *write_series(tmp_path / "dicom", series="again")]
+    for number, path in enumerate(paths):
+        paths[number] = path.rename(path.with_suffix(".dcm"))
+    (tmp_path / "t2.nii.gz").write_bytes(b"x")
+    (tmp_path / "heatmap.png").write_bytes(b"\x89PNG")
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    (tmp_path / "summary.json").write_text(json.dumps({"weights_sha256": "0", "files": files}))
+    listing = list_files(tmp_path)
+    assert listing.files == sorted(map(str, paths))
+    assert listing.volumes == [str(tmp_path / "t2.nii.gz")]
+    assert [Path(path).name for path, _ in listing.no_images] == ["heatmap.png", "summary.json"]
+
+
+def test_a_summary_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "summary.json").symlink_to(tmp_path / "pipe")
+    os.mkfifo(tmp_path / MANIFEST)
+    assert own_files(tmp_path) == set()
+    assert read_record(tmp_path / MANIFEST) == {}
+    list_files(tmp_path)

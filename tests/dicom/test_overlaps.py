@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from dicom_fixtures import axial_t2, tilted, uid, write
+from pydicom import dcmread
 
 from scripts.dicom.judgements import judge
 from scripts.dicom.sources import scan
@@ -100,7 +100,83 @@ def test_evenly_overlapping_slices_are_one_volume(tmp_path, number):
     assert [len(stack.slices) for stack in found(tmp_path)] == [8]
 
 
-def test_overlapping_slices_that_no_tag_tells_apart_stay_together(tmp_path):
-    repeats(tmp_path, 1.2, InstanceNumber=lambda repeat, index: "1")
+UNTOLD = {"InstanceNumber": lambda repeat, index: "1"}
+
+
+@pytest.mark.parametrize("drift_mm", [0.2, 0.5, 0.9, 1.2, -1.3])
+@pytest.mark.parametrize("lost", [(), ((1, N - 1),), ((1, 2),), ((0, 0),), ((0, 1), (1, 3)), ((1, 0), (1, 1))])
+def test_repeats_that_drifted_and_that_nothing_divides_are_refused(tmp_path, drift_mm, lost):
+    repeats(tmp_path, drift_mm, **UNTOLD)
+    for repeat, index in lost:
+        (tmp_path / uid("name", repeat, index)[-9:]).unlink()
     (stack,) = found(tmp_path)
-    assert np.diff([one.position_mm for one in stack.slices]).min() == pytest.approx(1.2)
+    assert len(stack.slices) == 2 * N - len(lost)
+    assert "slices overlap by more than half of their thickness" in judge(stack).reason
+    assert "no tag or time divides them into whole volumes" in judge(stack).reason
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_repeats_aside_that_nothing_divides_are_refused(tmp_path, count):
+    repeats(tmp_path, 0.3, count, **UNTOLD)
+    for repeat in range(1, count):
+        for index in range(N):
+            path = tmp_path / uid("name", repeat, index)[-9:]
+            ds = dcmread(path)
+            ds.ImagePositionPatient = [-8.0 + 3.0 * repeat, -8.0, ds.ImagePositionPatient[2]]
+            ds.save_as(path)
+    (stack,) = found(tmp_path)
+    assert "slices overlap by more than half of their thickness" in judge(stack).reason
+
+
+def test_a_thin_volume_whose_slices_overlap_evenly_may_lack_some(tmp_path):
+    for index in (0, 1, 2, 3, 5, 6, 7, 10, 11):
+        ds = axial_t2("P1", "T2", index, 1.0)
+        ds.SliceThickness, ds.MRAcquisitionType = "2.4", "3D"
+        write(ds, tmp_path / str(index))
+    (stack,) = found(tmp_path)
+    assert judge(stack).accepted
+
+
+def turned(folder: Path, degrees: tuple[float, ...], step_mm: float = 0, n: int = N, **tags: Any) -> None:
+    """Write packages of slices, each at an angle of its own, and ``step_mm`` above the one before."""
+    for package, angle in enumerate(degrees):
+        for index in range(n):
+            ds = axial_t2("P1", "T2", index, SPACING_MM)
+            ds.SliceThickness = str(THICKNESS_MM)
+            ds.ImagePositionPatient = [-8.0, -8.0, (index - (n - 1) / 2) * SPACING_MM]
+            ds.SOPInstanceUID = uid("repeat", package, index)
+            for keyword, value in tags.items():
+                setattr(ds, keyword, value(package, index))
+            ds = tilted(ds, angle)
+            ds.ImagePositionPatient = [
+                *ds.ImagePositionPatient[:2],
+                float(ds.ImagePositionPatient[2]) + package * step_mm,
+            ]
+            write(ds, folder / f"{uid('name', package, index)[-9:]}")
+
+
+@pytest.mark.parametrize("keyword", BY_REPEAT)
+@pytest.mark.parametrize("degrees", [(0, 2), (-3, 4), (1, 3, 5)])
+def test_repeats_between_which_the_patient_turned_are_a_volume_each(tmp_path, keyword, degrees):
+    turned(tmp_path, degrees, **{keyword: BY_REPEAT[keyword]})
+    stacks = found(tmp_path)
+    assert of_repeats(stacks) == volumes(len(degrees))
+    assert all(judge(stack).accepted and stack.warnings == () for stack in stacks)
+
+
+@pytest.mark.parametrize("keyword", BY_REPEAT)
+@pytest.mark.parametrize("degrees", [(0, 2), (-10, 12), (-14, 0, 15)])
+@pytest.mark.parametrize("step_mm", [12.0, 16.0, 22.0])
+def test_packages_along_the_discs_are_one_volume_whatever_counts_them(tmp_path, keyword, degrees, step_mm):
+    turned(tmp_path, degrees, step_mm, **{keyword: BY_REPEAT[keyword]})
+    (stack,) = found(tmp_path)
+    assert judge(stack).accepted
+
+
+def test_a_slowly_turning_fan_of_two_acquisitions_is_one_volume(tmp_path):
+    for index in range(12):
+        ds = tilted(axial_t2("P1", "T2", index, SPACING_MM), index * 0.8)
+        ds.SliceThickness, ds.AcquisitionNumber = str(THICKNESS_MM), str(index % 2 + 1)
+        write(ds, tmp_path / str(index))
+    (stack,) = found(tmp_path)
+    assert judge(stack).accepted

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import itk
 import nibabel
@@ -11,6 +13,8 @@ import pytest
 
 from scripts.dicom.elements import UnreadableError
 from scripts.dicom.volumes import judge_volume, read_volume, volume_uid
+from scripts.errors import InputError
+from scripts.readers import SeriesReader
 
 AXIAL = np.diag([0.5, 0.5, 3.0, 1.0])
 
@@ -201,6 +205,76 @@ def test_a_header_file_whose_data_lie_elsewhere_is_not_read(tmp_path):
         (tmp_path / "x.mhd").write_text(text.replace("x.raw", name))
         with pytest.raises(UnreadableError, match="is no file beside it"):
             read_volume(str(tmp_path / "x.mhd"))
+
+
+def with_data_file(path: Path, line: str, decoy: str = "") -> str:
+    """Write a text header whose voxels lie in another file, which ``line`` names."""
+    if line.startswith("data"):  # whatever its suffix says
+        about = "NRRD0004\ntype: short\ndimension: 3\nspacings: 1 1 3\nsizes: 32 30 6\nencoding: raw\nendian: little\n"
+    else:
+        about = "ObjectType = Image\nNDims = 3\nDimSize = 32 30 6\nElementType = MET_SHORT\nElementSpacing = 1 1 3\n"
+    path.write_bytes(os.fsencode(f"{about}{decoy}{line}\n"))
+    return str(path)
+
+
+KEYS = [
+    (".mhd", "ElementDataFile = "), (".mha", "ElementDataFile = "), (".mha", "ElementDataFile: "),
+    (".nhdr", "data file: "), (".nrrd", "data file: "), (".nrrd", "datafile: "), (".mha", "data file: "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("suffix", "key"), KEYS)
+def test_no_header_of_any_suffix_names_data_that_are_no_file_beside_it(tmp_path, suffix, key, monkeypatch):
+    def opened(*_: Any) -> None:
+        raise AssertionError("it has been opened")
+
+    voxels = image().astype("<i2").T.tobytes()
+    (tmp_path / "secret").mkdir()
+    for place in ("secret/x.raw", "secret/%d.raw 1 6 1", "LIST", "x%d.raw 1 6 1"):
+        (tmp_path / place).write_bytes(voxels)
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr("scripts.dicom.volumes.itk.imread", opened)
+    monkeypatch.setattr(SeriesReader, "read", opened)
+    names = [str(tmp_path / "secret" / "x.raw"), "secret/x.raw", "../x.raw", "LIST", "LIST 2", "x%d.raw 1 6 1", "pipe"]
+    for name in names:
+        path = with_data_file(tmp_path / f"x{suffix}", key + name)
+        with pytest.raises(UnreadableError, match="no file beside it"):
+            read_volume(path)
+        with pytest.raises(InputError, match="no file beside it"):
+            SeriesReader().volume(path)
+    (tmp_path / "x.raw").write_bytes(voxels)
+    for first in (f"{key}x.raw\n", f"{key.swapcase()}x.raw\n"):
+        path = with_data_file(tmp_path / f"x{suffix}", f"{key}secret/x.raw", first)
+        with pytest.raises(UnreadableError, match="names its data"):
+            read_volume(path)
+
+
+@pytest.mark.parametrize(("suffix", "key"), KEYS[:6])
+@pytest.mark.parametrize("name", ["x.raw", "r\udcfc.raw"])
+def test_data_beside_a_header_are_read_and_are_part_of_its_content(tmp_path, suffix, key, name):
+    (tmp_path / name).write_bytes(image().astype("<i2").T.tobytes())
+    path = with_data_file(tmp_path / f"x{suffix}", f"{key}{name}")
+    before = read_volume(path)
+    assert before.n_slices == 6
+    assert (SeriesReader().volume(path)[0] == image()).all()
+    (tmp_path / name).write_bytes(image(seed=1).astype("<i2").T.tobytes())
+    assert read_volume(path).sha256 != before.sha256
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_the_reason_of_a_damaged_volume_is_no_path_of_a_library(tmp_path, suffix):
+    itk.imwrite(itk.image_from_array(image()), str(tmp_path / f"x{suffix}"))
+    content = (tmp_path / f"x{suffix}").read_bytes()
+    for broken in (
+        content[:-200],
+        content.replace(b"dimension: 3", b"dimension: x").replace(b"NDims = 3", b"NDims = x"),
+    ):
+        (tmp_path / f"x{suffix}").write_bytes(broken)
+        with pytest.raises(UnreadableError, match=r"cannot be read: ") as caught:
+            read_volume(str(tmp_path / f"x{suffix}"))
+        assert ".cxx" not in str(caught.value)
+        assert "0x" not in str(caught.value)
+        assert len(str(caught.value)) > len("cannot be read: ") + 10
 
 
 def test_a_damaged_volume_is_unreadable(tmp_path):

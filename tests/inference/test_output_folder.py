@@ -16,6 +16,7 @@ from conftest import ROOT
 from scripts.errors import InputError
 from scripts.inference import output_folder
 from scripts.inference.output_folder import LOCK, MANIFEST, OutputFolder
+from scripts.records import SLICE_COLUMNS
 
 
 def write(folder: Path, *names: str, text: str = "x") -> None:
@@ -51,7 +52,9 @@ def content(out: Path) -> dict[str, str]:
 
 def test_a_second_run_leaves_its_own_files_and_the_users(tmp_path):
     out = tmp_path / "out"
-    assert run(out, {"1.1": ["slices.csv", "dicom/a.dcm", "overlays/1.png"], "1.2": ["slices.csv"]}, "first") == 0
+    assert (
+        run(out, {"1.1": ["slices.csv", "dicom/a.dcm", "overlays/slice_001.png"], "1.2": ["slices.csv"]}, "first") == 0
+    )
     write(
         out, "notes.txt", "1.1/my/notes.txt", "1.1/slices_corrected.csv", "1.2/mine.txt", "9.9/summary.json", text="u"
     )
@@ -230,3 +233,84 @@ def test_a_manifest_or_a_summary_of_a_strangers_removes_nothing_elsewhere(tmp_pa
     run(out, {"1.2": ["slices.csv"]})
     assert (tmp_path / "evil").exists()
     assert (tmp_path / "evil.d" / "summary.json").exists()
+
+
+OWN = ["slices.csv", "heatmap.nii.gz", "heatmap_2.nii.gz", "heatmap_raw.nii.gz", "heatmap.png", "dicom/1.dcm"]
+
+
+def damaged(folder: Path, kind: str) -> None:
+    """Let a result's own list be no list any more."""
+    path = folder / "summary.json"
+    content = path.read_bytes()
+    path.unlink()
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a link":
+        (folder.parent.parent / "elsewhere.json").write_bytes(content)
+        path.symlink_to(folder.parent.parent / "elsewhere.json")
+    elif kind != "absent":
+        path.write_bytes({"cut": content[:20], "empty": b"", "no text": b"\xff\xfe", "no record": b"[1, 2]"}[kind])
+
+
+@pytest.mark.parametrize("again", [True, False])
+@pytest.mark.parametrize("kind", ["cut", "empty", "no text", "no record", "absent", "a pipe", "a link"])
+def test_own_files_are_known_where_their_list_is_damaged_and_the_users_stay(tmp_path, kind, again):
+    out = tmp_path / "out"
+    run(out, {"1.1": OWN}, "first")
+    header = ",".join(SLICE_COLUMNS)
+    (out / "1.1" / "slices.csv").write_text(f"{header}\n")
+    write(out, "1.1/my.png", "1.1/heatmap_mine.nii.gz", "1.1/dicom/note.txt", text="u")
+    damaged(out / "1.1", kind)
+    run(out, {"1.1": OWN} if again else {"1.2": OWN}, "second")
+    found = content(out)
+    users = {"1.1/my.png", "1.1/heatmap_mine.nii.gz", "1.1/dicom/note.txt"}
+    assert {name for name, text in found.items() if text == "u"} == users
+    odd = kind.startswith("a ")  # is nobody's summary, so stays
+    own = {f"{'1.1' if again else '1.2'}/{name}" for name in (*OWN, "summary.json")}
+    kept = {name for name in found if name.startswith("1.1/summary")} - own
+    assert set(found) - kept == own | users | {"series.csv", "failures.csv"}
+    left = [path for path in (out / "1.1").iterdir() if path.name.startswith("summary")]
+    assert len(left) == (again + odd)
+
+
+def test_a_table_of_the_users_beside_a_summary_of_nobody_is_the_users(tmp_path):
+    write(tmp_path, "1.1/slices.csv", "1.1/heatmap.png", "1.1/summary.json", text="mine")
+    run(tmp_path, {"1.1": ["slices.csv"]}, "new")
+    assert sum(text == "mine" for text in content(tmp_path).values()) == 3
+
+
+def test_a_file_that_stays_beside_a_new_one_keeps_its_suffix(tmp_path):
+    run(tmp_path, {"1.1": ["slices.csv"]}, "first")
+    write(tmp_path, "1.1/heatmap.nii.gz", "1.1/slices.v2.csv", text="mine")
+    run(tmp_path, {"1.1": ["slices.csv", "heatmap.nii.gz", "slices.v2.csv"]}, "second")
+    assert content(tmp_path)["1.1/heatmap_kept1.nii.gz"] == "mine"
+    assert content(tmp_path)["1.1/slices.v2_kept1.csv"] == "mine"
+
+
+def test_a_summary_that_lists_the_users_files_makes_none_of_them_ours(tmp_path):
+    run(tmp_path, {"1.1": ["slices.csv"]})
+    write(tmp_path, "1.1/notes.txt", "1.1/scan.nii.gz", "1.1/IM0001", text="u")
+    listed = ["notes.txt", "scan.nii.gz", "IM0001", "slices.csv", "summary.json"]
+    (tmp_path / "1.1" / "summary.json").write_text(json.dumps({"files": listed, "weights_sha256": "ab"}))
+    run(tmp_path, {"1.2": ["slices.csv"]})
+    assert {name for name, text in content(tmp_path).items() if text == "u"} == {
+        "1.1/notes.txt", "1.1/scan.nii.gz", "1.1/IM0001",
+    }  # fmt: skip
+
+
+def test_a_series_folder_that_is_a_link_to_another_leaves_the_other_as_it_is(tmp_path):
+    run(tmp_path, {"1.1": ["slices.csv"], "1.2": ["slices.csv", "heatmap.png"]}, "first")
+    shutil.rmtree(tmp_path / "1.1")
+    (tmp_path / "1.1").symlink_to("1.2")
+    before = content(tmp_path / "1.2")
+    for names in (["1.1", "1.2"], ["1.2"], ["1.1"]):
+        output = OutputFolder(tmp_path)
+        output.begin(names)
+        for name in names:
+            if name == "1.1":
+                with pytest.raises(InputError, match=r"1\.1 is a link, .*remove it"):
+                    score(output, name, "slices.csv")
+        output.finish(["1.2"])
+        output.end()
+        assert content(tmp_path / "1.2") == before
+        assert (tmp_path / "1.1").is_symlink()

@@ -19,7 +19,10 @@ from tiny_models import checkpoint, picture, write_t2
 
 from scripts.errors import InputError
 from scripts.inference import heatmap_files, writing
+from scripts.inference.finished import Finished, Outputs, summary_sha256
 from scripts.inference.predict import predict
+from scripts.inference.series import find_series
+from scripts.records import ResultFacts, WrittenSummary, fits
 
 
 @pytest.fixture(scope="module")
@@ -200,3 +203,50 @@ def test_a_disk_that_refuses_the_results_is_one_line_and_leaves_nothing_half_wri
     assert "heatmap.nii.gz cannot be written" in row["reason"]
     assert {path.name for path in out.iterdir() if not path.name.startswith(".")} == {"series.csv", "failures.csv"}
     assert not [path for path in out.iterdir() if path.is_dir()]
+
+
+def altered(summary: dict[str, Any], name: str) -> dict[str, Any]:
+    """Another value of the same field, of its kind where that has another."""
+    value = summary[name]
+    other = {bool: not value, int: 3, float: 0.25, str: f"{value}x", list: [1], dict: {"slices.csv": 1}}
+    return {**summary, name: other.get(type(value), [])}
+
+
+def test_resume_scores_again_whatever_of_a_summary_or_a_result_was_altered_lost_or_renamed(tmp_path, weights):
+    write_t2(tmp_path / "in")
+    out = tmp_path / "out"
+    assert predict(str(tmp_path / "in"), out=str(out), weights=weights) == 0
+    (path,) = out.glob("*/summary.json")
+    whole = path.read_text()
+    summary = json.loads(whole)
+    (series,) = find_series([str(tmp_path / "in")]).series
+    facts = {name: summary[name] for name in ResultFacts.__annotations__}
+    finished = Finished(True, str(out), facts, Outputs())
+    assert finished(series) == summary
+    for name in summary:
+        lost = {other: value for other, value in summary.items() if other != name}
+        for content in (altered(summary, name), {**summary, name: []}, lost, {**lost, f"{name}x": summary[name]}):
+            path.write_text(json.dumps(content))
+            found = finished(series)
+            same = content == summary or name == "input_files"
+            assert found == (summary if same and fits(content, WrittenSummary) else None), (name, content.get(name))
+    # as if written so: what it says of whose it is must be this series' all the same, and all of its kind
+    for name in ("patient_id", "study_uid", "series_uid", "phantom", "folder", "n_slices", "max_probability"):
+        for value in (altered(summary, name)[name], []):
+            if name in ("n_slices", "max_probability") and value != []:
+                continue
+            content = {**summary, name: value}
+            path.write_text(json.dumps({**content, "summary_sha256": summary_sha256(content)}))
+            assert finished(series) is None, (name, value)
+    path.write_text(whole)
+    assert finished(series) == summary
+    for name in summary["file_sha256"]:  # one byte of another value, the size as before
+        content = (path.parent / name).read_bytes()
+        (path.parent / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        assert finished(series) is None, name
+        (path.parent / name).write_bytes(content)
+    assert finished(series) == summary
+    path.write_text(json.dumps({**summary, "n_slices": []}))
+    assert predict(str(tmp_path / "in"), out=str(out), weights=weights, resume=True) == 0
+    (row,) = read_rows(out / "series.csv")
+    assert (row["status"], row["n_slices"]) == ("scored", "4")

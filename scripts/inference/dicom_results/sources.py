@@ -14,7 +14,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from ...dicom.elements import ESCAPES
+from ...dicom.character_sets import ESCAPES, LATIN_9_NAMES, decode
 from ...dicom.silence import quiet
 from ...errors import InputError, kind_of, writing_error
 from ...records import ResultFacts, SliceResult
@@ -87,11 +87,15 @@ def text_of(image: Dataset, keyword: str) -> str:
 
     Character sets that DICOM does not know are read as UTF-8.
     """
+    charset = image.get("SpecificCharacterSet") or []
+    names = [charset] if isinstance(charset, str) else [str(name) for name in charset]
+    raw = image.get_item(keyword)
     try:
-        value = image[keyword].value
+        # pydicom knows no Latin-9, see `decode`
+        latin_9 = raw is not None and isinstance(raw.value, bytes) and any(name in LATIN_9_NAMES for name in names)
+        value = decode(raw.value, names) if latin_9 else image[keyword].value
         text = " ".join(map(str, value)) if isinstance(value, MultiValue) else str(value or "")
     except Exception:  # pydicom raises many kinds for character sets of other makers
-        raw = image.get_item(keyword)
         stored = raw.value if raw is not None else b""
         text = stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored or "")
     return CONTROL_CHARACTERS.sub("", ESCAPES.sub("", text)).strip()
