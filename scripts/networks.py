@@ -171,8 +171,12 @@ class CordCompressionNet(nn.Module):
         """Load all weights or raise; ``strict=False`` is not obeyed, because MONAI Label asks for it by default.
 
         Raises:
-            InputError: the weights belong to another network.
+            InputError: the weights belong to another network, or are no floating-point numbers.
         """
+        for name, own in self.state_dict().items():
+            value = state_dict.get(name)
+            if isinstance(value, torch.Tensor) and value.is_floating_point() != own.is_floating_point():
+                raise InputError(f"{name} is of type {value.dtype}, expected {own.dtype}, as training writes it")
         try:
             return super().load_state_dict(state_dict, strict=True, assign=assign)
         except RuntimeError as error:

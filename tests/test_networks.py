@@ -63,6 +63,15 @@ def test_weights_of_another_network_are_refused_even_if_strict_is_off(network, s
         network.load_state_dict(other.state_dict(), strict=strict)
 
 
+@pytest.mark.parametrize("assign", [True, False])
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.complex64])
+def test_weights_of_a_type_that_no_training_writes_are_refused_by_that_type(network, dtype, assign):
+    state = network.state_dict()
+    state["head.logit.weight"] = state["head.logit.weight"].to(dtype)
+    with pytest.raises(InputError, match=rf"head\.logit\.weight is of type {dtype}, expected torch\.float32"):
+        network.load_state_dict(state, assign=assign)
+
+
 def test_a_local_file_gives_the_trunk_its_weights(tmp_path, network):
     plain = torchvision.models.resnet18(weights=None)
     torch.save(plain.state_dict(), tmp_path / "trunk.pth")

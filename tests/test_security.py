@@ -24,6 +24,7 @@ from conftest import ROOT
 from csv_rows import read_rows, write_rows
 from file_hashes import hashes
 from monai.data import MetaTensor
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 from tiny_models import SETTINGS, checkpoint, write_t2
 
 from scripts import checkpoints, datalists
@@ -31,6 +32,7 @@ from scripts.__main__ import main
 from scripts.cohort.describe import as_markdown
 from scripts.console import markdown, say
 from scripts.deidentification.linkage import Linkage, read_private, write_private
+from scripts.deidentification.rules import KEPT
 from scripts.errors import InputError
 from scripts.files import read_json, write_csv
 from scripts.handlers.figures import bars, roc, scatter
@@ -222,6 +224,26 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
         checkpoints.read(saved(tmp_path / "model.pt", model=state))
     with pytest.raises(InputError, match="holds no 'model'"):
         checkpoints.read(saved(tmp_path / "model.pt", model={"a": "b"}))
+
+
+ODD_TENSORS = {
+    "meta": lambda: torch.empty(3, device="meta"),
+    "quantised": lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    "sparse": lambda: torch.ones(3).to_sparse(),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_TENSORS)
+@pytest.mark.parametrize("place", ["model", "optimizer", "canal"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_checkpoint_with_tensors_that_are_no_plain_numbers_is_refused(tmp_path, kind, place):
+    state = {"features": ODD_TENSORS[kind]()}
+    changes = {"canal": {"model": state}} if place == "canal" else {place: state}
+    path = saved(tmp_path / "model.pt", **changes)
+    for reader in (checkpoints.read, lambda file: pretrained_state(str(file), "resnet18")):
+        with pytest.raises(InputError, match=rf"model\.pt holds a {kind} tensor; expected plain numbers") as caught:
+            reader(path)
+        assert "\n" not in str(caught.value)
 
 
 def test_checkpoints_of_every_kind_that_training_writes_are_read(tmp_path):
@@ -435,6 +457,12 @@ def test_what_security_md_points_to_exists():
     paths = re.findall(r"`((?:tests|scripts|bundle|configs)/[\w/.]+)`", text)
     assert len(paths) > 4
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_security_md_names_every_text_that_deidentification_keeps():
+    texts = [str(keyword_for_tag(tag)) for tag in KEPT if dictionary_VR(tag) != "CS"]
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    assert [name for name in texts if not re.search(rf"\b{name}\b", text)] == []
 
 
 @pytest.mark.parametrize("logit", [float("nan"), float("inf"), -float("inf")])

@@ -42,6 +42,7 @@ DATED = tags(
     "ContentTime", "AcquisitionDateTime", "FrameAcquisitionDateTime", "FrameReferenceDateTime",
 )  # fmt: skip
 SEQUENCES = tags("ReferencedImageSequence", "SourceImageSequence", "AnatomicRegionSequence")
+PATIENT_ID, CHARACTER_SET = 0x00100020, 0x00080005
 DROPPED = tags("ModifyingDeviceID", "TransducerIdentificationSequence", "UDISequence")
 EMPTY = (
     "PatientBirthDate", "PatientSex", "ReferringPhysicianName", "AccessionNumber", "StudyID",
@@ -107,8 +108,8 @@ def keep_kind(source: Dataset, result: Dataset) -> None:
 
 def patient_of(source: Dataset) -> str:
     """Return PatientID; spaces around it are padding (PS3.5 6.2, VR LO) and make no other patient."""
-    found = source.get("PatientID", "") or ""
-    return "\\".join(map(str, [found] if isinstance(found, str) else found)).strip(" \0\n\r\t")
+    found, charset = (source.get_item(tag) if tag in source else None for tag in (PATIENT_ID, CHARACTER_SET))
+    return text(found, charset)
 
 
 def is_phantom(source: Dataset) -> bool:

@@ -20,7 +20,7 @@ EMPTY = 0.99
 
 
 def without_repeats(values: NDArray[Any]) -> NDArray[Any]:
-    """Return slices ``(D, H, W)`` with each pixel once where an image was magnified by repeating them.
+    """Return slices, shape (slices, rows, columns), with pixels once where an image repeats them to be larger.
 
     Its rows, or columns, are then equal to their neighbours in groups of one size, or of two that differ by one.
     """

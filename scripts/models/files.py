@@ -19,7 +19,7 @@ def load_safely(path: Path) -> Any:
 
     Raises:
         InputError: it holds other things than tensors and plain values, is compressed, which `torch.save` never does,
-            or has tensors that claim more than the file holds.
+            or has tensors that are no plain numbers or claim more than the file holds.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -29,6 +29,8 @@ def load_safely(path: Path) -> Any:
         content = torch.load(path, map_location="cpu", weights_only=True)
         n_bytes, known = 0, set[int]()
         for tensor in tensors_in(content):
+            if kind := odd_kind(tensor):
+                raise InputError(f"{path} holds a {kind} tensor; expected plain numbers, as training writes them")
             storage = tensor.untyped_storage()
             n_bytes += 0 if storage.data_ptr() in known else storage.nbytes()
             known.add(storage.data_ptr())
@@ -44,6 +46,15 @@ def load_safely(path: Path) -> Any:
         reason = root_message(error).splitlines()[0]
         raise InputError(f"{path} is no checkpoint that can be loaded safely (weights only): {reason}") from error
     return content
+
+
+def odd_kind(tensor: torch.Tensor) -> str:
+    """Return what a tensor is that holds no plain numbers: without values, quantised or sparse; else empty."""
+    if tensor.is_meta:
+        return "meta"
+    if tensor.is_quantized:
+        return "quantised"
+    return "" if tensor.layout == torch.strided else "sparse"
 
 
 def weights_sha256(state: Mapping[str, torch.Tensor]) -> str:

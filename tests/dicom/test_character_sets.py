@@ -10,6 +10,7 @@ from pydicom import Dataset, dcmread
 from pydicom.dataelem import DataElement
 
 from scripts.deidentification.identifiers import value as element_value
+from scripts.deidentification.rules import patient_of
 from scripts.dicom.sources import scan
 from scripts.inference.dicom_results.sources import headers, text_of
 
@@ -61,6 +62,8 @@ def test_latin_text_is_the_same_in_dicom_results_and_for_deidentification(tmp_pa
     (header,) = headers([path])
     assert text_of(header, "SeriesDescription") == expected
     assert element_value(dcmread(path), "SeriesDescription") == expected
+    ((stack,), _) = scan(tmp_path, workers=0)
+    assert patient_of(dcmread(path)) == stack.patient_id == expected
 
 
 def test_the_name_in_dicom_results_holds_no_escape_sequence():
