@@ -85,6 +85,6 @@ def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, 
     say("This number shows that the software works. It says nothing about real patients. Look at:")
     for name in ("training_curve.png", "roc.png", "metrics.json", "predictions.csv"):
         say(f"  {folder / name}")
-    for name in ("heatmap.png", "heatmap.nii.gz", "slices.csv", "summary.json"):
+    for name in ("heatmap.png", "heatmap*.nii.gz", "slices.csv", "summary.json"):
         for path in sorted((folder / "predictions").glob(f"*/{name}")):
             say(f"  {path}")

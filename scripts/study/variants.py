@@ -208,7 +208,8 @@ def write_tables(
 
 def row_of(row: Mapping[str, Any]) -> list[str]:
     """Return the cells of a variant in ablation.md."""
-    spread = f"{row['auc_lowest_seed']:.3f} to {row['auc_highest_seed']:.3f}" if row["seeds"] > 1 else "one"
+    ends = row["auc_lowest_seed"], row["auc_highest_seed"]
+    spread = f"{ends[0]:.3f} to {ends[1]:.3f}" if ends[0] < ends[1] else "one"
     shares = [number(row[name], 2) for name in ("sensitivity", "specificity")]
     auc = with_interval(row, "auc", "")
     if not row["against"]:
