@@ -167,8 +167,7 @@ class SeriesReader(ITKReader):
                 reader = NibabelReader()
                 pixels, meta = reader.get_data(reader.read(path))
             else:
-                data_file(path)  # refuses one that lies elsewhere
-                with utf8_path(path) as plain:
+                with utf8_path(path, data_file(path)) as plain:
                     pixels, meta = super().get_data(super().read(plain))
         except Exception as error:  # nibabel and ITK raise many kinds for a damaged file
             raise InputError(f"{path} cannot be read: {reading_problem(error)}") from error

@@ -18,10 +18,14 @@ def is_utf8(name: str) -> bool:
 
 
 @contextmanager
-def utf8_path(path: str) -> Iterator[str]:
+def utf8_path(path: str, data: Path | None = None) -> Iterator[str]:
     """Yield a path that ITK can open: the file's own, or where that is no UTF-8, one through a temporary link.
 
     The link is to its folder, for what lies beside the file, unless its own name is the odd one.
+
+    Args:
+        path: the file.
+        data: the file beside it that its header names; None for one that needs no other.
 
     Raises:
         RuntimeError: whatever the block raised as such, with the file's own name.
@@ -37,6 +41,8 @@ def utf8_path(path: str) -> Iterator[str]:
         if not is_utf8(file.name):
             plain = Path(place, f"file{file.name.encode('ascii', 'ignore').decode()}")
             plain.symlink_to(file)
+            if data is not None:
+                Path(place, data.name).symlink_to(data.absolute())
         try:
             yield str(plain)
         except RuntimeError as error:

@@ -174,7 +174,7 @@ def nifti(path: str) -> Parts:
 
 def other(path: str) -> Parts:
     """Return the same of an NRRD or MetaImage."""
-    with utf8_path(path) as plain:
+    with utf8_path(path, data_file(path)) as plain:
         image = itk.imread(plain)
     pixels = itk.array_view_from_image(image)
     n = image.GetImageDimension()

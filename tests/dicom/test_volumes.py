@@ -250,10 +250,10 @@ def test_no_header_of_any_suffix_names_data_that_are_no_file_beside_it(tmp_path,
 
 
 @pytest.mark.parametrize(("suffix", "key"), KEYS[:6])
-@pytest.mark.parametrize("name", ["x.raw", "r\udcfc.raw"])
-def test_data_beside_a_header_are_read_and_are_part_of_its_content(tmp_path, suffix, key, name):
+@pytest.mark.parametrize(("own", "name"), [("x", "x.raw"), ("x", "r\udcfc.raw"), ("h\udce4", "r\udcfc.raw")])
+def test_data_beside_a_header_are_read_and_are_part_of_its_content(tmp_path, suffix, key, own, name):
     (tmp_path / name).write_bytes(image().astype("<i2").T.tobytes())
-    path = with_data_file(tmp_path / f"x{suffix}", f"{key}{name}")
+    path = with_data_file(tmp_path / f"{own}{suffix}", f"{key}{name}")
     before = read_volume(path)
     assert before.n_slices == 6
     assert (SeriesReader().volume(path)[0] == image()).all()
