@@ -56,3 +56,14 @@ class Brightness(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.pool(self.features(x)))
+
+
+LOADED = {"_target_": "tiny_models.loaded", "network": "@network", "weights": "@checkpoint"}
+"""What inference.json loads, where a test brings a network without a checkpoint."""
+
+
+def loaded(network: nn.Module, weights: Any) -> Any:
+    """Return a network and facts of weights that it never had."""
+    from scripts.ensembles import Loaded
+
+    return Loaded(network, weights)

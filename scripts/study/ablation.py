@@ -152,8 +152,10 @@ def choose(known: Variants, names: str, path: Path) -> Variants:
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise InputError(f"--variants names {', '.join(unknown)}; {path} has {', '.join(known)}")
-    needed = list(wanted)
-    for name in needed:  # grows: what a variant is compared with, and what that is
-        others = [known[name][key] for key in ("against", "ensemble_of") if key in known[name]]
-        needed += [other for other in others if other not in needed]
+    needed, left = set(), list(wanted)
+    while left:
+        name = left.pop()
+        if name not in needed:
+            needed.add(name)
+            left += [known[name][key] for key in ("against", "ensemble_of") if key in known[name]]
     return {name: one for name, one in known.items() if name in needed}

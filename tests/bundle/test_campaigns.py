@@ -12,7 +12,7 @@ import pytest
 from csv_rows import read_rows
 
 from bundle.__main__ import COMMANDS
-from bundle.campaigns import doors, load, page, pool, processes, targets, torture
+from bundle.campaigns import doors, load, pool, processes, targets, torture
 from bundle.campaigns.dicom_mutations import DICOM
 from bundle.campaigns.mutations import OTHERS
 from bundle.campaigns.samples import make_samples
@@ -20,6 +20,7 @@ from bundle.campaigns.wholeness import half_written, unlike_values
 from scripts.__main__ import main
 from scripts.errors import InputError
 from scripts.files import read_json
+from scripts.study import page
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="kills process groups")
 

@@ -210,6 +210,8 @@ def earlier_results(folder: Path) -> None:
     for name, content in RESULTS.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
+    (capture,) = write_series(folder / "dicom", n=1, SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
+    capture.replace(folder / "dicom" / "1.2.dcm")
     summary = {"weights_sha256": "ab", "model_name": "m", "files": [*RESULTS, "summary.json"]}
     (folder / "summary.json").write_text(json.dumps(summary))
 

@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImage
 from pydicom import dcmread
 from test_predict_studies import Brightness  # noqa: F401, named by the configuration
-from tiny_models import SETTINGS, write_t2
+from tiny_models import LOADED, SETTINGS, write_t2
 
 from scripts.inference.heatmap_files import on_one_grid, write_heatmaps
 from scripts.inference.postprocessing import HeatmapLevelsd
@@ -140,6 +140,7 @@ def test_a_bright_marker_in_angled_stacks_is_hot_at_its_own_place(tmp_path):
         output_dir=str(tmp_path / "out"),
         network={"_target_": "test_heatmap_files.Brightness"},
         checkpoint={"weights_sha256": "0" * 64, "trained_on_phantom": False},
+        loaded=LOADED,
         raw_heatmap=True,
         **{**SETTINGS, "profile": "paper"},
     )

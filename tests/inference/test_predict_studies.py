@@ -17,7 +17,7 @@ import torch
 from conftest import ROOT
 from csv_rows import read_rows
 from dicom_fixtures import SAGITTAL
-from tiny_models import SETTINGS, SIZE, checkpoint, picture, write_t2
+from tiny_models import LOADED, SETTINGS, SIZE, checkpoint, picture, write_t2
 from torch import nn
 
 from scripts import checkpoints
@@ -236,6 +236,7 @@ def test_a_bright_marker_is_hot_at_its_own_place_in_the_patient(tmp_path):
         output_dir=str(tmp_path / "out"),
         network={"_target_": "test_predict_studies.Brightness"},
         checkpoint={"weights_sha256": "0" * 64, "trained_on_phantom": False},
+        loaded=LOADED,
         raw_heatmap=True,
         **{**SETTINGS, "profile": "paper"},
     )

@@ -16,7 +16,7 @@ import torch
 from conftest import ROOT
 from csv_rows import read_rows
 from ignite.engine import Engine, Events
-from tiny_models import SETTINGS, Brightness, checkpoint, write_t2
+from tiny_models import LOADED, SETTINGS, Brightness, checkpoint, write_t2
 from torch import nn
 
 from scripts import readers
@@ -141,6 +141,7 @@ def run_with_broken_series(folder: Path, out: Path, num_workers: int, monkeypatc
         output_dir=str(out),
         network={"_target_": "test_series_runs.FailsForOneSeries"},
         checkpoint={"weights_sha256": "0" * 64, "trained_on_phantom": False, "epoch": None, "pos_weight": None},
+        loaded=LOADED,
         postprocessing=postprocessing,
         handlers=["@writer", {"_target_": "test_series_runs.CountsEnds"}],
         dataloader__num_workers=num_workers,
@@ -194,6 +195,7 @@ def test_a_run_with_nothing_to_score_ends_once_and_writes_its_tables(tmp_path):
         output_dir=str(tmp_path / "out"),
         network={"_target_": "test_series_runs.Brightness"},
         checkpoint={"weights_sha256": "0" * 64, "trained_on_phantom": False, "epoch": None, "pos_weight": None},
+        loaded=LOADED,
         handlers=["@writer", {"_target_": "test_series_runs.CountsEnds"}],
         **{**SETTINGS, "profile": "paper"},
     )

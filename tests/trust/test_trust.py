@@ -74,7 +74,7 @@ def test_the_hottest_share_is_found_and_flat_maps_mark_no_corner(disc):
 
 
 def test_blurring_hot_places_costs_the_logit_and_an_inverted_map_is_found_out(disc):
-    network, image = Brightness().eval(), disc.astype(np.float32)
+    network, image = Brightness().eval(), disc.astype(np.float32)[:, None]
     heat = explain(network, image, "paper", "layer4")[1]
     assert drop_when_blurred(network, image, heat, "paper", "layer4", 0.03) > 0
     assert drop_when_blurred(network, image, heat.max() - heat, "paper", "layer4", 0.03) < 0
@@ -107,7 +107,7 @@ class Spots(nn.Module):
 
 def test_a_network_that_looks_at_a_marker_points_at_it():
     torch.manual_seed(0)
-    images = np.random.default_rng(0).random((24, 96, 96)).astype(np.float32) / 2
+    images = np.random.default_rng(0).random((24, 1, 96, 96)).astype(np.float32) / 2
     taught, right = teach_marker(Spots().eval(), images, "paper", 0.15, 300, 0.03, 0)
     marked, mask = planted(images, 0.15)
     heat = explain(taught, marked, "paper", "layer4")[1]
