@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
@@ -192,11 +193,19 @@ class SliceDataset(Dataset[dict[str, Any]]):
             slices += [{**entry, "label": label, "slice_index": index} for index, label in enumerate(labels)]
         return slices
 
+    def _source(self, entry: dict[str, Any]) -> str:
+        """Return what is loaded for a slice: its image, or, where its neighbours are seen, the folder of its series."""
+        image = str(entry["image"])
+        context = any(getattr(one, "context", 0) for one in getattr(self.transform, "transforms", ()))
+        if not context or not entry.get("sop_uid") or is_volume_file(image) or is_archive(image):
+            return image
+        return str(Path(image).parent) if Path(image).is_file() else image
+
     def _read(self) -> None:
         slices = self._expanded()
         groups: dict[str, list[int]] = {}
         for number, entry in enumerate(slices):
-            groups.setdefault(str(entry["image"]), []).append(number)
+            groups.setdefault(self._source(entry), []).append(number)
         files = ImageFiles(list(groups), [[slices[n] for n in numbers] for numbers in groups.values()], self.transform)
         loader = DataLoader(files, batch_size=None, num_workers=self.num_workers, worker_init_fn=one_thread)
         levels: Levels | None = None

@@ -5,21 +5,28 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import torch
 from conftest import SMALL
 from hypothesis import given
 from hypothesis import strategies as st
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from tiny_models import write_t2
 
 from scripts import checkpoints
 from scripts.context import NeighbourSlicesd, neighbours
+from scripts.datasets import SliceDataset
+from scripts.dicom.loaded import identities
 from scripts.errors import InputError
+from scripts.files import ROOT
+from scripts.inference.series import find_series
 from scripts.networks import CordCompressionNet, network_interface
 from scripts.runner import run_config
 from scripts.tables import read_table
 from scripts.transforms import own_slices, scale_slices
+from scripts.trust.findings import load_model
 
 
 def stack(position_mm: list[float]) -> MetaTensor:
@@ -108,3 +115,30 @@ def test_a_network_with_context_scores_a_slice_by_itself_and_its_neighbours(tmp_
     assert abs(part[2] - whole[2]) > 1e-4  # the slice above it is gone
     with pytest.raises(InputError, match="context 1, but the config says 0"):
         logits("part", context=0)
+
+
+def test_a_training_on_single_files_sees_the_neighbours_that_predict_sees(tmp_path: Path) -> None:
+    parser = ConfigParser()
+    parser.read_config(str(ROOT / "configs" / "inference.json"))
+    parser["image_size"], parser["context"] = 64, 1
+    chain = parser.get_parsed_content("preprocessing")
+    files = write_t2(tmp_path / "in", n=4)
+    write_t2(tmp_path / "in", series="OTHER", n=3)
+    entries = [
+        {"image": str(path), "label": number % 2, "sop_uid": str(pydicom.dcmread(path).SOPInstanceUID), "frame": ""}
+        for number, path in enumerate(files)
+    ]
+    found = SliceDataset(entries, chain)
+    (series,) = [one for one in find_series(tmp_path / "in").series if one["stack"] and len(one["files"]) == 4]
+    seen = chain({"image": series["image"]})["image"]
+    order = [uid for uid, _ in identities(seen)]
+    for number, entry in enumerate(entries):
+        assert torch.equal(found[number]["image"], seen.as_tensor()[..., order.index(entry["sop_uid"])])
+        assert not torch.equal(found[number]["image"][0], found[number]["image"][2])
+
+
+def test_heat_maps_of_a_network_with_neighbours_are_not_tested_by_slices_without_them(tmp_path: Path) -> None:
+    content = checkpoints.describe("resnet18", [8], 64, 1.0, "imagenet", context=1)
+    checkpoints.save(tmp_path / "model.pt", CordCompressionNet([8], architecture="resnet18"), content)
+    with pytest.raises(InputError, match="sees neighbouring slices"):
+        load_model(tmp_path / "model.pt")

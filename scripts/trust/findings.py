@@ -62,6 +62,8 @@ def load_model(path: Path) -> Model:
         InputError: the file is missing or no checkpoint of this bundle.
     """
     content = checkpoints.read_classifier(path)
+    if content["context"]:
+        raise InputError(f"{path} sees neighbouring slices (context 1), which trust does not show it; test one without")
     network = checkpoints.network_with_weights(content)
     return network.eval().to("cuda" if torch.cuda.is_available() else "cpu"), content
 
