@@ -17,13 +17,12 @@ from ..datalists import load
 from ..errors import InputError
 from ..evaluation.auc import Components, averaged, components, interval_of
 from ..evaluation.comparisons import paired_components
-from ..evaluation.estimates import NAN, Comparison, Estimate, Floats
-from ..evaluation.operating_points import youden
+from ..evaluation.estimates import NAN, Comparison, Estimate, Floats, defined
 from ..files import read_json, write_csv, write_json, write_text
-from ..records import section_path
 from ..report.inputs.columns import KEY
 from ..report.inputs.predictions import read_predictions
-from .experiments import Experiment, cohort_title, datalist_path, is_phantom
+from .experiments import Experiment, cohort_title, datalist_path, is_phantom, markdown_table
+from .experts import youden_threshold
 
 COLUMNS = (
     *("variant", "meaning", "cohort", "phantom", "n_patients", "n_slices", "seeds"),
@@ -91,7 +90,6 @@ def score_external(experiment: Experiment, cohort: str) -> None:
 def read_trained(experiment: Experiment, externals: Sequence[str]) -> Trained:
     """Read what a finished experiment scored."""
     folder = experiment.folder
-    tuned = read_predictions(section_path(folder, "predictions.csv", "validation")).slices
     places = {"testing": (folder, experiment.cohort)}
     places |= {Path(one).name: (folder / Path(one).name, one) for one in externals}
     scored, tasks = {}, {}
@@ -105,8 +103,7 @@ def read_trained(experiment: Experiment, externals: Sequence[str]) -> Trained:
         scored[name] = merged.sort_values(key).reset_index(drop=True)
         about = read_json(place / "metrics.json").get("tasks", {})
         tasks[name] = {task: one["mean_class_accuracy"]["value"] for task, one in about.items()}
-    threshold = youden(tuned["label"], tuned["logit"], tuned["patient_id"]).logit
-    return Trained(threshold, float(read_json(folder / "result.json")["minutes"]), scored, tasks)
+    return Trained(youden_threshold(folder), float(read_json(folder / "result.json")["minutes"]), scored, tasks)
 
 
 def logits_of(several: Sequence[Trained], cohort: str) -> Floats:
@@ -155,10 +152,10 @@ def compare(
         "auc_highest_seed": max(aucs),
         "against": about.get("against", ""),
         **named("difference", difference),
-        "p_value": finite(difference.p_value),
-        "sensitivity": finite(called[:, label == 1].mean()),
-        "specificity": finite(1 - called[:, label == 0].mean()),
-        "grade_1_auc": finite(grade_1(label, logits, patients, frame["grade"].to_numpy(float)).auc),
+        "p_value": defined(difference.p_value),
+        "sensitivity": defined(called[:, label == 1].mean()),
+        "specificity": defined(1 - called[:, label == 0].mean()),
+        "grade_1_auc": defined(grade_1(label, logits, patients, frame["grade"].to_numpy(float)).auc),
         "minutes": sum(one.minutes for one in source) if "ensemble_of" not in about else 0.0,
     }
 
@@ -173,11 +170,6 @@ def named(name: str, estimate: Estimate) -> dict[str, float | None]:
     """Return the value and the ends of the interval of an estimate as columns."""
     leaf = estimate.leaf()
     return {name: leaf["value"], f"{name}_low": leaf["low"], f"{name}_high": leaf["high"]}
-
-
-def finite(number: Any) -> float | None:
-    """Return a number, None where it is none."""
-    return float(number) if np.isfinite(number) else None
 
 
 def write_tables(
@@ -195,9 +187,8 @@ def write_tables(
         where = "held-out patients" if one == "testing" else f"external cohort {markdown(one)}"
         title = f"{cohort_title(cohort)}, {where}: {own[0]['n_patients']} patients, {own[0]['n_slices']} slices"
         names = ("variant", "AUC (95 % interval)", "seeds", "against", "difference (95 % interval)", "p")
-        cells = [[*names, "sensitivity", "specificity", "grade 1"]]
-        cells += [["---"] * len(cells[0]), *(row_of(row) for row in own)]
-        parts += [title[0].upper() + title[1:], "\n".join(f"| {' | '.join(line)} |" for line in cells)]
+        columns = (*names, "sensitivity", "specificity", "grade 1")
+        parts += [title[0].upper() + title[1:], markdown_table(columns, [row_of(row) for row in own])]
     parts += task_table(ready, trainings)
     meanings = "\n".join(f"- `{name}`: {markdown(one.get('meaning', ''))}" for name, one in ready.items())
     text = "\n\n".join([meanings, *parts]) + "\n"
@@ -240,7 +231,7 @@ def task_table(variants: Mapping[str, Any], trainings: Mapping[str, Sequence[Tra
     )
     if not names:
         return []
-    lines = [["variant", "cohort", *names], ["---"] * (2 + len(names))]
+    lines = []
     for name in variants:
         several = trainings[name]
         for cohort in several[0].tasks if several and several[0].tasks["testing"] else ():
@@ -250,5 +241,5 @@ def task_table(variants: Mapping[str, Any], trainings: Mapping[str, Sequence[Tra
                 known = [value for value in found if value is not None]
                 means.append(number(float(np.mean(known)) if known else None))
             lines.append([name, cohort, *means])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    table = markdown_table(["variant", "cohort", *names], lines)
     return ["Mean class accuracy of the further tasks, mean over the seeds", table]
