@@ -11,18 +11,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from .estimates import NAN, Floats
 
 
-def fit_baseline(features: ArrayLike, labels: ArrayLike, pos_weight: float | None = None) -> Pipeline:
+class Baseline(NamedTuple):
+    """A fitted logistic regression on F features, of which M were missing in a training slice.
+
+    Attributes:
+        medians: of the training slices, (F,); what a missing feature takes.
+        missing: numbers of the features with a further column that says that they are missing, (M,).
+        means: of the columns, (F + M,).
+        scales: standard deviations of the columns, (F + M,).
+        coefficients: of the standardised columns, (F + M,).
+        intercept: logit of a slice whose columns are the means.
+    """
+
+    medians: list[float]
+    missing: list[int]
+    means: list[float]
+    scales: list[float]
+    coefficients: list[float]
+    intercept: float
+
+
+def fit_baseline(features: ArrayLike, labels: ArrayLike, pos_weight: float | None = None) -> Baseline:
     """Fit a logistic regression on shape.
 
     A missing feature takes the median of the training slices, and a further column for each feature that is missing
@@ -43,21 +64,34 @@ def fit_baseline(features: ArrayLike, labels: ArrayLike, pos_weight: float | Non
     if set(label.tolist()) != {0, 1}:
         raise ValueError(f"labels must be 0 and 1, and both must be there, got {sorted(set(label.tolist()))[:3]}")
     weights = "balanced" if pos_weight is None else {0: 1.0, 1: pos_weight}
-    return make_pipeline(
+    imputer, scaler, regression = (
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
         StandardScaler(),
         LogisticRegression(class_weight=weights, max_iter=1000),
-    ).fit(x, label.astype(int))
+    )
+    make_pipeline(imputer, scaler, regression).fit(x, label.astype(int))
+    return Baseline(
+        imputer.statistics_.tolist(),
+        imputer.indicator_.features_.tolist(),
+        scaler.mean_.tolist(),
+        scaler.scale_.tolist(),
+        regression.coef_[0].tolist(),
+        float(regression.intercept_[0]),
+    )
 
 
-def baseline_logits(baseline: Pipeline, features: ArrayLike) -> Floats:
+def baseline_logits(baseline: Baseline, features: ArrayLike) -> Floats:
     """Return the logits of slices, shape (N,): of the weighted classes, as those of a network are.
 
     Args:
         baseline: of `fit_baseline`.
         features: the same ones in the same order, shape (N, F), NaN where missing.
     """
-    return np.asarray(baseline.decision_function(np.asarray(features, dtype=np.float64)), dtype=np.float64)
+    x = np.asarray(features, dtype=np.float64)
+    absent = np.isnan(x)
+    columns = np.hstack([np.where(absent, baseline.medians, x), absent[:, baseline.missing]])
+    standard = (columns - baseline.means) / baseline.scales
+    return np.asarray(standard @ np.array(baseline.coefficients) + baseline.intercept, dtype=np.float64)
 
 
 def dice(mask: ArrayLike, truth: ArrayLike) -> float:

@@ -210,9 +210,10 @@ def test_the_baseline_is_fitted_on_the_training_slices_and_writes_what_an_evalua
 def test_another_fit_has_another_hash(out, tmp_path):
     features, labels = np.random.default_rng(0).normal(size=(20, len(FEATURES))), [0, 1] * 10
     fits = [fit_baseline(features, labels), fit_baseline(features, labels), fit_baseline(features, labels, 2.0)]
-    hashes = [command.write_baseline(tmp_path / f"{n}.json", one, "ab") for n, one in enumerate(fits)]
+    origin = {"canal_sha256": "ab", "pos_weight": 1.0, "trained_on_phantom": True}
+    hashes = [command.write_baseline(tmp_path / f"{n}.json", one, origin) for n, one in enumerate(fits)]
     assert hashes[0] == hashes[1] != hashes[2]
-    assert hashes[0] != command.write_baseline(tmp_path / "b.json", fits[0], "cd")
+    assert hashes[0] != command.write_baseline(tmp_path / "b.json", fits[0], origin | {"canal_sha256": "cd"})
     assert re.fullmatch("[0-9a-f]{64}", read_json(out / "metrics.json")["weights_sha256"])
 
 
@@ -244,6 +245,43 @@ def test_a_report_compares_the_baseline_with_a_network_and_shows_its_errors(out,
     # alone, it is a run like any other
     assert main(["report", str(out), "--out", str(tmp_path / "alone")]) == 0
     assert read_json(tmp_path / "alone" / "report.json")["cohort"]["facts"]["architecture"] == command.ARCHITECTURE
+
+
+def test_another_cohort_is_scored_by_the_regression_that_was_fitted_before(out, bright, tmp_path):
+    """Its datalist has held-out patients only; the same slices get the same scores."""
+    cohort = make_cohort(tmp_path / "elsewhere")
+    content = read_json(cohort / "datalist.json")
+    (cohort / "datalist.json").write_text(json.dumps({**content, "training": [], "validation": []}))
+    kept = str(out / "baseline.json")
+    assert (
+        main(["morphometry", str(cohort), "--weights", "b.pt", "--out", str(tmp_path / "o"), "--baseline", kept]) == 0
+    )
+    assert not list((tmp_path / "o").glob("*_training.csv"))
+    first, again = (read_rows(folder / "predictions.csv") for folder in (out, tmp_path / "o"))
+    assert [row["logit"] for row in again] == [row["logit"] for row in first]
+    assert (tmp_path / "o" / "baseline.json").read_text() == (out / "baseline.json").read_text()
+    facts = [read_json(folder / "metrics.json") for folder in (out, tmp_path / "o")]
+    for name in ("weights_sha256", "pos_weight", "trained_on_phantom", "canal_sha256", "architecture"):
+        assert facts[0][name] == facts[1][name]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"canal_sha256": "0" * 64}, "was fitted on the outlines of another localiser"),
+        ({"means": [0.0]}, r"is no baseline\.json of"),
+        ({"scales": [0.0] * (2 * len(FEATURES) - 1)}, r"is no baseline\.json of"),
+        ({"coefficients": [math.inf] * (2 * len(FEATURES) - 1)}, r"is no baseline\.json of"),
+        ({"missing": ["age"]}, r"is no baseline\.json of"),
+        ({"features": ["age"]}, r"is no baseline\.json of"),
+        ({"intercept": "0"}, r"is no baseline\.json of"),
+    ],
+)
+def test_a_regression_that_nobody_has_fitted_here_is_refused(spots_cohort, out, bright, tmp_path, change, message):
+    (tmp_path / "b.json").write_text(json.dumps({**read_json(out / "baseline.json"), **change}))
+    with pytest.raises(InputError, match=message):
+        command.morphometry(str(spots_cohort), "b.pt", str(tmp_path / "o"), baseline=str(tmp_path / "b.json"))
+    assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize("change", [{"errors": []}, {"n_slices": "40"}, {"dice": {"cord": {"median": 1}}}])
