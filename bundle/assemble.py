@@ -123,7 +123,9 @@ def describe_weights(packed: Path, content: Mapping[str, Any], local: bool) -> N
     image = metadata["network_data_format"]["inputs"]["image"]
     image["spatial_shape"] = [content["image_size"]] * 2
     image["value_range"] = input_range(content["profile"])
-    metadata["network_interface"] = network_interface(content["profile"], content["tasks"], content["context"])
+    metadata["network_interface"] = network_interface(
+        content["profile"], content["tasks"], content["context"], content["outlines"]
+    )
     metadata["network_data_format"]["outputs"]["pred"]["num_channels"] = len(
         metadata["network_interface"]["output"]["logits"]
     )

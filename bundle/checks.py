@@ -124,7 +124,7 @@ def check_interface(packed: Path, metadata: dict[str, Any]) -> list[str]:
 
     inference = read_json(packed / "configs" / "inference.json")
     profile, calibration = inference["profile"], inference["calibration"]
-    wanted = network_interface(profile, inference["tasks"], inference["context"])
+    wanted = network_interface(profile, inference["tasks"], inference["context"], inference["outlines"])
     wanted["output"] |= {name: calibration[name] for name in ("slope", "intercept")}
     image, stated = metadata["network_data_format"]["inputs"]["image"], metadata.get("network_interface")
     problems = []

@@ -27,11 +27,17 @@ if TYPE_CHECKING:
     from .canal.localiser import Localiser
 
 # settings that change what the weights of a classifier mean
-SETTINGS = ("architecture", "head", "image_size", "crop_fraction", "profile", "side_mm", "context", "tasks", "branch")
+SETTINGS = (
+    *("architecture", "head", "image_size", "crop_fraction", "profile", "side_mm", "context", "outlines"),
+    *("tasks", "branch"),
+)
 # those of them that say what the network sees of a slice
-SEEN = ("image_size", "crop_fraction", "side_mm", "context")
+SEEN = ("image_size", "crop_fraction", "side_mm", "context", "outlines")
 # settings that checkpoints of earlier versions lack, and what they mean then
-DEFAULTS = {"side_mm": None, "canal_sha256": "", "context": 0, "tasks": list(DEFAULT_TASKS), "branch": DEFAULT_BRANCH}
+DEFAULTS = {
+    **{"side_mm": None, "canal_sha256": "", "context": 0, "outlines": False},
+    **{"tasks": list(DEFAULT_TASKS), "branch": DEFAULT_BRANCH},
+}
 # what a checkpoint tells of its training, which settings need not repeat
 HISTORY = ("trained_on", "epoch", "pos_weight", "precision")
 
@@ -45,6 +51,7 @@ def describe(
     side_mm: float | None = None,
     canal: Localiser | None = None,
     context: int = 0,
+    outlines: bool = False,
     tasks: Sequence[str] = DEFAULT_TASKS,
     branch: str = DEFAULT_BRANCH,
     **more: Any,
@@ -52,7 +59,12 @@ def describe(
     """Collect the settings a checkpoint carries, and what its network takes and gives (``interface``).
 
     The localiser of the canal is kept, too, so that one file is enough; its hash says that both belong together.
+
+    Raises:
+        InputError: both neighbours and outlines are to fill the channels.
     """
+    if context and outlines:
+        raise InputError("context 1 and outlines True both fill the channels of a slice; choose one of them")
     settings: dict[str, Any] = {
         "architecture": architecture,
         "head": [int(width) for width in head],
@@ -60,8 +72,9 @@ def describe(
     }
     settings |= {"crop_fraction": float(crop_fraction), "profile": profile, "tasks": list(tasks), "branch": branch}
     settings |= {"side_mm": length_mm(side_mm), "canal_sha256": canal.sha256 if canal else "", "context": int(context)}
+    settings["outlines"] = outlines
     kept = {"canal": canal.content} if canal else {}
-    return {**settings, "interface": network_interface(profile, tasks, context), **kept, **more}
+    return {**settings, "interface": network_interface(profile, tasks, context, outlines), **kept, **more}
 
 
 def save(path: Path, network: nn.Module, settings: Mapping[str, Any], **states: Any) -> None:

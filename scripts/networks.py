@@ -16,13 +16,16 @@ from .tasks import DEFAULT_BRANCH, DEFAULT_TASKS, Task, tasks_of
 from .transforms import NORMALISATION
 
 
-def network_interface(profile: str, tasks: Sequence[str] = DEFAULT_TASKS, context: int = 0) -> dict[str, Any]:
+def network_interface(
+    profile: str, tasks: Sequence[str] = DEFAULT_TASKS, context: int = 0, outlines: bool = False
+) -> dict[str, Any]:
     """Describe what the network takes and gives, for metadata and checkpoints: enough to run it without this code.
 
     Args:
         profile: normalisation of the input, see `scripts.transforms.NORMALISATION`.
         tasks: names of the tasks.
         context: neighbours on each side of a slice, see `scripts.context.NeighbourSlicesd`.
+        outlines: whether outlines stand beside the slice, see `scripts.canal.channels.OutlineChannelsd`.
 
     Raises:
         InputError: there is no such profile or task.
@@ -31,7 +34,8 @@ def network_interface(profile: str, tasks: Sequence[str] = DEFAULT_TASKS, contex
     logits = [name for task in known for name in task.logits]
     more = {"tasks": [task_interface(task) for task in known]} if len(known) > 1 else {}
     order = "below, itself, above; as the slice itself at the end of a stack; all clipped at its percentiles"
-    neighbours = {"channels": order} if context else {}
+    drawn = "probability of the canal, the slice itself, probability of the cord; as k / 255"
+    channels = {"channels": order if context else drawn} if context or outlines else {}
     if profile not in NORMALISATION:
         raise InputError(f"profile must be {' or '.join(NORMALISATION)}, got {profile!r}")
     mean, std = NORMALISATION[profile]
@@ -41,7 +45,7 @@ def network_interface(profile: str, tasks: Sequence[str] = DEFAULT_TASKS, contex
             "layout": "(N, 3, H, W) float32: rows to posterior, columns to the patient's left",
             "grey_slice": "each slice clipped at its own 0.5 and 99.5 percentiles, scaled to k / 255, k = 0 to 255",
             "normalisation": "channel c = (grey_slice - mean[c]) / std[c]",
-            **neighbours,
+            **channels,
             "profile": profile,
             "mean": list(mean),
             "std": list(std),

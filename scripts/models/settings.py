@@ -44,6 +44,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "profile": (lambda value: isinstance(value, str) and value in NORMALISATION, " or ".join(NORMALISATION)),
     "side_mm": (lambda value: value is None or (is_number(value) and 0 < value <= LARGEST_SIDE_MM), "null or mm"),
     "context": (lambda value: is_whole(value, 0, 1), "0 or 1"),
+    "outlines": (lambda value: isinstance(value, bool), "true or false"),
     "canal_sha256": (lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]*", value) is not None, "a hash"),
     "kind": (lambda value: value == "canal", "canal"),
     "channels": (is_head, f"up to {LARGEST_HEAD} whole numbers from 1 to {LARGEST_WIDTH}"),

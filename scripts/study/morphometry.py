@@ -140,7 +140,7 @@ def localiser_and_crop(weights: str) -> tuple[Localiser, dict[str, Any]]:
     seen = {"image_size": localiser.image_size, "crop_fraction": 1.0, "side_mm": localiser.side_mm}
     if "architecture" in content:
         seen = {name: content[name] for name in SEEN}
-    return localiser, seen | {"context": 0}
+    return localiser, seen | {"context": 0, "outlines": False}
 
 
 def write_baseline(path: Path, baseline: Baseline, origin: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ class Sample:
     """Slices and what is known of them.
 
     Attributes:
-        images: ``(S, C, H, W)`` in [0, 1], with neighbours in the channels where the network sees them.
+        images: ``(S, C, H, W)`` in [0, 1]; the middle channel is the slice itself.
         twins: the same slices without lesions.
         truth: where they differ, ``(S, H, W)``.
         labels: 1 compressed, 0 not, shape (S,).
@@ -94,6 +94,27 @@ def cohort_with_twins(cohort: Path, out: Path) -> Path:
     return made
 
 
+class SameSquares:
+    """Finds the squares of another image, whatever this one shows; canal and cord are outlined in this one.
+
+    Args:
+        crops: of the other image, see `scripts.transforms.crops_of`.
+        settings: the checkpoint's content.
+    """
+
+    def __init__(self, crops: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
+        self.centres = [Centre(one["centre_px"][0], one["centre_px"][1], 1.0) for one in crops]
+        self.settings = settings
+
+    def __call__(self, _: MetaTensor) -> list[Centre]:
+        """Return the centre of every square."""
+        return self.centres
+
+    def outlines(self, image: MetaTensor) -> list[NDArray[np.float64] | None]:
+        """Outline canal and cord, see `scripts.canal.localiser.Localiser.outlines`."""
+        return make_localiser(self.settings["canal"], "the checkpoint").outlines(image)
+
+
 def preprocessing(settings: Mapping[str, Any], canal: Callable[[Any], Any] | None = None) -> Any:
     """Return the preprocessing of inference.json for a checkpoint.
 
@@ -139,7 +160,7 @@ def read_sample(
     @cache
     def twin_volume(path: Path, image: Path) -> Any:
         """The twin, in the squares of its image: a lesion must not move them."""
-        return preprocessing(settings, same_crops(crops_of(volume(image))))({"image": str(path)})["image"]
+        return preprocessing(settings, SameSquares(crops_of(volume(image)), settings))({"image": str(path)})["image"]
 
     def picture(found: Any, frame: str) -> Floats:
         levels: Floats = found.as_tensor().numpy()
@@ -173,12 +194,6 @@ def place_of(image: Any, frame: str) -> int:
     return [name for _, name in identities(image)].index(frame)
 
 
-def same_crops(crops: Sequence[Mapping[str, Any]]) -> Callable[[Any], list[Centre]]:
-    """Return what finds the squares of another image, whatever the image shows."""
-    centres = [Centre(one["centre_px"][0], one["centre_px"][1], 1.0) for one in crops]
-    return lambda _: centres
-
-
 def cord_centre(
     path: Path, number: int, settings: Mapping[str, Any], crops: Sequence[Mapping[str, Any]]
 ) -> tuple[float, float]:
@@ -191,7 +206,9 @@ def cord_centre(
         crops: the slice's square, see `scripts.transforms.crops_of`.
     """
     mask, affine = load_mask(str(path))
-    (framing,) = [one for one in preprocessing(settings, same_crops(crops)).transforms if hasattr(one, "margin_mm")]
+    (framing,) = [
+        one for one in preprocessing(settings, SameSquares(crops, settings)).transforms if hasattr(one, "margin_mm")
+    ]
     one = MetaTensor(torch.from_numpy(mask[None, ..., number : number + 1].astype(np.float32)), affine=affine)
     rows, columns = np.nonzero(
         framing({"image": one})["image"].as_tensor()[0, ..., 0].numpy() > 1.5
