@@ -206,9 +206,8 @@ def cord_centre(
         crops: the slice's square, see `scripts.transforms.crops_of`.
     """
     mask, affine = load_mask(str(path))
-    (framing,) = [
-        one for one in preprocessing(settings, SameSquares(crops, settings)).transforms if hasattr(one, "margin_mm")
-    ]
+    chain = preprocessing(settings, SameSquares(crops, settings))
+    (framing,) = [one for one in chain.transforms if hasattr(one, "margin_mm")]
     one = MetaTensor(torch.from_numpy(mask[None, ..., number : number + 1].astype(np.float32)), affine=affine)
     rows, columns = np.nonzero(
         framing({"image": one})["image"].as_tensor()[0, ..., 0].numpy() > 1.5

@@ -148,9 +148,8 @@ def test_a_bright_spot_is_outlined_in_the_chain_that_clients_run():
     chain = preprocessing(seen, bright_localiser())
     rows, columns = np.mgrid[:100, :80]
     spot = np.exp(-(((rows - 55) / 8) ** 2 + ((columns - 35) / 8) ** 2) / 2).T.astype(np.float32)
-    loaded = MetaTensor(
-        torch.from_numpy(1000 * spot)[None, ..., None], affine=torch.diag(torch.tensor([-0.8, -0.8, 3, 1]))
-    )
+    affine = torch.diag(torch.tensor([-0.8, -0.8, 3.0, 1.0]))
+    loaded = MetaTensor(torch.from_numpy(1000 * spot)[None, ..., None], affine=affine)
     for transform in chain.transforms[1:]:
         if type(transform).__name__ not in ("EnsureChannelFirst", "EnsureChannelFirstd"):
             loaded = transform({"image": loaded})["image"]

@@ -37,7 +37,7 @@ from scripts.records import SECTIONS, section_path
 from scripts.study import morphometry as command
 from scripts.trust.samples import preprocessing
 
-SEEN = {"image_size": 64, "crop_fraction": 1.0, "side_mm": 40.0, "context": 0}
+SEEN = {"image_size": 64, "crop_fraction": 1.0, "side_mm": 40.0, "context": 0, "outlines": False}
 SIZE, MM, SLICES = (100, 80), 0.8, 8
 COUNTS = dict(zip(SECTIONS, (4, 2, 3), strict=True))
 SIGMA_MM = {0: (5.0, 6.0), 1: (3.5, 6.5)}  # rows (AP) and columns (RL) of the spots, by label
@@ -366,7 +366,7 @@ def test_a_classifier_s_crop_is_taken_and_a_localiser_s_own_without_one(tmp_path
     network = CanalNet([8, 16], 32, 50.0)
     checkpoints.save(tmp_path / "canal.pt", network, describe([8, 16], 32, 50.0))
     localiser, seen = localiser_and_crop(str(tmp_path / "canal.pt"))
-    assert seen == {"image_size": 32, "crop_fraction": 1.0, "side_mm": 50.0, "context": 0}
+    assert seen == {"image_size": 32, "crop_fraction": 1.0, "side_mm": 50.0, "context": 0, "outlines": False}
     kept = load_localiser(str(tmp_path / "canal.pt"))
     own = {name: value for name, value in SMALL.items() if name in checkpoints.SETTINGS}
     classifier = CordCompressionNet(SMALL["head"], architecture=SMALL["architecture"])
@@ -375,6 +375,6 @@ def test_a_classifier_s_crop_is_taken_and_a_localiser_s_own_without_one(tmp_path
         checkpoints.save(tmp_path / f"{name}.pt", classifier, settings)
     found, seen = localiser_and_crop(str(tmp_path / "crop.pt"))
     assert found.sha256 == localiser.sha256
-    assert seen == {"image_size": 64, "crop_fraction": 0.5, "side_mm": 44.0, "context": 0}
+    assert seen == {"image_size": 64, "crop_fraction": 0.5, "side_mm": 44.0, "context": 0, "outlines": False}
     with pytest.raises(InputError, match=r"field\.pt holds no localiser of the canal"):
         localiser_and_crop(str(tmp_path / "field.pt"))
