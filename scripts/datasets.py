@@ -119,7 +119,9 @@ class SliceDataset(Dataset[dict[str, Any]]):
         data: entries of a datalist (`scripts.datalists.load`), or of MONAI Label.
         transform: deterministic chain, from ``{"image": path}`` to ``(C, S, S, D)`` of values k / 255; C is 1, or 3
             with neighbours.
-        random_transform: augmentation of ``{"image": (C, S, S)}``; used only for indices that carry a seed.
+        random_transform: augmentation of ``{"image": (C, S, S)}``; used only for indices that carry a seed. Where the
+            channels hold outlines, it gets ``image`` (1, S, S) and ``outlines`` (2, S, S), so that they are moved
+            alike and only the slice changes its contrast.
         num_workers: processes that read the files.
         tasks: names of the tasks whose labels are given.
 
@@ -193,11 +195,14 @@ class SliceDataset(Dataset[dict[str, Any]]):
             slices += [{**entry, "label": label, "slice_index": index} for index, label in enumerate(labels)]
         return slices
 
+    def _sees(self, setting: str) -> bool:
+        """Return whether ``context`` or ``outlines`` fill the channels beside a slice."""
+        return any(getattr(one, setting, False) for one in getattr(self.transform, "transforms", ()))
+
     def _source(self, entry: dict[str, Any]) -> str:
         """Return what is loaded for a slice: its image, or, where its neighbours are seen, the folder of its series."""
         image = str(entry["image"])
-        context = any(getattr(one, "context", 0) for one in getattr(self.transform, "transforms", ()))
-        if not context or not entry.get("sop_uid") or is_volume_file(image) or is_archive(image):
+        if not self._sees("context") or not entry.get("sop_uid") or is_volume_file(image) or is_archive(image):
             return image
         return str(Path(image).parent) if Path(image).is_file() else image
 
@@ -244,8 +249,12 @@ class SliceDataset(Dataset[dict[str, Any]]):
         if seed and self.random_transform is not None:
             state = np.random.SeedSequence([*seed, index]).generate_state(1)[0]
             self.random_transform.set_random_state(seed=int(state))
-            # a plain tensor again: metadata would slow down every operation of the network
-            image = convert_to_tensor(self.random_transform({"image": image})["image"], track_meta=False)
+            parts = {"image": image[1:2], "outlines": image[::2]} if self._sees("outlines") else {"image": image}
+            # plain tensors again: metadata would slow down every operation of the network
+            moved = {key: convert_to_tensor(one, track_meta=False) for key, one in self.random_transform(parts).items()}
+            image = moved["image"]
+            if "outlines" in moved:
+                image = torch.cat([moved["outlines"][:1], image, moved["outlines"][1:]])
         return {"image": image, "label": torch.tensor(labels_of(entry, self.tasks)), "index": index}
 
 

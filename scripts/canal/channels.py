@@ -33,13 +33,13 @@ class OutlineChannelsd(MapTransform):
         super().__init__(keys)
         if outlines and canal is None:
             raise InputError("outlines needs a square around the canal: set side_mm, and canal_weights for training")
-        self.canal, self.image_size = canal if outlines else None, int(image_size)
+        self.canal, self.image_size, self.outlines = canal, int(image_size), bool(outlines)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the outlines to the images under ``keys``."""
         result = dict(data)
-        for key in self.key_iterator(result) if self.canal is not None else ():
-            assert self.canal is not None
+        for key in self.key_iterator(result) if self.outlines else ():
+            assert self.canal is not None  # as was checked
             image = result[key]
             grey = image.as_tensor()
             found = self.canal.outlines(MetaTensor(central(grey, self.image_size), meta=image.meta))

@@ -10,7 +10,9 @@ import pytest
 import torch
 from canal_fixtures import bright_localiser
 from conftest import SMALL
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
+from monai.transforms import Compose
 from tiny_models import write_t2
 from torch import nn
 
@@ -18,10 +20,13 @@ from scripts import checkpoints
 from scripts.canal.channels import OutlineChannelsd
 from scripts.canal.localiser import Localiser, describe, load_localiser
 from scripts.canal.network import CanalNet
+from scripts.datasets import SliceDataset
 from scripts.errors import InputError
+from scripts.files import ROOT
 from scripts.networks import CordCompressionNet, network_interface
 from scripts.runner import run_config
 from scripts.tables import read_table
+from scripts.transforms import Centre
 from scripts.trust.findings import load_model
 from scripts.trust.samples import preprocessing
 
@@ -156,6 +161,42 @@ def test_a_bright_spot_is_outlined_in_the_chain_that_clients_run():
     canal, grey, cord = loaded.as_tensor()[..., 0]
     assert canal.sum() > cord.sum() > 0
     assert grey[canal > 0.9].mean() > grey[canal < 0.1].mean() + 0.4
+
+
+def test_augmentation_moves_outlines_with_the_slice_and_changes_the_contrast_of_the_slice_alone(tmp_path):
+    """The slice is an outline itself, so that after the shipped augmentation it would equal it, but for contrast."""
+    parser = ConfigParser()
+    parser.read_config(
+        [str(ROOT / "configs" / "train.json"), str(ROOT / "configs" / "augmentation" / "sequences.json")]
+    )
+    parser["image_size"], parser["side_mm"] = 32, 40.0
+    augmentation = parser.get_parsed_content("train#augmentation")
+
+    class Painted(OutlineChannelsd):
+        """Sees the same spot in all channels."""
+
+        def __call__(self, data):
+            image = data["image"]
+            rows, columns = torch.meshgrid(torch.arange(52.0), torch.arange(52.0), indexing="ij")
+            spot = torch.exp(-((rows - 20) ** 2 + (columns - 30) ** 2) / 60)
+            levels = ((spot * 255).round() / 255)[None, ..., None].expand(3, -1, -1, image.shape[-1])
+            return {"image": MetaTensor(levels.contiguous(), meta=image.meta)}
+
+    (path,) = write_t2(tmp_path, n=1)
+    settings = {"image_size": 32, "crop_fraction": 1.0, "side_mm": 40.0, "context": 0, "outlines": False}
+    chain = Compose([*preprocessing(settings, lambda _: [Centre(20.0, 20.0, 1.0)]).transforms])
+    chain = Compose([*chain.transforms, Painted("image", bright_localiser(), 32, True)])
+    dataset = SliceDataset([{"image": str(path), "label": 0}], chain, augmentation)
+    changed = 0
+    for epoch in range(20):
+        canal, grey, cord = dataset[0, epoch, 0]["image"]
+        assert torch.equal(canal, cord)
+        assert canal.shape == (32, 32)
+        assert 0.5 < canal.max() <= 1  # its contrast is what it was
+        place = np.unravel_index(int(canal.argmax()), canal.shape)
+        assert grey[place] > 0
+        changed += int(not torch.allclose(grey, canal, atol=0.02))
+    assert changed > 10
 
 
 def test_training_with_outlines_writes_a_checkpoint_that_says_so(model, cohort, tmp_path):
