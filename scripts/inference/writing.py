@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,7 +45,7 @@ from .finished import Outputs, series_input, summary_sha256
 from .heatmap_files import write_heatmaps
 from .output_folder import OutputFolder, files_below
 from .results import add_identity, all_warnings, findings_in_words, notice_line, result_warnings
-from .series import SeriesDataset
+from .series import SeriesDataset, SeriesEvents
 
 
 class WriteSeries:
@@ -54,6 +56,8 @@ class WriteSeries:
     The folder of a series appears when it is complete. A series that cannot be written is recorded in the dataset's
     failures, and the rest go on. Figures, overlays and DICOM are extras: what keeps one of them from being made becomes
     a warning of the result.
+
+    A series is written in a thread of its own while the network looks at the next one; at most one waits.
 
     Args:
         dataset: the series; its failures are written at the end.
@@ -78,12 +82,15 @@ class WriteSeries:
         self.folder = OutputFolder(output_dir, shared_run)
         self.facts, self.outputs = facts, outputs
         self.records: list[SeriesRecord] = []
+        self.thread, self.writing = ThreadPoolExecutor(1, "writer"), Future[None]()
+        self.writing.set_result(None)
 
     def attach(self, engine: Engine) -> None:
         """Attach to the evaluator of inference.json."""
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
         engine.add_event_handler(Events.COMPLETED, self.finish)
+        engine.add_event_handler(SeriesEvents.LEFT, self.thread.shutdown)
 
     def start(self) -> None:
         """Take the output folder, unless the run that this process belongs to has taken it."""
@@ -92,13 +99,17 @@ class WriteSeries:
             self.folder.begin([*kept, *(one["name"] for one in self.dataset.series)])
 
     def __call__(self, engine: Engine) -> None:
-        """Write the series of this batch."""
+        """Begin to write the series of this batch, once the one before is written."""
         for entry, output in zip(engine.state.batch, engine.state.output, strict=True):
-            index = int(entry["index"])
-            try:
-                self.write(self.dataset.series[index], output)
-            except Exception as error:  # whatever keeps one series from being written, the others are still good
-                self.dataset.add_failure(index, root_message(error))
+            self.writing.result()
+            self.writing = self.thread.submit(self.try_to_write, int(entry["index"]), output)
+
+    def try_to_write(self, index: int, output: dict[str, Any]) -> None:
+        """Write one series, or record why it cannot be written."""
+        try:
+            self.write(self.dataset.series[index], output)
+        except Exception as error:  # whatever keeps one series from being written, the others are still good
+            self.dataset.add_failure(index, root_message(error))
 
     def write(self, series: Series, output: dict[str, Any]) -> None:
         """Write one series.
@@ -205,13 +216,14 @@ class WriteSeries:
 
     def finish(self) -> None:
         """Add what an earlier run had scored; a whole run also writes the tables, and lets the folder go."""
+        self.writing.result()
         for summary in self.dataset.kept:
             self.records.append(series_record(summary, "kept", summary["folder"]))
             place = self.folder.path / summary["folder"] / SUMMARY
             if read_record(place) != summary:  # its source has moved
                 write_json(place, summary)
         if self.shared_run is None:
-            finish_run(self.folder, self.records, self.dataset.failures)
+            finish_run(self.folder, self.records, sorted(self.dataset.failures, key=itemgetter("input")))
 
 
 def overlays_of(

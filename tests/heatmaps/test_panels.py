@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -144,6 +146,13 @@ def test_the_benchmark_prints_a_ratio_per_layer(capsys):
     assert "layer3" in printed
     with pytest.raises(InputError, match="at least 8 pairs"):
         benchmarks(pairs=2)
+
+
+def test_the_benchmark_of_predict_compares_all_of_it_with_its_slowest_stage(capsys):
+    benchmarks("predict", pairs=8, slices=1, image_size=32, architecture="resnet18")
+    printed = capsys.readouterr().out
+    assert re.search(r"1 series; alone: reading .* s, network .* s, writing .* s; plain is \w+ alone", printed)
+    assert re.search(r"predict +\d\.\d{3} times plain \(.* ms a series\)", printed)
 
 
 def test_the_benchmark_of_the_second_network_prints_what_each_part_adds(capsys):

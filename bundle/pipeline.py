@@ -1,0 +1,97 @@
+"""The stages of `predict`, alone and together, for the benchmark of how well they overlap."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+
+from scripts import checkpoints
+from scripts.console import say
+from scripts.files import ROOT
+from scripts.inference.series import find_series
+from scripts.networks import CordCompressionNet
+from scripts.phantom.cohort import make_cohort
+from scripts.runner import literals, run_config
+
+Work = Callable[[], object]
+
+
+def predict_work(
+    device: torch.device,
+    series: int,
+    image_size: int,
+    architecture: str,
+    seconds: Callable[[Work, torch.device], float],
+) -> tuple[Work, Mapping[str, Work]]:
+    """Return the slowest stage of `predict` alone (reading, network, writing), and the whole of it.
+
+    Args:
+        device: where the network runs.
+        series: series of phantom patients that are scored.
+        image_size: side of the network's input in pixels.
+        architecture: of the network, whose weights are random.
+        seconds: times a piece of work.
+    """
+    temporary = TemporaryDirectory(prefix="cord-")
+    folder = Path(temporary.name)
+    with contextlib.redirect_stdout(io.StringIO()):
+        make_cohort(folder / "cohort", patients=series, seed=0, distractors=False)
+    found = find_series([folder / "cohort" / "dicom"])
+    network = CordCompressionNet(weights=None, architecture=architecture)
+    content = checkpoints.describe(architecture, [512, 512], image_size, 1.0, "imagenet")
+    checkpoints.save(folder / "model.pt", network, content, trained_on={"phantom": True}, epoch=1)
+    numbers = itertools.count()
+    changes: dict[str, Any] = {"architecture": architecture, "image_size": image_size}
+    changes |= {"ckpt_path": str(folder / "model.pt"), "device": device, "found": found}
+
+    def whole() -> None:
+        out = folder / f"out-{next(numbers)}"
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            run_config(["inference.json"], **changes, output_dir=str(out))
+
+    parser = ConfigParser()
+    parser.read_config(str(ROOT / "configs" / "inference.json"))
+    for name, value in literals({**changes, "bundle_root": str(ROOT), "output_dir": str(folder / "alone")}).items():
+        parser[name] = value
+    dataset, inferer, loaded, postprocessing, writer = map(
+        parser.get_parsed_content, ("dataset", "inferer", "loaded", "postprocessing", "writer")
+    )
+    read: list[dict[str, Any]] = []
+    scored: list[dict[str, Any]] = []
+
+    def reading() -> None:
+        read[:] = [dataset[number] for number in range(len(dataset))]
+
+    def network_alone() -> None:
+        scored[:] = [
+            postprocessing({**one, "pred": inferer(one["image"][None].to(device), loaded.network.eval())[0]})
+            for one in map(dict, read)
+        ]
+
+    def writing() -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            writer.folder.begin(one["name"] for one in dataset.series)
+            for one, output in zip(dataset.series, scored, strict=True):
+                writer.write(one, output)
+            writer.folder.end()
+
+    whole()  # first use of ITK and the like
+    stages: dict[str, Work] = {"reading": reading, "network": network_alone, "writing": writing}
+    taken = {name: (work(), seconds(work, device))[1] for name, work in stages.items()}
+    slowest = max(taken, key=taken.__getitem__)
+    times = ", ".join(f"{name} {one:.1f} s" for name, one in taken.items())
+    say(f"{len(dataset)} series; alone: {times}; plain is {slowest} alone")
+
+    def kept() -> None:
+        assert temporary  # the files live as long as the work
+        whole()
+
+    return stages[slowest], {"predict": kept}
