@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from scripts.console import say
@@ -96,21 +97,23 @@ def benchmarks(
     torch.manual_seed(0)
     if views and name != "heatmaps":
         raise InputError("--views belongs to heatmaps")
-    if name == "predict":
-        from .pipeline import predict_work
-
-        plain, measured = predict_work(device, slices, image_size, architecture, seconds)
-    else:
-        make = heatmap_work if name == "heatmaps" else second_network_work
-        plain, measured = make(device, slices, image_size, architecture, views)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    what = "series, network input" if name == "predict" else "slices"
-    say(f"{architecture}, {slices} {what} {image_size} x {image_size}, {where}; median of {pairs} alternating pairs")
+    what, each = ("series, network input", "series") if name == "predict" else ("slices of", "slice")
     results: dict[str, float] = {}
-    for label, work in measured.items():
-        results[label], plain_s = cost_ratio(work, plain, pairs, device)
-        each = "series" if name == "predict" else "slice"
-        say(f"{label:36} {results[label]:.3f} times plain ({1000 * plain_s / slices:.1f} ms a {each})")
+    with TemporaryDirectory(prefix="cord-") as folder:
+        if name == "predict":
+            from .pipeline import predict_work
+
+            plain, measured = predict_work(device, slices, image_size, architecture, seconds, Path(folder))
+        else:
+            make = heatmap_work if name == "heatmaps" else second_network_work
+            plain, measured = make(device, slices, image_size, architecture, views)
+        say(
+            f"{architecture}, {slices} {what} {image_size} x {image_size}, {where}; median of {pairs} alternating pairs"
+        )
+        for label, work in measured.items():
+            results[label], plain_s = cost_ratio(work, plain, pairs, device)
+            say(f"{label:36} {results[label]:.3f} times plain ({1000 * plain_s / slices:.1f} ms a {each})")
     if out:
         write_json(Path(out), {"device": where, "pairs": pairs, "slices": slices, "image_size": image_size, **results})
     label, limit = ALLOWED[name]

@@ -7,7 +7,6 @@ import io
 import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -30,6 +29,7 @@ def predict_work(
     image_size: int,
     architecture: str,
     seconds: Callable[[Work, torch.device], float],
+    folder: Path,
 ) -> tuple[Work, Mapping[str, Work]]:
     """Return the slowest stage of `predict` alone (reading, network, writing), and the whole of it.
 
@@ -39,9 +39,8 @@ def predict_work(
         image_size: side of the network's input in pixels.
         architecture: of the network, whose weights are random.
         seconds: times a piece of work.
+        folder: of the phantom and of the results; it must last as long as the work.
     """
-    temporary = TemporaryDirectory(prefix="cord-")
-    folder = Path(temporary.name)
     with contextlib.redirect_stdout(io.StringIO()):
         make_cohort(folder / "cohort", patients=series, seed=0, distractors=False)
     found = find_series([folder / "cohort" / "dicom"])
@@ -90,8 +89,4 @@ def predict_work(
     times = ", ".join(f"{name} {one:.1f} s" for name, one in taken.items())
     say(f"{len(dataset)} series; alone: {times}; plain is {slowest} alone")
 
-    def kept() -> None:
-        assert temporary  # the files live as long as the work
-        whole()
-
-    return stages[slowest], {"predict": kept}
+    return stages[slowest], {"predict": whole}
