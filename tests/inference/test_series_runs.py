@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from concurrent.futures import Future
 from pathlib import Path
@@ -287,3 +289,42 @@ def test_a_stack_ends_a_run_of_compressed_slices():
     assert series_findings([lower])["longest_run_slices"] == 2
     assert np.isclose(series_findings([stack([None], 0.0)])["longest_run_mm"], 0.0)
     assert series_findings([stack([None], 0.0)])["max_probability"] is None
+
+
+class InterruptedAtThird(Brightness):
+    """A network during whose third series the user presses Ctrl-C."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        if self.calls == 3:
+            raise KeyboardInterrupt
+        return super().forward(image)
+
+
+def test_what_was_scored_before_an_interruption_is_whole_when_the_run_has_ended(tmp_path, monkeypatch):
+    write_patients(tmp_path / "in", 4)
+    write_json = writing.write_json
+
+    def slow(path: Path, content: Any) -> None:
+        time.sleep(0.5)
+        write_json(path, content)
+
+    monkeypatch.setattr(writing, "write_json", slow)
+    with pytest.raises(KeyboardInterrupt):
+        run_config(
+            ["inference.json"],
+            dataset_dir=str(tmp_path / "in"),
+            output_dir=str(tmp_path / "out"),
+            network={"_target_": "test_series_runs.InterruptedAtThird"},
+            checkpoint={"weights_sha256": "0" * 64, "trained_on_phantom": False, "epoch": None, "pos_weight": None},
+            loaded=LOADED,
+            inferer__heatmap=False,
+            **{**SETTINGS, "profile": "paper"},
+        )
+    written = [path.parent.name for path in (tmp_path / "out").glob("*/summary.json")]
+    assert len(written) == 2
+    assert not [one for one in threading.enumerate() if one.name.startswith("writer")]
