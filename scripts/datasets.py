@@ -9,104 +9,24 @@ from typing import Any
 import ignite.distributed as idist
 import numpy as np
 import torch
-from monai.data import DistributedSampler, MetaTensor
-from monai.transforms import Compose, LoadImage, Orientation
+from monai.data import DistributedSampler
+from monai.transforms import Compose
 from monai.utils import convert_to_tensor
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from .console import progress, say
 from .dicom.archives import is_archive
 from .dicom.listings import is_volume_file
-from .dicom.loaded import identities
-from .dicom.sources import only_stack, stacks_at
 from .errors import InputError, root_message
 from .losses import counted_pos_weight
+from .slice_files import ImageFiles, Levels, ReadSlices, SliceCache, mask_labels
 from .tasks import DEFAULT_TASKS, labels_of, tasks_of
-from .transforms import from_uint8, to_network_input, to_uint8
-
-Levels = NDArray[np.uint8]
+from .transforms import from_uint8, to_network_input
 
 
 def one_thread(_: int) -> None:
     """Keep a loader worker to one thread; more would fight over the cores."""
     torch.set_num_threads(1)
-
-
-def mask_labels(path: str) -> list[int]:
-    """Reduce a label volume to one label per axial slice, 1 where any voxel is set, the most caudal slice first."""
-    mask = Orientation(axcodes="PLS", labels=None)(LoadImage(ensure_channel_first=True)(path))
-    return [int(flag) for flag in (mask.as_tensor() > 0).any(0).any(0).any(0)]
-
-
-class ImageFiles(Dataset[tuple[int, Levels | str]]):
-    """Load each image once and give the 8-bit slices that are wanted of it, or the reason why it cannot be used."""
-
-    def __init__(self, images: Sequence[str], wanted: Sequence[list[dict[str, Any]]], transform: Callable[..., Any]):
-        self.images, self.wanted, self.transform = images, wanted, transform
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, number: int) -> tuple[int, Levels | str]:
-        try:
-            return number, self.levels(self.images[number], self.wanted[number])
-        except Exception as error:  # whatever a broken file provokes, the other files are still good
-            return number, root_message(error)
-
-    def levels(self, image: str, wanted: Sequence[dict[str, Any]]) -> Levels:
-        """Load the slices of an image that are wanted, in their order.
-
-        Raises:
-            InputError: one of them is not there.
-        """
-        found: dict[int, Levels] = {}
-        n_slices = 0
-        for part in parts_of(image, wanted):
-            volume = self.transform({"image": part})["image"]
-            places = {number: position(volume, entry) for number, entry in enumerate(wanted)}
-            here = {number: place for number, place in places.items() if place is not None}
-            # arrays, because every tensor sent between processes would hold a file descriptor
-            slices = to_uint8(volume.as_tensor()[..., list(here.values())]).permute(3, 0, 1, 2).contiguous().numpy()
-            found |= dict(zip(here, slices, strict=True))
-            n_slices += int(volume.shape[-1])
-        for number, entry in enumerate(wanted):
-            if number not in found:
-                name = " frame ".join(filter(None, (str(entry.get("sop_uid") or ""), str(entry.get("frame") or ""))))
-                raise InputError(
-                    f"{image} holds no slice with SOPInstanceUID {name}"
-                    if name
-                    else f"{image} has {n_slices} axial slices, the datalist wants slice {entry.get('slice_index')}"
-                )
-        return np.stack([found[number] for number in range(len(wanted))])
-
-
-def parts_of(image: str, wanted: Sequence[dict[str, Any]]) -> list[Any]:
-    """Return what the reader is to load for some slices of an image: the image, or those of its stacks that hold them.
-
-    A multi-frame file may hold several stacks, of other angles or echoes; a slice names its own by UID and frame.
-
-    Raises:
-        InputError: it holds several stacks and a slice does not name its own, or it cannot be read.
-    """
-    if is_volume_file(image) or is_archive(image):
-        return [image]
-    stacks = stacks_at(image)
-    keys = {(str(entry.get("sop_uid") or ""), str(entry.get("frame") or "")) for entry in wanted}
-    if len(stacks) == 1 or ("", "") in keys:
-        return [only_stack(stacks, image)]
-    holding = [stack for stack in stacks if keys & {(one.sop_uid, one.frame) for one in stack.slices}]
-    return [only_stack([stack], image) for stack in holding]
-
-
-def position(volume: MetaTensor, entry: dict[str, Any]) -> int | None:
-    """Find the slice an entry means, by its SOPInstanceUID and frame, else by its index; None where it is not."""
-    known = identities(volume)
-    if entry.get("sop_uid"):
-        wanted = (str(entry["sop_uid"]), str(entry.get("frame") or ""))
-        return known.index(wanted) if wanted in known else None
-    index = int(entry.get("slice_index") or 0)
-    return index if 0 <= index < len(known) else None
 
 
 class SliceDataset(Dataset[dict[str, Any]]):
@@ -124,6 +44,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
             alike and only the slice changes its contrast.
         num_workers: processes that read the files.
         tasks: names of the tasks whose labels are given.
+        cache: where the slices are kept for other runs with the same ``transform``; without, nowhere.
 
     Raises:
         InputError: no file could be read, or a task is unknown.
@@ -136,7 +57,9 @@ class SliceDataset(Dataset[dict[str, Any]]):
         random_transform: Compose | None = None,
         num_workers: int = 0,
         tasks: Sequence[str] = DEFAULT_TASKS,
+        cache: SliceCache | None = None,
     ) -> None:
+        self.cache = cache or SliceCache(None, "")
         self.data, self.transform, self.random_transform = data, transform, random_transform
         self.tasks = tasks_of(tasks)
         self.num_workers = int(num_workers)
@@ -208,29 +131,50 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     def _read(self) -> None:
         slices = self._expanded()
+        first = idist.get_local_rank() == 0
+        found = self._kept_or_loaded(slices) if first or self.cache.folder is None else None
+        if self.cache.folder is not None:
+            idist.barrier()  # one process of a machine decodes, the others map its file
+        found = found or self._kept_or_loaded(slices)
+        self.failures += found.failures
+        if idist.get_rank() == 0:
+            for one in found.failures:
+                say(f"left out {one['image']}: {one['reason']}")
+        if not len(found.levels):
+            reason = f"; the first: {self.failures[0]['image']}: {self.failures[0]['reason']}" if self.failures else ""
+            raise InputError(f"none of the {len({self._source(one) for one in slices})} images could be read{reason}")
+        self._entries = [entry for entry, good in zip(slices, found.kept, strict=True) if good]
+        self._levels = torch.from_numpy(found.levels)
+
+    def _kept_or_loaded(self, slices: Sequence[dict[str, Any]]) -> ReadSlices:
+        """Return what the cache holds of some slices; what it lacks is loaded and kept."""
+        sources = [self._source(one) for one in slices]
+        found = self.cache.read(slices, sources)
+        if found is None:
+            found = self._load(slices, sources)
+            self.cache.write(slices, sources, found)
+        return found
+
+    def _load(self, slices: Sequence[dict[str, Any]], sources: Sequence[str]) -> ReadSlices:
+        """Load every image once and keep the slices that are wanted of it."""
         groups: dict[str, list[int]] = {}
-        for number, entry in enumerate(slices):
-            groups.setdefault(self._source(entry), []).append(number)
+        for number, source in enumerate(sources):
+            groups.setdefault(source, []).append(number)
         files = ImageFiles(list(groups), [[slices[n] for n in numbers] for numbers in groups.values()], self.transform)
         loader = DataLoader(files, batch_size=None, num_workers=self.num_workers, worker_init_fn=one_thread)
-        levels: Levels | None = None
-        kept = np.zeros(len(slices), dtype=bool)
-        first = idist.get_rank() == 0
-        for number, result in progress(loader, "reading images", "file", len(files)) if first else loader:
+        levels: Levels = np.empty((0, 0, 0, 0), dtype=np.uint8)
+        kept, failures = np.zeros(len(slices), dtype=bool), []
+        for number, result in (
+            progress(loader, "reading images", "file", len(files)) if idist.get_rank() == 0 else loader
+        ):
             image, members = files.images[number], groups[files.images[number]]
             if isinstance(result, str):
-                self.failures.append({"image": image, "reason": result})
-                if first:
-                    say(f"left out {image}: {result}")
+                failures.append({"image": image, "reason": result})
                 continue
-            if levels is None:
+            if not kept.any():
                 levels = np.empty((len(slices), *result.shape[1:]), dtype=np.uint8)
             levels[members], kept[members] = result, True
-        if levels is None:
-            reason = f"; the first: {self.failures[0]['image']}: {self.failures[0]['reason']}" if self.failures else ""
-            raise InputError(f"none of the {len(groups)} images could be read{reason}")
-        self._entries = [entry for entry, good in zip(slices, kept, strict=True) if good]
-        self._levels = torch.from_numpy(levels if kept.all() else levels[kept])
+        return ReadSlices(levels if kept.all() else levels[kept[: len(levels)]], kept, failures)
 
     def __len__(self) -> int:
         return len(self.entries)

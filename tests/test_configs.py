@@ -20,7 +20,7 @@ from conftest import ROOT, SMALL
 from csv_rows import read_rows
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from scripts import checkpoints, datalists, datasets
+from scripts import checkpoints, datalists, slice_files
 from scripts.errors import InputError, root_message
 from scripts.records import slice_key
 from scripts.runner import check_overrides, run_config
@@ -73,7 +73,7 @@ def test_weights_do_not_depend_on_the_number_of_workers(cohort, trained, tmp_pat
 
 @pytest.mark.skipif(os.name == "nt", reason="kills with signals")
 def test_a_loader_worker_that_is_killed_ends_the_training_with_what_to_do(cohort, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets.ImageFiles, "__getitem__", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(slice_files.ImageFiles, "__getitem__", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(InputError, match="process that loads images was killed") as caught:
         train(cohort, tmp_path, num_workers=1)
     assert "\n" not in str(caught.value)

@@ -14,7 +14,8 @@ from monai.transforms import Compose, RandFlipd, RandScaleIntensityd
 
 from scripts import datalists
 from scripts.cohort.divisions import split_patients
-from scripts.datasets import PrepareSlices, SeededSampler, SliceDataset, identities
+from scripts.datasets import PrepareSlices, SeededSampler, SliceDataset
+from scripts.dicom.loaded import identities
 from scripts.dicom.sources import scan
 from scripts.errors import InputError
 from scripts.evaluation.slices import slice_metrics

@@ -13,11 +13,11 @@ from monai.data import MetaTensor
 
 from .. import datalists
 from ..console import progress, say
-from ..datasets import position
 from ..dicom.listings import is_volume_file
 from ..errors import InputError, root_message
 from ..files import read_json, write_csv
 from ..records import SECTIONS
+from ..slice_files import position
 from .truth import COLUMNS, file_point, load_mask, matching_slice, oriented_image
 
 CANAL_WORDS = ("canal",)

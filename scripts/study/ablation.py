@@ -56,7 +56,7 @@ def ablation(
         raise InputError(f"external cohorts must have folders of different names, got {', '.join(names)}")
     from . import page
     from .checks import check_experiments
-    from .experiments import BRIEF, Experiment, datalist_path, overlays, parse_overrides, run_experiment
+    from .experiments import BRIEF, CACHE, Experiment, datalist_path, overlays, parse_overrides, run_experiment
     from .variants import Trained, read_trained, score_external, train_localiser, write_tables
 
     for one in externals:
@@ -81,6 +81,7 @@ def ablation(
                 "seed": seed,
             },
             BRIEF,
+            folder / CACHE,
         )
         for seed in numbers
         for name in trained

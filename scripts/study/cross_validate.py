@@ -61,11 +61,14 @@ def cross_validate(*datalists: str, out: str, overlay: str = "", overrides: str 
     import numpy as np
 
     from .checks import check_experiments
-    from .experiments import Experiment, cohort_title, overlays, parse_overrides, run_experiment, write_table
+    from .experiments import CACHE, Experiment, cohort_title, overlays, parse_overrides, run_experiment, write_table
 
     changes, configs, folder = parse_overrides(overrides), overlays(overlay), check_folder(out)
     sections = ("validation", "testing")
-    folds = [Experiment(folder / path.stem, configs, str(path.resolve()), sections, changes) for path in paths]
+    folds = [
+        Experiment(folder / path.stem, configs, str(path.resolve()), sections, changes, cache=folder / CACHE)
+        for path in paths
+    ]
     check_experiments(folds)
     rows = []
     for fold in folds:

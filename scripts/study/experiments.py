@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from .. import checkpoints, runner
 from ..console import markdown, say
 from ..datalists import datalist_info
 from ..errors import InputError
-from ..files import ROOT, read_json, write_csv, write_json, write_text
+from ..files import ROOT, read_json, sha256, write_csv, write_json, write_text
 from ..records import section_path
 from ..tables import read_table
 
@@ -23,11 +24,15 @@ Metrics = Mapping[str, Any]
 """What metrics.json holds, see `scripts.evaluation.slices.slice_metrics`."""
 
 # what every training gets from `run_experiment`
-GIVEN = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "resume")
+GIVEN = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "cache_dir", "resume")
 
 
 BRIEF = {"panels": 1, "sheets": False}
 """Overrides of evaluations whose figures nobody looks at one by one."""
+
+
+CACHE = "slices"
+"""Folder of a study for its preprocessed slices; it can be removed at any time."""
 
 
 class DivergenceError(InputError):
@@ -45,6 +50,7 @@ class Experiment:
         sections: sections of the datalist to evaluate.
         overrides: config keys to values.
         evaluation: the same for the evaluations alone.
+        cache: folder where preprocessed slices are kept for all trainings of a study; None keeps none.
     """
 
     folder: Path
@@ -53,6 +59,7 @@ class Experiment:
     sections: Sequence[str] = ("validation",)
     overrides: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
+    cache: Path | None = None
 
 
 class Settings(TypedDict):
@@ -151,6 +158,7 @@ def run_experiment(experiment: Experiment) -> Result:
         "dataset_dir": experiment.cohort,
         "output_dir": str(folder),
         "ckpt_dir": str(folder / "models"),
+        "cache_dir": cache_dir(experiment),
         **experiment.overrides,
     }
     done = folder / "result.json"
@@ -170,6 +178,22 @@ def run_experiment(experiment: Experiment) -> Result:
     result: Result = {**summarise(folder, metrics.get("validation", {})), "metrics": metrics}
     write_json(done, result)
     return result
+
+
+def cache_dir(experiment: Experiment) -> str | None:
+    """Return the folder in which an experiment keeps slices: each preprocessing has one of its own."""
+    if experiment.cache is None:
+        return None
+    parser = ConfigParser()
+    parser.read_config([str(ROOT / "configs" / name) for name in experiment.configs])
+    said = {name.replace("__", "#"): value for name, value in experiment.overrides.items()}
+    chains = ("deterministic_transforms", "train#preprocessing", "validate#preprocessing")
+    content: dict[str, Any] = {name: said.get(name, parser[name]) for name in (*chains, *checkpoints.SEEN, "jitter_mm")}
+    content |= {name: value for name, value in said.items() if name.startswith(chains)}
+    weights = said.get("canal_weights", parser["canal_weights"])
+    content["canal"] = sha256(Path(weights)) if weights and Path(weights).is_file() else weights
+    content["version"] = read_json(ROOT / "configs" / "metadata.json")["version"]
+    return str(experiment.cache / hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16])
 
 
 def settings_of(experiment: Experiment) -> Settings:

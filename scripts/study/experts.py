@@ -72,7 +72,8 @@ def experts(
     sections, brief = ("validation", "testing"), experiments.BRIEF
     trainings = [
         experiments.Experiment(
-            folder / one.name / f"fold_{one.number}", configs, str(one.datalist), sections, changes, brief
+            *(folder / one.name / f"fold_{one.number}", configs, str(one.datalist), sections, changes, brief),
+            cache=folder / experiments.CACHE,
         )
         for one in planned
     ]

@@ -43,7 +43,7 @@ def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, 
     from ..phantom.cohort import make_cohort
     from ..runner import run_config
     from .checks import check_settings
-    from .experiments import Experiment
+    from .experiments import CACHE, Experiment, cache_dir
 
     started_s = time.monotonic()
     folder = check_folder(out).resolve()
@@ -68,6 +68,7 @@ def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, 
         "ckpt_dir": str(folder / "models"),
         "canal_weights": str(canal / "models" / "model.pt"),
     }
+    common["cache_dir"] = cache_dir(Experiment(folder, configs, str(cohort), overrides=common, cache=folder / CACHE))
     say(f"3/5  training (configs/{' with configs/'.join(configs)})")
     run_config(configs, max_epochs=epochs, **common)
     say("4/5  evaluating on patients the training never saw")

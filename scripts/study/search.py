@@ -110,6 +110,7 @@ def search(cohort: str, out: str, trials: int = 20, overlay: str = "", overrides
     from ..checkpoints import sha256
     from .checks import check_experiments
     from .experiments import (
+        CACHE,
         COLUMNS,
         DivergenceError,
         Experiment,
@@ -141,7 +142,9 @@ def search(cohort: str, out: str, trials: int = 20, overlay: str = "", overrides
             drawn = f"learning rate {values['learning_rate']:.3g}, beta1 {values['beta1']:.3f}"
             say(f"trial {done + 1} of {trials}: {drawn}")
             try:
-                result = run_experiment(Experiment(place, configs, cohort, overrides={**changes, **values}))
+                result = run_experiment(
+                    Experiment(place, configs, cohort, overrides={**changes, **values}, cache=folder / CACHE)
+                )
             except DivergenceError as error:
                 say(str(error))
                 trial.set_user_attr("reason", str(error))

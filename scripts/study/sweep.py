@@ -42,6 +42,7 @@ def sweep(
     from ..runner import run_config
     from .checks import check_experiments
     from .experiments import (
+        CACHE,
         COLUMNS,
         Experiment,
         Result,
@@ -56,7 +57,11 @@ def sweep(
     changes, configs, folder = parse_overrides(overrides, varied=["head"]), overlays(overlay), check_folder(out)
     experiments = {
         number: Experiment(
-            folder / f"model_{number}", [*configs, f"heads/model_{number}.json"], cohort, overrides=changes
+            folder / f"model_{number}",
+            [*configs, f"heads/model_{number}.json"],
+            cohort,
+            overrides=changes,
+            cache=folder / CACHE,
         )
         for number in numbers
     }

@@ -21,7 +21,7 @@ from ..evaluation.estimates import NAN, Comparison, Estimate, Floats, defined
 from ..files import read_json, write_csv, write_json, write_text
 from ..report.inputs.columns import KEY
 from ..report.inputs.predictions import read_predictions
-from .experiments import Experiment, cohort_title, datalist_path, is_phantom, markdown_table
+from .experiments import Experiment, cache_dir, cohort_title, datalist_path, is_phantom, markdown_table
 from .experts import youden_threshold
 
 COLUMNS = (
@@ -81,6 +81,7 @@ def score_external(experiment: Experiment, cohort: str) -> None:
         dataset_dir=cohort,
         output_dir=str(folder),
         ckpt_dir=str(experiment.folder / "models"),
+        cache_dir=cache_dir(experiment),
         validate__section="testing",
         **experiment.overrides,
         **experiment.evaluation,
