@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..console import say
 from ..errors import InputError
-from ..files import check_folder
+from ..files import check_folder, resolved
 from .linkage import NO_MODES, Linkage, read_private
 
 
@@ -42,8 +42,8 @@ def deidentify(source: str, out: str, linkage: str, dates: str = "shift", tables
     target, secret = Path(out).absolute(), Path(linkage).absolute()
     refusals = secret.with_name(f"{secret.stem}_refused.csv")
     try:
-        target, secret = target.resolve(), secret.resolve()
-        check_places(Path(source).resolve(), target, secret)
+        target, secret = resolved(target), resolved(secret)
+        check_places(resolved(source), target, secret)
         check_folder(target.parent, "OUT")
         check_folder(secret.parent, "LINKAGE")
         earlier = read_private(refusals)

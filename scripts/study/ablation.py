@@ -10,6 +10,7 @@ from ..console import say
 from ..datalists import require_both_classes
 from ..errors import InputError, check_seed
 from ..files import ROOT, check_folder, read_json
+from ..tables import whole_number
 
 DEFAULT_STUDY = "configs/ablation/second_network.json"
 FIELDS = {"meaning": str, "against": str, "canal": bool, "configs": list, "overrides": dict, "ensemble_of": str}
@@ -111,11 +112,12 @@ def read_seeds(text: str) -> list[int]:
         InputError: one of them is no seed, or comes twice.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdigit() for part in parts) or len(set(parts)) < len(parts):
-        raise InputError(f"--seeds must be whole numbers, each once, separated by commas; got {text!r}")
-    for part in parts:
-        check_seed(int(part), "--seeds")
-    return [int(part) for part in parts]
+    seeds = [whole_number(part) for part in parts]
+    if not seeds or None in seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds must be whole numbers, each once, separated by commas; got {text[:64]!r}")
+    for seed in seeds:
+        check_seed(seed, "--seeds")
+    return [seed for seed in seeds if seed is not None]
 
 
 def read_study(path: Path) -> tuple[dict[str, Any], Variants]:

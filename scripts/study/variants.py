@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..evaluation.auc import Components, averaged, components, interval_of
 from ..evaluation.comparisons import paired_components
 from ..evaluation.estimates import NAN, Comparison, Estimate, Floats, defined
-from ..files import read_json, write_csv, write_json, write_text
+from ..files import read_json, resolved, write_csv, write_json, write_text
 from ..report.inputs.columns import KEY
 from ..report.inputs.predictions import read_predictions
 from .experiments import Experiment, cohort_title, datalist_path, is_phantom, markdown_table
@@ -53,7 +53,7 @@ class Trained:
 def train_localiser(folder: Path, cohort: str, seed: int) -> str:
     """Train the localiser of a study once, and return its checkpoint."""
     model, done = folder / "models" / "model.pt", folder / "trained.json"
-    about = {"datalist": str(datalist_path(cohort).resolve()), "seed": seed}
+    about = {"datalist": str(resolved(datalist_path(cohort))), "seed": seed}
     if done.is_file():
         if read_json(done) != about:
             raise InputError(f"{folder} holds the localiser of another cohort or seed; choose another --out")
