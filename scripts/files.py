@@ -218,9 +218,12 @@ def check_folder(path: str | Path, option: str = "--out") -> Path:
         ``path``.
 
     Raises:
-        InputError: ``path`` or a folder above it is a file, or it cannot be written.
+        InputError: ``path`` or a folder above it is a file, it cannot be written, or begins with a ``~`` that no shell replaced.
     """
     path = Path(path)
+    full = os.path.expanduser(path)  # noqa: PTH111, libraries that write images do the same
+    if full != str(path):
+        raise InputError(f"{path} begins with ~, which the shell did not replace; write {option} {full}")
     existing = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
     if not existing.is_dir():
         raise InputError(f"{existing} is a file where a folder is needed; choose another {option}")

@@ -71,9 +71,14 @@ def train_localiser(folder: Path, cohort: str, seed: int) -> str:
     return str(model)
 
 
+def external_name(cohort: str) -> str:
+    """Return what an external cohort is called: the name of its folder, also where that is given as ``.``."""
+    return resolved(cohort).name
+
+
 def score_external(experiment: Experiment, cohort: str) -> None:
     """Evaluate a trained experiment on another cohort, once."""
-    folder = experiment.folder / Path(cohort).name
+    folder = experiment.folder / external_name(cohort)
     if (folder / "metrics.json").is_file():
         return
     runner.run_config(
@@ -91,7 +96,7 @@ def read_trained(experiment: Experiment, externals: Sequence[str]) -> Trained:
     """Read what a finished experiment scored."""
     folder = experiment.folder
     places = {"testing": (folder, experiment.cohort)}
-    places |= {Path(one).name: (folder / Path(one).name, one) for one in externals}
+    places |= {external_name(one): (folder / external_name(one), one) for one in externals}
     scored, tasks = {}, {}
     for name, (place, cohort) in places.items():
         frame = read_predictions(place / "predictions.csv").slices
