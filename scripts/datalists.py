@@ -109,7 +109,9 @@ def load(path: str | Path, section: str) -> list[dict[str, Any]]:
             f"{len(missing)} of {len(found)} images in section {section!r} of {path} do not exist, first {missing[0]}; "
             "restore them or make the datalist anew"
         )
-    phantom = bool(content.get("phantom", False))
+    phantom = content.get("phantom", False)
+    if not isinstance(phantom, bool):
+        raise InputError(f"{path}: phantom must be true or false, without quotes, got {phantom!r}")
     return [{**entry, "image": found[str(entry["image"])], "phantom": phantom} for entry in entries]
 
 

@@ -207,6 +207,25 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
             temporary.replace(path)
 
 
+def check_expanded(path: str | Path, option: str = "--out") -> Path:
+    """Refuse a place to write to that begins with a ``~``, which libraries that write images take for the home folder.
+
+    Args:
+        path: the place.
+        option: the option that named it.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        InputError: it does, as where no shell replaced it: ``--out=~/results``.
+    """
+    full = os.path.expanduser(path)  # noqa: PTH111, as those libraries do
+    if full != str(path):
+        raise InputError(f"{path} begins with ~, which the shell did not replace; write {option} {full}")
+    return Path(path)
+
+
 def check_folder(path: str | Path, option: str = "--out") -> Path:
     """Refuse a folder to write into before any work is done; nothing is made.
 
@@ -218,12 +237,9 @@ def check_folder(path: str | Path, option: str = "--out") -> Path:
         ``path``.
 
     Raises:
-        InputError: ``path`` or a folder above it is a file, it cannot be written, or begins with a ``~`` that no shell replaced.
+        InputError: ``path`` or a folder above it is a file, it cannot be written, or begins with ``~``.
     """
-    path = Path(path)
-    full = os.path.expanduser(path)  # noqa: PTH111, libraries that write images do the same
-    if full != str(path):
-        raise InputError(f"{path} begins with ~, which the shell did not replace; write {option} {full}")
+    path = check_expanded(path, option)
     existing = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
     if not existing.is_dir():
         raise InputError(f"{existing} is a file where a folder is needed; choose another {option}")
@@ -248,7 +264,7 @@ def check_output(path: str | Path, keep: Iterable[str | Path] = ()) -> Path:
     Raises:
         InputError: ``path`` is no regular file or among ``keep``, or its folder cannot be written.
     """
-    path = Path(path)
+    path = check_expanded(path)
     check_regular(path)
     for other in map(Path, keep):
         if resolved(path) == resolved(other) or (path.exists() and other.exists() and path.samefile(other)):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.deidentification.command import deidentify
 from scripts.errors import InputError, check_seed, check_whole
 from scripts.files import (
     RESERVED_NAMES,
@@ -214,4 +215,8 @@ def test_a_tilde_that_the_shell_left_alone_is_no_folder_of_that_name(tmp_path, m
     for check, path in ((check_folder, "~/results"), (check_output, "~/results/table.csv")):
         with pytest.raises(InputError, match="begins with ~, which the shell did not replace"):
             check(path)
+    with pytest.raises(InputError, match=r"~/linkage\.csv begins with ~"):
+        deidentify(".", str(tmp_path / "out"), "~/linkage.csv")
+    with pytest.raises(InputError, match=r"~/index\.csv begins with ~"):
+        check_output("~/index.csv")
     assert check_folder("a~/results") == Path("a~/results")

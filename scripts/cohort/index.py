@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..console import one_line, progress, say
-from ..errors import InputError, exit_status
+from ..errors import InputError, check_whole, exit_status
 from ..files import check_output, resolved, write_csv
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def index(folder: str, out: str = "index.csv", workers: int = 2, decode: bool = 
     from ..dicom.sources import contents_of, watch_headers
     from ..dicom.volumes import judge_volume, read_volume
 
+    check_whole("--workers", workers, 1)
     top = resolved(named_path(folder))
     table = Path(out)
     tables = [table, table.with_name(f"{table.stem}_slices.csv"), table.with_name(f"{table.stem}_unreadable.csv")]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..console import say
 from ..errors import InputError
-from ..files import check_folder, resolved
+from ..files import check_expanded, check_folder, resolved
 from .linkage import NO_MODES, Linkage, read_private
 
 
@@ -39,7 +39,7 @@ def deidentify(source: str, out: str, linkage: str, dates: str = "shift", tables
     """
     if dates not in ("shift", "remove"):
         raise InputError(f"--dates must be shift or remove, got {dates!r}")
-    target, secret = Path(out).absolute(), Path(linkage).absolute()
+    target, secret = check_expanded(out, "OUT").absolute(), check_expanded(linkage, "LINKAGE").absolute()
     refusals = secret.with_name(f"{secret.stem}_refused.csv")
     try:
         target, secret = resolved(target), resolved(secret)

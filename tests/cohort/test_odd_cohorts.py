@@ -79,6 +79,14 @@ def test_an_image_whose_name_is_none_is_refused_in_one_line(tmp_path, name):
         load(path, "training")
 
 
+@pytest.mark.parametrize("phantom", ["false", "true", 0, 1, [], None])
+def test_a_cohort_is_a_phantom_or_not_in_no_other_words(tmp_path, phantom):
+    (tmp_path / "a").write_bytes(b"")
+    path = datalist(tmp_path, phantom=phantom, training=[{"image": "a", "label": 0, "patient_id": "A"}])
+    with pytest.raises(InputError, match="phantom must be true or false, without quotes"):
+        load(path, "training")
+
+
 @pytest.mark.parametrize("content", ["[]", "null", "5", '"text"'])
 def test_a_datalist_that_is_no_object_is_refused_by_canal(tmp_path, content, capsys):
     (tmp_path / "list.json").write_text(content)
@@ -158,3 +166,9 @@ def test_what_cannot_be_a_file_is_not_said_to_be_written(tmp_path, rulings, caps
 def test_a_number_of_too_many_digits_is_refused_in_one_line(capsys):
     assert main(["split", "a", "b", "c", "--seed", "9" * 5000]) == 2
     assert "--seed must be a whole number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", ["0", "-1"])
+def test_index_needs_a_process(tmp_path, workers, capsys):
+    assert main(["index", str(tmp_path), "--workers", workers, "--out", str(tmp_path / "index.csv")]) == 2
+    assert "--workers must be a whole number from 1" in capsys.readouterr().err
