@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import WRITING_ADVICE, InputError, writing_error
+from .errors import WRITING_ADVICE, InputError, place_error, writing_error
 
 try:
     import fire
@@ -68,6 +68,7 @@ def overview(commands: Commands, package: str) -> str:
 
 # the adapter to fire: what a command's annotations may be, and how text on the command line becomes one of them
 KINDS = ("str", "bool", "int", "float")
+MOST_DIGITS = 640  # what every setting of Python reads
 BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -90,6 +91,8 @@ def read_value(option: str, parameter: inspect.Parameter, text: str) -> str | bo
     if kind == "int":
         if not re.fullmatch(r"[+-]?[0-9]+", text):
             raise InputError(f"{option} must be a whole number in digits, got {text!r}")
+        if len(text) > MOST_DIGITS:
+            raise InputError(f"{option} must be a whole number of at most {MOST_DIGITS} digits, got {len(text)}")
         return int(text)
     if kind == "float":
         try:
@@ -254,9 +257,9 @@ def main(arguments: Sequence[str], commands: Commands = COMMANDS, package: str =
     except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
         return close_output()
     except OSError as error:
-        if error.errno not in WRITING_ADVICE:
+        if place_error(error) is None and error.errno not in WRITING_ADVICE:
             raise
-        sys.stderr.write(f"error: {writing_error(error)}\n")
+        sys.stderr.write(f"error: {printable(str(place_error(error) or writing_error(error)))}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped\n")

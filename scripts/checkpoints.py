@@ -13,7 +13,7 @@ from torch import nn
 from .datalists import datalist_info
 from .datasets import SliceDataset
 from .errors import InputError
-from .files import read_json, replacing
+from .files import read_json, replacing, resolved
 from .files import sha256 as sha256  # of checkpoints, for who names them
 from .inferers import actual_precision
 from .models.files import load_safely, weights_sha256
@@ -267,7 +267,7 @@ def about_results(
     return {
         **checkpoint,
         "model_version": metadata["version"],
-        "datalist": str(Path(datalist).resolve()),
+        "datalist": str(resolved(datalist)),
         "datalist_sha256": datalist_info(datalist)["datalist_sha256"],
         "seed": seed,
         "precision": actual_precision(precision, device),

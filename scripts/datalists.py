@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .files import read_json, write_json
+from .files import NEITHER, read_json, read_object, resolved, write_json
 from .records import DATALIST_FIELDS, OPTIONAL_FIELDS, SECTIONS
 
 TEXTS = ("image", "patient_id", "person", "site", "series_uid", "sop_uid", "frame")
@@ -66,7 +67,7 @@ def load(path: str | Path, section: str) -> list[dict[str, Any]]:
     Raises:
         InputError: the file or section is missing, empty or malformed, or an image is missing or outside the folder.
     """
-    path = Path(path).resolve()
+    path = resolved(path)
     if not path.is_file():
         raise InputError(
             f"no datalist at {path}; make one with `python -m scripts split`, or a phantom cohort with "
@@ -92,24 +93,59 @@ def load(path: str | Path, section: str) -> list[dict[str, Any]]:
         if entry["label"] not in (0, 1):
             raise InputError(f"{path}, {section}[{number}]: label must be 0 or 1, got {entry['label']!r}")
         name = str(entry["image"])
-        if not name.strip():
-            raise InputError(f"{path}, {section}[{number}]: image is empty; expected the path of a file")
         if name not in found:
-            if "\0" in name:
-                raise InputError(f"{path}, {section}[{number}]: image {name!r} is no path")
-            image = (path.parent / name).resolve()
+            where = f"{path}, {section}[{number}]"
+            check_image_path(name, where)
+            image = resolved(path.parent / name)
             if not image.is_relative_to(path.parent):
-                raise InputError(f"{path}, {section}[{number}]: image {name} lies outside {path.parent}")
-            if not image.exists():
+                raise InputError(f"{where}: image {name} lies outside {path.parent}")
+            if not os.path.exists(image):  # noqa: PTH110, pathlib raises where a name is too long
                 missing.append(name)
+            elif not (image.is_file() or image.is_dir()):
+                raise InputError(f"{where}: image {name} is {NEITHER}")
             found[name] = str(image)
     if missing:
         raise InputError(
             f"{len(missing)} of {len(found)} images in section {section!r} of {path} do not exist, first {missing[0]}; "
             "restore them or make the datalist anew"
         )
-    phantom = bool(content.get("phantom", False))
+    phantom = content.get("phantom", False)
+    if not isinstance(phantom, bool):
+        raise InputError(f"{path}: phantom must be true or false, without quotes, got {phantom!r}")
     return [{**entry, "image": found[str(entry["image"])], "phantom": phantom} for entry in entries]
+
+
+def check_image_path(name: str, where: str) -> None:
+    """Refuse text that names no file on any disk.
+
+    Args:
+        name: of an image, as a datalist has it.
+        where: which item has it.
+
+    Raises:
+        InputError: it is empty, or holds what no name can.
+    """
+    if not name.strip():
+        raise InputError(f"{where}: image is empty; expected the path of a file")
+    try:
+        encoded = os.fsencode(name)
+    except UnicodeEncodeError:
+        encoded = b"\0"
+    if b"\0" in encoded:
+        raise InputError(f"{where}: image {name!r} is no path")
+
+
+def sections_of(path: str | Path) -> list[str]:
+    """Return the sections of a datalist that hold something.
+
+    Raises:
+        InputError: none does, or the file is no datalist.
+    """
+    content = read_json(Path(path))
+    found = [section for section in SECTIONS if isinstance(content, dict) and content.get(section)]
+    if not found:
+        raise InputError(f"{path} has no section that holds slices; expected {', '.join(SECTIONS)}")
+    return found
 
 
 def require_both_classes(path: str | Path, sections: Iterable[str]) -> None:
@@ -134,7 +170,7 @@ def require_both_classes(path: str | Path, sections: Iterable[str]) -> None:
 
 def datalist_info(path: str | Path) -> dict[str, Any]:
     """Return what a datalist says about itself (seed, counts, whether it is a phantom) and the hash of its content."""
-    content = read_json(Path(path))
+    content = read_object(Path(path))
     about = {name: value for name, value in content.items() if name not in SECTIONS}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return {**about, "datalist_sha256": digest}

@@ -22,6 +22,13 @@ WRITING_ADVICE = {
 }
 """What to do where the system refuses to write, up to what else can be chosen."""
 
+PLACE_ADVICE = {
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "remove the link that leads to itself, or name another place",
+    errno.EISDIR: "name a file",
+    errno.ENOTDIR: "name a place that is not below a file",
+}
+"""What to do where the system cannot even follow a name, whether to read or to write there."""
 
 KILLED_LOADER = "DataLoader worker (pid"
 LOADER_ADVICE = (
@@ -119,6 +126,18 @@ def writing_error(error: OSError, path: str | Path = "", option: str = "folder")
         reason += f"; the disk is mounted at {next(one for one in (place, *place.parents) if os.path.ismount(one))}"
     advice = WRITING_ADVICE.get(error.errno or 0, "choose another")
     return InputError(f"{path or 'the output'} cannot be written ({reason}); {advice} {option}")
+
+
+def place_error(error: OSError) -> InputError | None:
+    """Return one line for a name that the system cannot follow; None for any other error.
+
+    Args:
+        error: what the system said when something was looked for, read or written.
+    """
+    advice = PLACE_ADVICE.get(error.errno or 0)
+    if advice is None:
+        return None
+    return InputError(f"{os.fsdecode(error.filename or 'a name')} cannot be used ({error.strerror}); {advice}")
 
 
 @contextmanager

@@ -30,6 +30,8 @@ except ModuleNotFoundError:  # Windows, where what a killed process was writing 
 ROOT = Path(__file__).resolve().parent.parent
 """The bundle's folder."""
 
+NEITHER = "neither a file nor a folder (a pipe, socket or device), not opened"
+
 UID_NAME = re.compile(r"(?=[0-9.]{1,64}(_|$))[0-9]+(\.[0-9]+)*(_[0-9]+)?", re.ASCII)
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
 RESERVED_NAMES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
@@ -74,6 +76,14 @@ def safe_names(texts: Sequence[str]) -> list[str]:
     ]
 
 
+def resolved(path: str | Path) -> Path:
+    """Return an absolute path without links; one that is a link to itself stays, as it does where nothing is there.
+
+    `pathlib.Path.resolve` raises on such links up to Python 3.12.
+    """
+    return Path(os.path.realpath(path))
+
+
 def inside(folder: Path, *names: str) -> Path:
     """Return a path below a folder, and prove that it lies there, through links and all.
 
@@ -81,7 +91,7 @@ def inside(folder: Path, *names: str) -> Path:
         InputError: it leads elsewhere.
     """
     path = Path(folder).joinpath(*names)
-    if not path.resolve().is_relative_to(Path(folder).resolve()):
+    if not resolved(path).is_relative_to(resolved(folder)):
         raise InputError(f"{path} leads out of {folder}, so nothing is written there; remove the link or rename it")
     return path
 
@@ -197,6 +207,25 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
             temporary.replace(path)
 
 
+def check_expanded(path: str | Path, option: str = "--out") -> Path:
+    """Refuse a place to write to that begins with a ``~``, which libraries that write images take for the home folder.
+
+    Args:
+        path: the place.
+        option: the option that named it.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        InputError: it does, as where no shell replaced it: ``--out=~/results``.
+    """
+    full = os.path.expanduser(path)  # noqa: PTH111, as those libraries do
+    if full != str(path):
+        raise InputError(f"{path} begins with ~, which the shell did not replace; write {option} {full}")
+    return Path(path)
+
+
 def check_folder(path: str | Path, option: str = "--out") -> Path:
     """Refuse a folder to write into before any work is done; nothing is made.
 
@@ -208,9 +237,9 @@ def check_folder(path: str | Path, option: str = "--out") -> Path:
         ``path``.
 
     Raises:
-        InputError: ``path`` or a folder above it is a file, or it cannot be written.
+        InputError: ``path`` or a folder above it is a file, it cannot be written, or begins with ``~``.
     """
-    path = Path(path)
+    path = check_expanded(path, option)
     existing = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
     if not existing.is_dir():
         raise InputError(f"{existing} is a file where a folder is needed; choose another {option}")
@@ -235,10 +264,10 @@ def check_output(path: str | Path, keep: Iterable[str | Path] = ()) -> Path:
     Raises:
         InputError: ``path`` is no regular file or among ``keep``, or its folder cannot be written.
     """
-    path = Path(path)
+    path = check_expanded(path)
     check_regular(path)
     for other in map(Path, keep):
-        if path.resolve() == other.resolve() or (path.exists() and other.exists() and path.samefile(other)):
+        if resolved(path) == resolved(other) or (path.exists() and other.exists() and path.samefile(other)):
             raise InputError(f"writing {path} would overwrite {other}, which must stay; choose another --out")
     check_folder(path.parent)
     return path
@@ -280,13 +309,27 @@ def read_json(path: Path) -> Any:
     try:
         if not stat.S_ISREG(Path(path).stat().st_mode):
             raise InputError(f"{path} is no regular file; expected one of JSON")
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
     except RecursionError as error:
         raise InputError(f"{path} is nested deeper than any file of ours; expected another file") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        InputError: as `read_json`, or it holds something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold a JSON object, got {type(content).__name__}")
+    return content
 
 
 def sha256(path: str | Path) -> str:

@@ -56,8 +56,8 @@ class Row:
             InputError: a UID is none, or the frame is no number.
         """
         frame = self["frame"]
-        if frame and not (frame.isdecimal() and int(frame) > 0):
-            raise InputError(f"{self.where}: frame must be empty or a number from 1, got {frame!r}")
+        if frame and not whole_number(frame):
+            raise InputError(f"{self.where}: frame must be empty or a number from 1, got {frame[:64]!r}")
         return self.uid("series_uid"), self.uid("sop_uid"), frame
 
     def number(self, column: str, low: float, high: float) -> float | None:
@@ -77,6 +77,11 @@ class Row:
             hint = spreadsheet_hint(value) or ("; use a decimal point" if "," in value else "")
             raise InputError(f"{self.where}: {column} must be a number from {low:g} to {high:g}, got {value!r}{hint}")
         return number
+
+
+def whole_number(text: str) -> int | None:
+    """Return the whole number that a text of up to 19 digits 0 to 9 is; None where it is something else."""
+    return int(text) if re.fullmatch(r"[0-9]{1,19}", text) else None
 
 
 def guard(cell: Any) -> Any:

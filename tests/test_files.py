@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.deidentification.command import deidentify
 from scripts.errors import InputError, check_seed, check_whole
 from scripts.files import (
     RESERVED_NAMES,
@@ -203,3 +204,19 @@ def test_a_file_that_cannot_be_read_is_not_taken_for_one_that_cannot_be_written(
     with pytest.raises(FileNotFoundError, match=r"nothing\.txt"), replacing(tmp_path / "table.csv"):
         Path("/nowhere/nothing.txt").read_text()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_tilde_that_the_shell_left_alone_is_no_folder_of_that_name(tmp_path, monkeypatch, made):
+    """Libraries that write images take it for the home folder, and would write there."""
+    monkeypatch.chdir(tmp_path)
+    if made:
+        (tmp_path / "~").mkdir()
+    for check, path in ((check_folder, "~/results"), (check_output, "~/results/table.csv")):
+        with pytest.raises(InputError, match="begins with ~, which the shell did not replace"):
+            check(path)
+    with pytest.raises(InputError, match=r"~/linkage\.csv begins with ~"):
+        deidentify(".", str(tmp_path / "out"), "~/linkage.csv")
+    with pytest.raises(InputError, match=r"~/index\.csv begins with ~"):
+        check_output("~/index.csv")
+    assert check_folder("a~/results") == Path("a~/results")

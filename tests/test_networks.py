@@ -11,6 +11,7 @@ from conftest import ROOT
 from monai.bundle import ConfigParser
 
 from bundle.exporting import compare, write_exported_program, write_onnx, write_torchscript
+from scripts import checkpoints
 from scripts.errors import InputError
 from scripts.heatmaps.grad_cam import grad_cam
 from scripts.networks import CordCompressionNet, network_interface
@@ -202,3 +203,11 @@ def test_the_interface_names_the_logits_of_every_task():
     assert output["logits"] == [name for task in output["tasks"] for name in task["logits"]]
     assert output["logits"][0] == "compressed"
     assert network_interface("imagenet", ["compressed"]) == network_interface("imagenet")
+
+
+@pytest.mark.parametrize("content", [b"patient_id,site\n", b"", b"PK\x03\x04", b"\x80\x02]q\x00."])
+def test_nobody_is_told_to_load_a_refused_file_as_a_program(tmp_path, content):
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.pt is no checkpoint that can be loaded safely") as caught:
+        checkpoints.read(tmp_path / "model.pt")
+    assert not any(word in str(caught.value) for word in ("weights_only", "torch.load", "Re-running", "\n"))

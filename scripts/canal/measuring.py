@@ -18,6 +18,7 @@ from ..dicom.listings import is_volume_file, list_files
 from ..dicom.loaded import identities, slice_geometry_mm
 from ..dicom.sources import contents_of
 from ..evaluation.morphometry import measurement_error
+from ..files import resolved
 from ..records import MEASURE_COLUMNS, SliceMeasures
 from ..tables import Row
 from ..transforms import crops_of
@@ -75,7 +76,7 @@ class MeasureSlices:
     """
 
     def __init__(self, chain: Compose, localiser: Localiser, rows_by_slice: Mapping[Any, Row], folder: Path) -> None:
-        self.chain, self.localiser, self.rows, self.folder = chain, localiser, rows_by_slice, folder.resolve()
+        self.chain, self.localiser, self.rows, self.folder = chain, localiser, rows_by_slice, resolved(folder)
         (self.framing,) = (number for number, one in enumerate(chain.transforms) if hasattr(one, "margin_mm"))
         self.found: dict[Key, Measured] = {}
 
@@ -120,7 +121,7 @@ class MeasureSlices:
         key: Any = (str(image.meta.get("series_uid", "")), sop_uid, frame)
         masks: list[Path] = []
         if not sop_uid:
-            own = Path(path).resolve()
+            own = resolved(path)
             key = (own.relative_to(self.folder).as_posix() if own.is_relative_to(self.folder) else path, index)
             masks = beside(own)
         return known_truth(image, index, self.rows, key, self.folder, masks)

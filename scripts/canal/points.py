@@ -15,8 +15,7 @@ from .. import datalists
 from ..console import progress, say
 from ..dicom.listings import is_volume_file
 from ..errors import InputError, root_message
-from ..files import read_json, write_csv
-from ..records import SECTIONS
+from ..files import resolved, write_csv
 from ..slice_files import position
 from .truth import COLUMNS, file_point, load_mask, matching_slice, oriented_image
 
@@ -60,8 +59,7 @@ def make_table(datalist: Path, folder: Path, target: Path) -> Found:
     Raises:
         InputError: no slice has a mask.
     """
-    sections = [section for section in SECTIONS if read_json(datalist).get(section)]
-    entries = [entry for section in sections for entry in datalists.load(datalist, section)]
+    entries = [entry for section in datalists.sections_of(datalist) for entry in datalists.load(datalist, section)]
     masks = sorted(folder.rglob("*.nii*"))
     by_image: dict[str, list[dict[str, Any]]] = {}
     for entry in entries:
@@ -148,7 +146,7 @@ def row_of(
             continue
         number = found
         for column in mask_columns(path):
-            named.setdefault(column, path.resolve().relative_to(root.resolve()).as_posix())
+            named.setdefault(column, resolved(path).relative_to(resolved(root)).as_posix())
             outlines.setdefault(column, load_mask(str(path))[0][..., found])
     if number is None:
         return None
@@ -156,7 +154,7 @@ def row_of(
     point = file_point(image, (float(rows.mean()), float(columns.mean()))) if len(rows) else None
     return {
         **{name: entry.get(name, "") for name in IDENTITY},
-        "image": Path(str(entry["image"])).relative_to(root.resolve()).as_posix(),
+        "image": Path(str(entry["image"])).relative_to(resolved(root)).as_posix(),
         "canal_row_px": None if point is None else round(point[0], 2),
         "canal_column_px": None if point is None else round(point[1], 2),
         "canal_mask": named.get("canal_mask", ""),

@@ -60,6 +60,7 @@ def agree(labels: str, out: str = "adjudicate.csv", weights: str = "linear") -> 
     kappas = check_output(disputes.with_name(f"{disputes.stem}_kappa.csv"), [labels])
     rows = read_labels(labels)
     refuse_to_lose_rulings(disputes)
+    columns = dispute_columns(rows)
     table = []
     for first, second, one, other in pairs(rows):
         table.append(compare("label", first, second, one, other, "none"))
@@ -68,7 +69,7 @@ def agree(labels: str, out: str = "adjudicate.csv", weights: str = "linear") -> 
     for line in lines(table):
         say(line)
     disputed = open_slices(rows)
-    write_csv(disputes, dispute_columns(rows), (dispute(group) for group in disputed))
+    write_csv(disputes, columns, (dispute(group) for group in disputed))
     write_csv(kappas, tuple(Pair.__annotations__), table)
     n = len(by_slice(rows, "reference"))
     say(f"{len(disputed)} of {n} slices to settle, see {out}; all pairs in {kappas}")

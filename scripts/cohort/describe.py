@@ -95,7 +95,9 @@ Series = dict[tuple[str, str], str]
 def cohort(datalist: str, patients: str, sections: str, option: str) -> tuple[dict[str, Member], Series]:
     """Gather the patients of some sections, and one image of each of their series."""
     people = read_patients(patients)
-    names = nonempty_sections([name.strip() for name in sections.split(",") if name.strip()], datalist, option)
+    names = nonempty_sections(
+        list(dict.fromkeys(name.strip() for name in sections.split(",") if name.strip())), datalist, option
+    )
     entries = [one for name in names for one in datalists.load(datalist, name)]
     members: dict[str, Member] = {}
     series: Series = {}

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..console import one_line, progress, say
-from ..errors import InputError, exit_status
-from ..files import check_output, write_csv
+from ..errors import InputError, check_whole, exit_status
+from ..files import check_output, resolved, write_csv
 
 if TYPE_CHECKING:
     from ..dicom.archives import Archives
@@ -58,12 +58,13 @@ def index(folder: str, out: str = "index.csv", workers: int = 2, decode: bool = 
     from ..dicom.sources import contents_of, watch_headers
     from ..dicom.volumes import judge_volume, read_volume
 
-    top = named_path(folder).resolve()
+    check_whole("--workers", workers, 1)
+    top = resolved(named_path(folder))
     table = Path(out)
     tables = [table, table.with_name(f"{table.stem}_slices.csv"), table.with_name(f"{table.stem}_unreadable.csv")]
     for place in tables:
         check_output(place, [] if top.is_dir() else [top])
-    listing = list_files(top, skip={str(place.resolve()) for place in tables})
+    listing = list_files(top, skip={str(resolved(place)) for place in tables})
     names = Names(top if top.is_dir() else top.parent, listing.archives)
     if listing.empty:
         raise InputError(f"{folder} holds no files")

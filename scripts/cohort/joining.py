@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import InputError
+from ..files import resolved
 from ..records import DatalistEntry, SliceKey
 from ..tables import spreadsheet_hint
 from .labels import EVALUABLE, Label, Patient, agreed, by_slice
@@ -80,7 +81,7 @@ def check_folder(dicom: str, folder: Path) -> None:
     images = Path(dicom)
     if not images.exists():
         raise InputError(f"{dicom} does not exist; expected the folder with the images")
-    if not images.resolve().is_relative_to(folder):
+    if not resolved(images).is_relative_to(folder):
         raise outside(images, folder)
 
 
@@ -192,7 +193,7 @@ def reasons(final: Iterable[Label]) -> list[str]:
 
 def datalist_entry(label: Label, image: Image, patient: Patient, folder: Path) -> DatalistEntry:
     """Make one line of the datalist."""
-    path = Path(image.path).resolve()
+    path = resolved(image.path)
     if not path.is_relative_to(folder):
         raise outside(path, folder)
     series_uid, sop_uid, frame = label.key

@@ -6,6 +6,7 @@ such cells are added, and takes them as unknown (see ``cells``).
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..records import LABEL_COLUMNS, PATIENT_COLUMNS, SliceKey
-from ..tables import Row, read_table, spreadsheet_hint
+from ..tables import Row, read_table, spreadsheet_hint, whole_number
 from .cells import UNKNOWN, Problem, Problems, line, number, refuse_or_note
 
 REQUIRED = ("patient_id", "series_uid", "sop_uid", "rater", "reading", "role", "status", "label")
@@ -263,7 +264,8 @@ def by_slice(labels: Iterable[Label], role: str) -> dict[SliceKey, list[Label]]:
 
 def natural(name: str) -> tuple[float, str]:
     """Order readings 1, 2, 10 as numbers and others by name after them."""
-    return (float(name), "") if name.isdigit() else (float("inf"), name)
+    number = whole_number(name)
+    return (math.inf, name) if number is None else (number, "")
 
 
 def agreed(labels: Iterable[Label]) -> bool:

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 
 from ..console import progress, say
+from ..datalists import check_image_path
 from ..errors import InputError
-from ..files import read_json
+from ..files import NEITHER, read_json, resolved
 from ..records import SECTIONS
+from ..tables import whole_number
 
 SHOWN = 5
+NAMES = (*SECTIONS, "test")
 PLURALS = {"patient": "patients", "person": "persons", "study": "studies", "series": "series", "picture": "pictures"}
 KEYS = {"patient": "patient_id", "person": "person", "series": "series_uid"}  # of an item
 Entries = Sequence[Mapping[str, Any]]
@@ -38,11 +41,11 @@ def check_split(datalist: str, images: str = "") -> int:
     """
     path = Path(datalist)
     content = read_json(path)
-    root = Path(images) if images else path.resolve().parent
+    root = Path(images) if images else resolved(path).parent
     lists = {
-        name: [{**one, "image": str(root / str(one["image"]))} for one in entries]
-        for name, entries in (content.items() if isinstance(content, dict) else ())
-        if isinstance(entries, list) and entries and all(isinstance(one, dict) and "image" in one for one in entries)
+        name: [{**one, "image": str(root / str(one["image"]))} for one in items_of(path, name, value)]
+        for name, value in (content.items() if isinstance(content, dict) else ())
+        if value != [] and is_section(name, value)
     }
     if len(lists) == 1 and all(content.get(name) == [] for name in SECTIONS if name not in lists):
         (name,) = lists
@@ -58,6 +61,28 @@ def check_split(datalist: str, images: str = "") -> int:
     person = "person, " if any("person" in one for entries in lists.values() for one in entries) else ""
     say(f"{path}: no patient, {person}study, series or picture is in two sections")
     return 0
+
+
+def is_section(name: str, value: Any) -> bool:
+    """Return whether a value of a datalist is meant as a list of images: by its name, or by what it holds."""
+    return name in NAMES or (isinstance(value, list) and any(isinstance(one, dict) and "image" in one for one in value))
+
+
+def items_of(path: Path, section: str, value: Any) -> list[dict[str, Any]]:
+    """Return the items of a section; a text, as in the decathlon's lists, is the image itself.
+
+    Raises:
+        InputError: an item names no image, so that it could not be compared.
+    """
+    if not isinstance(value, list):
+        raise InputError(f"{path}: {section} must be a list of items with an 'image', got {type(value).__name__}")
+    found = [{"image": one} if isinstance(one, str) else one for one in value]
+    for number, one in enumerate(found):
+        where = f"{path}, {section}[{number}]"
+        if not isinstance(one, dict) or "image" not in one:
+            raise InputError(f"{where} must be an object with an 'image'; else it could not be compared")
+        check_image_path(str(one["image"]), where)
+    return found
 
 
 def leaks(sections: Mapping[str, Entries]) -> Leaks:
@@ -116,6 +141,8 @@ def image_files(image: str) -> list[str]:
     from ..dicom.listings import list_files
 
     if not Path(image).is_dir():
+        if Path(image).exists() and not Path(image).is_file():
+            raise InputError(f"{image} is {NEITHER}")
         return [image]
     found = list_files(image, unpack=False)
     if found.unreadable:
@@ -146,9 +173,9 @@ def pictures(image: str, entry: Mapping[str, Any]) -> list[str]:
 
 def chosen(slices: np.ndarray, entry: Mapping[str, Any], path: Path) -> Iterable[np.ndarray]:
     """Return the slice that an item names, else all."""
-    frame = str(entry.get("frame", ""))
-    if frame.isdigit() and 0 < int(frame) <= len(slices):
-        return slices[int(frame) - 1 : int(frame)]
+    frame = whole_number(str(entry.get("frame", "")))
+    if frame and frame <= len(slices):
+        return slices[frame - 1 : frame]
     volume_format = path.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".mha"))
     number = entry.get("slice_index")
     if volume_format and isinstance(number, int) and 0 <= number < len(slices):

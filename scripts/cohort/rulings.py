@@ -12,12 +12,20 @@ from ..tables import Row, read_table
 from .labels import Label, agreed, by_slice, is_reason
 
 SLICE = ("patient_id", "series_uid", "sop_uid", "frame")
+RULED = ("ruling", "ruled_by", "comment")
 
 
 def dispute_columns(rows: Iterable[Label]) -> list[str]:
-    """Return the columns of the list to settle: the slice, a column per reference rater, and the ruling."""
+    """Return the columns of the list to settle: the slice, a column per reference rater, and the ruling.
+
+    Raises:
+        InputError: a rater is called like one of the other columns.
+    """
     raters = sorted({one.rater for one in rows if one.role == "reference"})
-    return [*SLICE, *raters, "ruling", "ruled_by", "comment"]
+    taken = [name for name in raters if name in (*SLICE, *RULED)]
+    if taken:
+        raise InputError(f"rater {taken[0]!r} has the name of a column of the list to settle; give them another code")
+    return [*SLICE, *raters, *RULED]
 
 
 def open_slices(rows: Iterable[Label]) -> list[list[Label]]:

@@ -11,7 +11,7 @@ from typing import Any
 from .. import datalists, records
 from ..console import say
 from ..errors import InputError, check_whole
-from ..files import check_output
+from ..files import check_output, resolved
 from ..records import DatalistEntry
 from . import geometry
 from .divisions import SCHEMES, check_sections, divide, rounding
@@ -82,7 +82,7 @@ def split(
     target = check_output(out, [labels, patients])
     table = check_output(target.with_name(geometry.FILE), [labels, patients])
     geometry.read(target.parent)
-    folder = target.resolve().parent
+    folder = resolved(target).parent
     check_folder(dicom, folder)
     people = read_patients(patients)
     final = reference_labels(read_labels(labels), labels)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..console import say
 from ..errors import InputError
-from ..files import check_folder
+from ..files import check_expanded, check_folder, resolved
 from .linkage import NO_MODES, Linkage, read_private
 
 
@@ -39,11 +39,11 @@ def deidentify(source: str, out: str, linkage: str, dates: str = "shift", tables
     """
     if dates not in ("shift", "remove"):
         raise InputError(f"--dates must be shift or remove, got {dates!r}")
-    target, secret = Path(out).absolute(), Path(linkage).absolute()
+    target, secret = check_expanded(out, "OUT").absolute(), check_expanded(linkage, "LINKAGE").absolute()
     refusals = secret.with_name(f"{secret.stem}_refused.csv")
     try:
-        target, secret = target.resolve(), secret.resolve()
-        check_places(Path(source).resolve(), target, secret)
+        target, secret = resolved(target), resolved(secret)
+        check_places(resolved(source), target, secret)
         check_folder(target.parent, "OUT")
         check_folder(secret.parent, "LINKAGE")
         earlier = read_private(refusals)

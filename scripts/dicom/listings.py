@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError, check_named
+from ..files import NEITHER
 from .archives import Archives, LeftOut, is_archive
 from .own_results import LOCK, MANIFEST, OWN_RESULT, SUMMARY, result_paths
 
@@ -184,7 +185,7 @@ def strangeness(entry: os.DirEntry[str]) -> str:
         if entry.is_dir():
             return "link to a folder, not followed; name that folder itself if its images are wanted"
         if not entry.is_symlink():
-            return "neither a file nor a folder (a pipe, socket or device), not opened"
+            return NEITHER
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
     return "link that leads to no file"

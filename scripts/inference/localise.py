@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import progress, say
-from ..errors import InputError, exit_status, root_message
+from ..errors import InputError, check_seed, exit_status, root_message
 from ..files import check_folder, write_csv, write_json
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ COLUMNS = (
     *("patient_id", "series_uid", "sop_uid", "frame", "slice_index", "crop", "confidence"),
     *("canal_row_px", "canal_column_px", "error_mm", "canal_dice", "cord_dice"),
 )
+RESULTS = ("localised.csv", "localised.png", "localiser.json")
 FAR_MM = 5.0
 SHOWN = 12
 """Slices of each kind in the picture: those farthest off, and some at random."""
@@ -48,6 +49,7 @@ def localise(*inputs: str, weights: str, out: str, table: str = "", side_mm: flo
     check_folder(out)
     if not side_mm > 0:
         raise InputError(f"--side_mm must be positive, got {side_mm}")
+    check_seed(seed)
     from ..canal.localiser import load_localiser
     from ..canal.truth import read_truth
     from .series import find_series
@@ -89,6 +91,8 @@ def report(
     from .. import records
     from ..canal.outlines import sheet, summary
 
+    for name in RESULTS:  # of an earlier run
+        (folder / name).unlink(missing_ok=True)
     write_csv(folder / "failures.csv", records.FAILURE_COLUMNS, failures)
     if not located:
         say(f"no series was localised; see {folder / 'failures.csv'}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 import torch
 
 from ..errors import InputError, root_message
+
+UNPICKLER = re.compile(r"WeightsUnpickler error: (.+)")
+"""Where torch says what is wrong with a file, after it advised to run it as a program."""
 
 
 def load_safely(path: Path) -> Any:
@@ -43,7 +47,9 @@ def load_safely(path: Path) -> Any:
             f"{path} cannot be read: {error.strerror or error}; change its permissions, or name another file"
         ) from error
     except Exception as error:  # torch raises many kinds for a file that is no checkpoint
-        reason = root_message(error).splitlines()[0]
+        said = root_message(error)
+        unsafe = UNPICKLER.search(said)
+        reason = unsafe[1] if unsafe else said.splitlines()[0].partition(". ")[0]
         raise InputError(f"{path} is no checkpoint that can be loaded safely (weights only): {reason}") from error
     return content
 

@@ -37,6 +37,10 @@ def recalibrate(predictions: str, out: str, labels: str = "", current: str = "")
     before = operating_points_file.read(Path(current)) if current else None
     if not source.exists():
         raise InputError(f"{source} does not exist; expected a predictions.csv, or the output folder of `predict`")
+    if source.is_dir() and not labels:
+        raise InputError(f"{source} holds no labels; name the site's labels.csv with --labels")
+    if labels and not source.is_dir():
+        raise InputError(f"--labels is for the output folder of predict; {source} has a column label of its own")
     home = source if source.is_dir() else source.parent
     facts: RunFacts = {**read_facts(home, home), **(facts_of_predict(source) if source.is_dir() else RunFacts())}
     scored = join(source, Path(labels)) if source.is_dir() else read_predictions(source)

@@ -10,6 +10,7 @@ from ..console import say
 from ..datalists import require_both_classes
 from ..errors import InputError, check_seed
 from ..files import ROOT, check_folder, read_json
+from ..tables import whole_number
 
 DEFAULT_STUDY = "configs/ablation/second_network.json"
 FIELDS = {"meaning": str, "against": str, "canal": bool, "configs": list, "overrides": dict, "ensemble_of": str}
@@ -51,24 +52,23 @@ def ablation(
     common, known = read_study(path)
     chosen = choose(known, variants, path)
     numbers = read_seeds(seeds)
-    names = [Path(one).name for one in externals]
-    if len({*names, "testing"}) < len(names) + 1:
-        raise InputError(f"external cohorts must have folders of different names, got {', '.join(names)}")
     from . import page
     from .checks import check_experiments
     from .experiments import BRIEF, CACHE, Experiment, datalist_path, overlays, parse_overrides, run_experiment
-    from .variants import Trained, read_trained, score_external, train_localiser, write_tables
+    from .variants import Trained, external_name, read_trained, score_external, train_localiser, write_tables
 
+    names = [external_name(one) for one in externals]
+    if len({*names, "testing", ""}) < len(names) + 2:
+        raise InputError(f"external cohorts must have folders of different names, got {', '.join(names)}")
     for one in externals:
         require_both_classes(datalist_path(one), ["testing"])
     if doc:
         page.check_page(Path(doc), path.stem)
     changes, folder = parse_overrides(overrides), check_folder(out)
     trained = [name for name in chosen if "ensemble_of" not in chosen[name]]
-    if any(chosen[name].get("canal") for name in trained):
-        canal_weights = canal_weights or train_localiser(folder / "canal", cohort, numbers[0])
-    experiments = {
-        (name, seed): Experiment(
+
+    def planned(name: str, seed: int) -> Experiment:
+        return Experiment(
             folder / name / f"seed-{seed}",
             [*overlays(""), *chosen[name].get("configs", [])],
             cohort,
@@ -83,9 +83,11 @@ def ablation(
             BRIEF,
             folder / CACHE,
         )
-        for seed in numbers
-        for name in trained
-    }
+
+    if any(chosen[name].get("canal") for name in trained) and not canal_weights:
+        check_experiments([planned(name, numbers[0]) for name in trained if not chosen[name].get("canal")])
+        canal_weights = train_localiser(folder / "canal", cohort, numbers[0])
+    experiments = {(name, seed): planned(name, seed) for seed in numbers for name in trained}
     check_experiments(list(experiments.values()))
     trainings: dict[str, list[Trained]] = {name: [] for name in chosen}
     for number, ((name, seed), experiment) in enumerate(experiments.items(), start=1):
@@ -112,11 +114,12 @@ def read_seeds(text: str) -> list[int]:
         InputError: one of them is no seed, or comes twice.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdigit() for part in parts) or len(set(parts)) < len(parts):
-        raise InputError(f"--seeds must be whole numbers, each once, separated by commas; got {text!r}")
-    for part in parts:
-        check_seed(int(part), "--seeds")
-    return [int(part) for part in parts]
+    seeds = [whole_number(part) for part in parts]
+    if not seeds or None in seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds must be whole numbers, each once, separated by commas; got {text[:64]!r}")
+    for seed in seeds:
+        check_seed(seed, "--seeds")
+    return [seed for seed in seeds if seed is not None]
 
 
 def read_study(path: Path) -> tuple[dict[str, Any], Variants]:
@@ -132,6 +135,8 @@ def read_study(path: Path) -> tuple[dict[str, Any], Variants]:
     if not isinstance(variants, dict) or not variants or not isinstance(content.get("common", {}), dict):
         raise InputError(f"{path} must hold 'common' and 'variants', as {DEFAULT_STUDY} does")
     for name, one in variants.items():
+        if not isinstance(one, dict):
+            raise InputError(f"{path}: variant {name} must be an object, got {type(one).__name__}")
         wrong = [key for key, value in one.items() if not isinstance(value, FIELDS.get(key, type(None)))]
         if wrong:
             raise InputError(f"{path}: variant {name} says {', '.join(wrong)}; it may say {', '.join(FIELDS)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..console import say
 from ..datalists import load
 from ..errors import InputError
-from ..files import check_folder
+from ..files import check_folder, resolved
 
 MEASURES = ("auc", "sensitivity", "specificity", "f1")
 
@@ -66,7 +66,7 @@ def cross_validate(*datalists: str, out: str, overlay: str = "", overrides: str 
     changes, configs, folder = parse_overrides(overrides), overlays(overlay), check_folder(out)
     sections = ("validation", "testing")
     folds = [
-        Experiment(folder / path.stem, configs, str(path.resolve()), sections, changes, cache=folder / CACHE)
+        Experiment(folder / path.stem, configs, str(resolved(path)), sections, changes, cache=folder / CACHE)
         for path in paths
     ]
     check_experiments(folds)
@@ -85,7 +85,7 @@ def cross_validate(*datalists: str, out: str, overlay: str = "", overrides: str 
         if len(values) < len(rows):
             say(f"{name} is undefined in {len(rows) - len(values)} of {len(rows)} folds, which the mean leaves out")
     spread |= {name: sum(int(row[name]) for row in rows) for name in ("n_patients", "n_slices")}
-    cohort = str(paths[0].resolve())
+    cohort = str(resolved(paths[0]))
     title = f"Cross-validation on the {cohort_title(cohort)}, averaged over folds"
     columns = ("fold", "n_patients", "n_slices", *MEASURES)
     write_table(folder / "cross_validation", title, cohort, columns, [*rows, spread])

@@ -16,7 +16,7 @@ from .. import checkpoints, runner
 from ..console import markdown, say
 from ..datalists import datalist_info
 from ..errors import InputError
-from ..files import ROOT, read_json, sha256, write_csv, write_json, write_text
+from ..files import ROOT, read_json, resolved, sha256, write_csv, write_json, write_text
 from ..records import section_path
 from ..tables import read_table
 
@@ -128,7 +128,7 @@ def overlays(overlay: str) -> list[str]:
         raise InputError(f"overlay {overlay} does not exist; expected a config such as configs/quickstart.json")
     if overlay and not isinstance(read_json(Path(overlay)), dict):
         raise InputError(f"overlay {overlay} is no JSON object; expected config keys of train.json and their values")
-    return ["train.json", *([str(Path(overlay).resolve())] if overlay else [])]
+    return ["train.json", *([str(resolved(overlay))] if overlay else [])]
 
 
 def check_unchanged(experiment: Experiment) -> None:

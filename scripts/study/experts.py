@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..console import markdown, say
 from ..errors import InputError, check_whole
-from ..files import check_folder, sha256, write_csv, write_json, write_text
+from ..files import check_folder, resolved, sha256, write_csv, write_json, write_text
 from ..records import SliceKey, slice_key
 from ..tables import read_table
 
@@ -65,7 +65,7 @@ def experts(
     from .checks import check_experiments, check_settings
 
     changes, configs, folder = experiments.parse_overrides(overrides), experiments.overlays(overlay), check_folder(out)
-    datalist = experiments.datalist_path(cohort).resolve()
+    datalist = resolved(experiments.datalist_path(cohort))
     table = Path(labels) if labels else datalist.parent / "labels.csv"
     readings = rater_folds.readings_of(rater_folds.read_entries(datalist), read_labels(table), raters, table)
     planned = rater_folds.plan(readings, datalist.parent, folds, validation, seed)

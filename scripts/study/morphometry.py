@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..console import say
 from ..datalists import load, require_both_classes
 from ..errors import InputError, exit_status
-from ..files import ROOT, check_folder, read_json, write_csv, write_json
+from ..files import ROOT, check_folder, read_object, write_csv, write_json
 from ..records import SECTIONS, section_path
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def check_own(folder: Path) -> None:
         InputError: it holds a training, or predictions that are not this command's.
     """
     own = folder / BASELINE  # which is written before any scores
-    ours = own.is_file() and read_json(own).get("architecture") == ARCHITECTURE
+    ours = own.is_file() and read_object(own).get("architecture") == ARCHITECTURE
     others = [name for name in ("models", "history.csv", "predictions.csv") if (folder / name).exists()]
     if others and not ours:
         raise InputError(f"--out {folder} holds the results of another run ({others[0]}); name a folder of its own")
@@ -175,8 +175,7 @@ def read_baseline(path: Path, canal_sha256: str) -> tuple[Baseline, dict[str, An
 
     if not path.is_file():
         raise InputError(f"no regression at {path}; `python -m scripts morphometry` writes {BASELINE} to its --out")
-    content = read_json(path)
-    found = content if isinstance(content, dict) else {}
+    found = read_object(path)
     missing = found["missing"] if isinstance(found.get("missing"), list) else [None]
     known = found.get("features") == list(FEATURES) and all(one in FEATURES for one in missing)
     columns = len(FEATURES) + len(missing)

@@ -9,7 +9,7 @@ from typing import Any
 from ..console import say
 from ..datalists import load, require_both_classes
 from ..errors import check_seed, check_whole
-from ..files import check_folder, read_json
+from ..files import check_folder, read_json, resolved
 from ..records import SECTIONS
 
 FEWEST = 8  # patients that every section needs to hold both kinds of slices
@@ -46,7 +46,7 @@ def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, 
     from .experiments import CACHE, Experiment, cache_dir
 
     started_s = time.monotonic()
-    folder = check_folder(out).resolve()
+    folder = resolved(check_folder(out))
     cohort = folder / "phantom"
     for name in ("models", "phantom", "predictions"):
         check_folder(folder / name)

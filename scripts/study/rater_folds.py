@@ -16,7 +16,7 @@ from ..cohort.divisions import fold_patients
 from ..cohort.joining import add_findings
 from ..cohort.labels import EVALUABLE, ROLES, Label, by_slice, natural
 from ..errors import InputError
-from ..files import check_folder, read_json, safe_names
+from ..files import check_folder, read_json, read_object, safe_names
 from ..records import OPTIONAL_FIELDS, SECTIONS, DatalistEntry, SliceKey, slice_key
 
 Calls = NDArray[np.float64]
@@ -190,7 +190,7 @@ def plan(readings: Readings, folder: Path, folds: int, validation: float, seed: 
     for rater, name in zip(readings.first, safe_names(list(readings.first)), strict=True):
         for fold, section_of in enumerate(divisions, start=1):
             path = folder / f"experts_{name}_{fold}of{folds}_seed{seed}.json"
-            if path.is_file() and read_json(path).get("scheme") != SCHEME:
+            if path.is_file() and read_object(path).get("scheme") != SCHEME:
                 raise InputError(f"{path} is in the way of a datalist of that name; move it away")
             found.append(Fold(rater, fold, name, path, sections_of(readings, rater, section_of, fold)))
     return found
@@ -199,6 +199,6 @@ def plan(readings: Readings, folder: Path, folds: int, validation: float, seed: 
 def write_datalist(fold: Fold, seed: int, **facts: Any) -> None:
     """Write a datalist; one with the same slices stays as it is, so that what was trained on it can be continued."""
     wanted = {section: [datalists.entry_of(entry) for entry in rows] for section, rows in fold.sections.items()}
-    known = read_json(fold.datalist) if fold.datalist.is_file() else {}
+    known = read_object(fold.datalist) if fold.datalist.is_file() else {}
     if any(known.get(section) != rows for section, rows in wanted.items()):
         datalists.write(fold.datalist, wanted, seed, scheme=SCHEME, rater=fold.rater, fold=fold.number, **facts)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..console import say
 from ..errors import InputError, check_seed, check_whole, root_message
-from ..files import check_folder, inside
+from ..files import check_folder, inside, resolved
 from ..records import derive_seed
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def open_study(folder: Path, settings: Mapping[str, Any]) -> Study:
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # no URL: a folder's name may hold what a URL reads as something else
-    connect = partial(sqlite3.connect, (folder / DATABASE).resolve())
+    connect = partial(sqlite3.connect, resolved(folder / DATABASE))
     storage = optuna.storages.RDBStorage("sqlite://", {"creator": connect, "poolclass": NullPool})
     study = optuna.create_study(storage=storage, study_name="search", direction="minimize", load_if_exists=True)
     known = {**settings, **study.user_attrs}
@@ -124,7 +124,7 @@ def search(cohort: str, out: str, trials: int = 20, overlay: str = "", overrides
     configs, folder = overlays(overlay), check_folder(out)
     planned = Experiment(folder / "trials", configs, cohort, overrides=changes)
     check_experiments([planned])
-    settings = {"cohort": str(Path(cohort).resolve()), **settings_of(planned)}
+    settings = {"cohort": str(resolved(cohort)), **settings_of(planned)}
     with storing(folder):
         study = open_study(folder, settings | {"overlay_sha256": sha256(overlay) if overlay else None})
         while (done := len(ended_trials(study))) < trials:

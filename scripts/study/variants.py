@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..evaluation.auc import Components, averaged, components, interval_of
 from ..evaluation.comparisons import paired_components
 from ..evaluation.estimates import NAN, Comparison, Estimate, Floats, defined
-from ..files import read_json, write_csv, write_json, write_text
+from ..files import read_json, resolved, write_csv, write_json, write_text
 from ..report.inputs.columns import KEY
 from ..report.inputs.predictions import read_predictions
 from .experiments import Experiment, cache_dir, cohort_title, datalist_path, is_phantom, markdown_table
@@ -53,7 +53,7 @@ class Trained:
 def train_localiser(folder: Path, cohort: str, seed: int) -> str:
     """Train the localiser of a study once, and return its checkpoint."""
     model, done = folder / "models" / "model.pt", folder / "trained.json"
-    about = {"datalist": str(datalist_path(cohort).resolve()), "seed": seed}
+    about = {"datalist": str(resolved(datalist_path(cohort))), "seed": seed}
     if done.is_file():
         if read_json(done) != about:
             raise InputError(f"{folder} holds the localiser of another cohort or seed; choose another --out")
@@ -71,9 +71,14 @@ def train_localiser(folder: Path, cohort: str, seed: int) -> str:
     return str(model)
 
 
+def external_name(cohort: str) -> str:
+    """Return what an external cohort is called: the name of its folder, also where that is given as ``.``."""
+    return resolved(cohort).name
+
+
 def score_external(experiment: Experiment, cohort: str) -> None:
     """Evaluate a trained experiment on another cohort, once."""
-    folder = experiment.folder / Path(cohort).name
+    folder = experiment.folder / external_name(cohort)
     if (folder / "metrics.json").is_file():
         return
     runner.run_config(
@@ -92,7 +97,7 @@ def read_trained(experiment: Experiment, externals: Sequence[str]) -> Trained:
     """Read what a finished experiment scored."""
     folder = experiment.folder
     places = {"testing": (folder, experiment.cohort)}
-    places |= {Path(one).name: (folder / Path(one).name, one) for one in externals}
+    places |= {external_name(one): (folder / external_name(one), one) for one in externals}
     scored, tasks = {}, {}
     for name, (place, cohort) in places.items():
         frame = read_predictions(place / "predictions.csv").slices

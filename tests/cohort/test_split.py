@@ -616,7 +616,7 @@ def test_check_split_accepts_an_external_cohort_and_no_other_single_list(cohort,
     assert check_split(str(cohort / "datalist.json")) == 0
     assert "all 40 items are in section testing, so there is nothing to compare" in capsys.readouterr().out
     image = {"image": "x.nii.gz"}
-    (cohort / "decathlon.json").write_text(json.dumps({"training": [image], "test": ["imagesTs/y.nii.gz"]}))
+    (cohort / "decathlon.json").write_text(json.dumps({"training": [image], "left_out": ["2 slices"]}))
     with pytest.raises(InputError, match="1 lists of items with an 'image'"):
         check_split(str(cohort / "decathlon.json"))
 

@@ -188,3 +188,11 @@ def test_a_file_that_one_program_refuses_is_refused_by_all(tmp_path, weights, si
 @pytest.fixture(scope="module")
 def simulated_run(tmp_path_factory) -> Path:
     return simulated_runs.write(tmp_path_factory.mktemp("run") / "run", 4, 8, everything=False)
+
+
+def test_labels_of_recalibrate_go_with_the_folder_of_predict_and_with_nothing_else(tmp_path):
+    (tmp_path / "predictions.csv").write_text("label\n")
+    with pytest.raises(InputError, match=r"--labels is for the output folder of predict"):
+        recalibrate(str(tmp_path / "predictions.csv"), str(tmp_path / "site"), labels=str(tmp_path / "labels.csv"))
+    with pytest.raises(InputError, match=r"holds no labels; name the site's labels.csv with --labels"):
+        recalibrate(str(tmp_path), str(tmp_path / "site"))

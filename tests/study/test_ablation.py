@@ -107,6 +107,7 @@ def test_seeds_are_whole_numbers_each_once(text: str) -> None:
     [
         ([], "must hold 'common' and 'variants'"),
         ({"variants": {}}, "must hold"),
+        ({"variants": {"a": ["red"]}}, "variant a must be an object"),
         ({"variants": {"a": {"colour": "red"}}}, "variant a says colour"),
         ({"variants": {"a": {"canal": "yes"}}}, "variant a says canal"),
         ({"variants": {"a": {"against": "b"}}}, "against 'b'"),
@@ -165,3 +166,37 @@ def test_a_study_trains_every_variant_with_every_seed_and_can_be_continued(
     assert text.startswith("before\n<!-- study: begin -->\n```\npython -m scripts ablation COHORT --out OUT")
     assert text.endswith("<!-- study: end -->\nafter\n")
     assert "old" not in text
+
+
+def test_an_external_cohort_given_as_this_folder_has_a_name_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its results would be looked for where those of the held-out patients lie, and be found there."""
+    from scripts.study import variants
+
+    (tmp_path / "hospital").mkdir()
+    monkeypatch.chdir(tmp_path / "hospital")
+    scored: list[str] = []
+    monkeypatch.setattr(variants.runner, "run_config", lambda *_, output_dir, **__: scored.append(output_dir))
+    experiment = variants.Experiment(tmp_path / "seed-0", [], "cohort")
+    experiment.folder.mkdir()
+    (experiment.folder / "metrics.json").write_text("{}")
+    variants.score_external(experiment, ".")
+    assert scored == [str(experiment.folder / "hospital")]
+
+
+def test_a_study_that_cannot_be_trained_is_refused_before_its_localiser_is_trained(
+    small_study: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scripts.study import variants
+
+    monkeypatch.setattr(variants, "train_localiser", lambda *_: pytest.fail("the localiser was trained"))
+    content = {"variants": {"plain": {}, "crop": {"canal": True, "against": "plain"}}}
+    (small_study.folder / "crop.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match="max_epochs must be a whole number"):
+        ablation(
+            str(small_study.cohort),
+            out=str(small_study.folder / "refused"),
+            study=str(small_study.folder / "crop.json"),
+            overrides='{"max_epochs": 0}',
+        )

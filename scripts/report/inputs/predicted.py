@@ -11,7 +11,7 @@ from ...cohort.cells import Problems, sentences
 from ...cohort.labels import EVALUABLE, REQUIRED, read_labels
 from ...console import say
 from ...errors import InputError
-from ...files import inside, read_json
+from ...files import inside, read_object
 from ...records import SCORED, RunFacts
 from ...tables import read_cells
 from .columns import KEY, digest, keyed, numbers, read_table
@@ -40,7 +40,9 @@ def summaries(folder: Path) -> list[Path]:
     names = [row["folder"] or row.get("series_uid", "") for row in rows]  # up to 0.4.0, kept series had no folder
     found = [inside(folder, name) / "summary.json" for name in names]
     for path in found:
-        listed = read_json(path).get("files", ["slices.csv"])
+        listed = read_object(path).get("files", ["slices.csv"])
+        if not isinstance(listed, list):
+            raise InputError(f"{path}: files must be a list of names, got {listed!r}; score the series again")
         lost = [name for name in listed if not (path.parent / str(name)).is_file()]
         if lost:
             raise InputError(f"{path.parent} has lost {lost[0]}; score the series again with --resume true")
@@ -98,7 +100,7 @@ def facts_of_predict(folder: Path) -> RunFacts:
     """
     found: dict[str, Any] = {}
     for path in summaries(folder):
-        summary = read_json(path)
+        summary = read_object(path)
         for name in WEIGHTS:
             if found.setdefault(name, summary.get(name)) != summary.get(name):
                 raise InputError(f"{folder}: the series differ in {name}, see {path}; score all of them in one run")
