@@ -9,8 +9,8 @@ from .elements import Fields, number, numbers, text, texts
 PRIVATE_B_VALUES = ("PhilipsBValue", "SiemensBValue", "GEBValue", "UIHBValue", "HitachiBValue")
 WEIGHTED = {"DIRECTIONAL", "ISOTROPIC", "BMATRIX"}
 DIFFUSION_TYPES = {
-    "ADC", "ADC MAP", "ADC_MAP", "DIFFUSION", "DIFFUSION_ANISO", "DIFFUSION_ATTNTD", "DTI", "DWI", "EADC", "FA",
-    "TENSOR", "TRACE", "TRACEW",
+    "ADC", "ADC MAP", "ADC_MAP", "CALC_BVALUE", "COLFA", "DIFFUSION", "DIFFUSION_ANISO", "DIFFUSION_ATTNTD", "DTI",
+    "DWI", "EADC", "EXP_ADC", "FA", "TENSOR", "TRACE", "TRACEW", "TRACE_W",
 }  # fmt: skip
 """Words of ImageType and FrameType."""
 SEQUENCE_NAMES = ("SequenceName", "PulseSequenceName")
@@ -62,7 +62,8 @@ def b_value_of(fields: Fields) -> float | None:
         return public
     private = [number(fields.get(name), lambda value: value >= 0) for name in PRIVATE_B_VALUES]
     found = [value % 1e9 for value in private if value is not None]
-    comment = COMMENTED.fullmatch(text(fields.get("ImageComments")).lower())
+    lines = text(fields.get("ImageComments")).lower().splitlines()
+    comments = [COMMENTED.fullmatch("".join(line.split())) for line in lines]
     named = [NAMED.fullmatch(text(fields.get(keyword)).lower()) for keyword in SEQUENCE_NAMES]
-    found += [float(value) for match in (comment, *named) if match for value in match.groups() if value]
+    found += [float(value) for match in (*comments, *named) if match for value in match.groups() if value]
     return max(found, default=None)

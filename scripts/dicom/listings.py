@@ -181,7 +181,8 @@ def strangeness(entry: os.DirEntry[str]) -> str:
     """Return why an entry that is no folder is not opened; empty for a regular file."""
     try:
         if entry.is_file():
-            return ""
+            # what the system makes up as it is read, such as /proc/kmsg, may wait for ever
+            return "link to a file that holds nothing" if entry.is_symlink() and not entry.stat().st_size else ""
         if entry.is_dir():
             return "link to a folder, not followed; name that folder itself if its images are wanted"
         if not entry.is_symlink():

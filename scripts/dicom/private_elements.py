@@ -51,5 +51,5 @@ class PrivateBlocks:
                 self.creators[group << 8 | tag & 0xFF] = creator
         elif known := PRIVATE.get((group, self.creators[tag >> 8], tag & 0xFF)):
             name, vr = known
-            unknown = isinstance(element, RawDataElement) and element.VR in (None, "UN")
+            unknown = isinstance(element, RawDataElement) and element.VR in (None, "UN", "OB")
             self.fields.setdefault(name, element._replace(VR=vr) if unknown else element)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,9 @@ DIRECTION = "DiffusionDirectionality"
         (set_to("AcquisitionContrast", lambda b: "DIFFUSION" if b else "T2"), "AcquisitionContrast DIFFUSION"),
         (set_to("MRDiffusionSequence", lambda b: item(DiffusionBValue=b)), B_800),
         (set_to("ImageComments", lambda b: f"b={b}(0.445,0.000,0.895)" if b else "b=0"), B_800),
+        (set_to("ImageComments", lambda b: f" B = {b:g} (0.445, 0.000, 0.895)\r\nreviewed" if b else "b=0"), B_800),
+        (private(0x2001, "Philips Imaging DD 001", 0x03, "OB", lambda b: struct.pack("<f", b), 0x10), B_800),
+        (private(0x0019, "SIEMENS MR HEADER", 0x0C, "OB", lambda b: f"{b:g} ".encode(), 0x10), B_800),
         *(
             (set_to(keyword, lambda b, name=name: name if b else "se2d1_0"), B_800)
             for keyword in ("SequenceName", "PulseSequenceName")
@@ -121,6 +125,7 @@ def test_a_sequence_name_with_a_b_value_of_0_is_one_of_diffusion(tmp_path, keywo
     [
         ["DERIVED", "PRIMARY", "ADC"],
         ["DERIVED", "PRIMARY", "DIFFUSION", "TRACEW"],
+        *(["ORIGINAL", "PRIMARY", word] for word in ("TRACE_W", "CALC_BVALUE", "COLFA", "EXP_ADC")),
         ["DERIVED", "SECONDARY", "FA"],
         ["DERIVED", "PRIMARY", "DIFFUSION_ANISO"],
         ["DERIVED", "PRIMARY", "EADC"],

@@ -252,3 +252,14 @@ def test_a_summary_that_is_a_pipe_is_not_waited_for(tmp_path):
     assert own_files(tmp_path) == set()
     assert read_record(tmp_path / MANIFEST) == {}
     list_files(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc/version").is_file(), reason="needs files that the system makes up as they are read")
+@pytest.mark.parametrize("name", ["link", "link.dcm", "link.nii.gz", "link.zip"])
+def test_a_link_to_what_the_system_makes_up_is_not_opened(tmp_path, name):
+    """Such a file calls itself regular and empty; to read /proc/kmsg waits for ever."""
+    (tmp_path / name).symlink_to("/proc/version")
+    found = list_files(tmp_path)
+    assert found.unreadable == [(str(tmp_path / name), "link to a file that holds nothing")]
+    assert not found.files
+    assert not found.volumes
