@@ -41,13 +41,13 @@ class Trained:
         minutes: the training took.
         scored: slices by cohort, ``testing`` for the held-out ones: label, logit, patient_id, what identifies a slice,
             and ``grade``, NaN where nobody recorded one; sorted.
-        tasks: mean class accuracy of each further task by cohort.
+        tasks: mean class accuracy and κ of each further task by cohort.
     """
 
     threshold: float
     minutes: float
     scored: dict[str, pd.DataFrame]
-    tasks: dict[str, dict[str, float | None]]
+    tasks: dict[str, dict[str, tuple[float | None, float | None]]]
 
 
 def train_localiser(folder: Path, cohort: str, seed: int) -> str:
@@ -108,7 +108,9 @@ def read_trained(experiment: Experiment, externals: Sequence[str]) -> Trained:
         merged = frame.drop(columns="grade", errors="ignore").merge(grades, on=key, how="left", validate="1:1")
         scored[name] = merged.sort_values(key).reset_index(drop=True)
         about = read_json(place / "metrics.json").get("tasks", {})
-        tasks[name] = {task: one["mean_class_accuracy"]["value"] for task, one in about.items()}
+        tasks[name] = {
+            task: (one["mean_class_accuracy"]["value"], one["kappa"]["value"]) for task, one in about.items()
+        }
     return Trained(youden_threshold(folder), float(read_json(folder / "result.json")["minutes"]), scored, tasks)
 
 
@@ -231,7 +233,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def task_table(variants: Mapping[str, Any], trainings: Mapping[str, Sequence[Trained]]) -> list[str]:
-    """Return a table of the mean class accuracy of further tasks over the seeds; nothing where there is none."""
+    """Return a table of mean class accuracy and κ of further tasks over the seeds; nothing where there is none."""
     names = list(
         dict.fromkeys(task for several in trainings.values() for one in several for task in one.tasks["testing"])
     )
@@ -241,11 +243,17 @@ def task_table(variants: Mapping[str, Any], trainings: Mapping[str, Sequence[Tra
     for name in variants:
         several = trainings[name]
         for cohort in several[0].tasks if several and several[0].tasks["testing"] else ():
-            means = []
+            cells = []
             for task in names:
-                found = [one.tasks[cohort].get(task) for one in several]
-                known = [value for value in found if value is not None]
-                means.append(number(float(np.mean(known)) if known else None))
-            lines.append([name, cohort, *means])
+                measured = [one.tasks[cohort].get(task, (None, None)) for one in several]
+                accuracy, kappa = (mean_of([pair[place] for pair in measured]) for place in (0, 1))
+                cells.append(f"{number(accuracy)}, κ {number(kappa)}")
+            lines.append([name, cohort, *cells])
     table = markdown_table(["variant", "cohort", *names], lines)
-    return ["Mean class accuracy of the further tasks, mean over the seeds", table]
+    return ["Mean class accuracy and κ of the further tasks against the reference, mean over the seeds", table]
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Return the mean of the values that are defined; None where none is."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -15,7 +15,7 @@ from scripts.evaluation.auc import averaged, components, covariance
 from scripts.evaluation.comparisons import paired_auc, paired_components
 from scripts.files import ROOT
 from scripts.study.ablation import ablation, choose, read_seeds, read_study
-from scripts.study.variants import Trained, compare, write_tables
+from scripts.study.variants import Trained, compare, task_table, write_tables
 from scripts.tables import read_table
 
 STUDIES = sorted((ROOT / "configs" / "ablation").glob("*.json"))
@@ -200,3 +200,17 @@ def test_a_study_that_cannot_be_trained_is_refused_before_its_localiser_is_train
             study=str(small_study.folder / "crop.json"),
             overrides='{"max_epochs": 0}',
         )
+
+
+def test_further_tasks_stand_in_a_table_as_means_over_the_seeds() -> None:
+    first = {"testing": {"grade": (0.5, 0.8), "kind": (0.6, None)}, "gre": {"grade": (0.4, 0.6), "kind": (0.5, 0.1)}}
+    second = {"testing": {"grade": (0.7, 0.6), "kind": (0.8, 0.5)}, "gre": {"grade": (0.6, 0.4), "kind": (0.7, 0.3)}}
+    several = [Trained(0.0, 1.0, {}, tasks) for tasks in (first, second)]
+    plain = [Trained(0.0, 1.0, {}, {"testing": {}, "gre": {}})]
+    title, table = task_table({"crop": {}, "tasks": {}}, {"crop": plain, "tasks": several})
+    assert "against the reference" in title
+    assert table.splitlines()[2:] == [
+        "| tasks | testing | 0.600, κ 0.700 | 0.700, κ 0.500 |",
+        "| tasks | gre | 0.500, κ 0.500 | 0.600, κ 0.200 |",
+    ]
+    assert task_table({"crop": {}}, {"crop": plain}) == []
