@@ -30,7 +30,8 @@ def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, 
 
     All of it runs through the shipped configs: train.json with canal/train.json for the localiser of the canal; then
     train.json, evaluate.json and inference.json with the overlays quickstart.json (small images, no pretrained weights)
-    and canal/crop.json (a ResNet-18 that sees 60 mm around the canal, and its outlines). The scores speak of the phantom alone.
+    and canal/crop.json (a ResNet-18 that sees 60 mm around the canal, and its outlines). The scores speak of the
+    phantom alone.
 
     Args:
         out: folder of everything this makes.
