@@ -56,7 +56,8 @@ def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, 
     canal = folder / "canal"
     check_folder(canal / "models")
     configs = ["train.json", "quickstart.json", "canal/crop.json"]
-    check_settings(Experiment(folder, configs, str(cohort), overrides={"max_epochs": epochs}), resume=False)
+    known = {"max_epochs": epochs, "outlines": False}  # which need the localiser that is not trained yet
+    check_settings(Experiment(folder, configs, str(cohort), overrides=known), resume=False)
     say(f"1/5  making {patients} synthetic patients as DICOM in {cohort}")
     make_cohort(cohort, patients=patients, seed=seed, reuse=True)
     require_both_classes(cohort / "datalist.json", SECTIONS)
