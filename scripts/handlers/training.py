@@ -47,7 +47,7 @@ class History:
     def __init__(self, validator: Engine, output_dir: str, precision: str, device: torch.device | str) -> None:
         self.validator, self.output_dir = validator, Path(output_dir)
         self.precision = actual_precision(precision, device)
-        self._started_s, self._loss_sum, self._loss_count = 0.0, 0.0, 0
+        self._started_s, self._loss_sum, self._loss_count = 0.0, torch.zeros(()), 0
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
@@ -59,11 +59,11 @@ class History:
 
     def start(self, engine: Engine) -> None:
         """Start the clock."""
-        self._started_s, self._loss_sum, self._loss_count = time.monotonic(), 0.0, 0
+        self._started_s, self._loss_sum, self._loss_count = time.monotonic(), torch.zeros(()), 0
 
     def count(self, engine: Engine) -> None:
-        """Add up the training loss."""
-        self._loss_sum += engine.state.output["loss"].item()
+        """Add up the training loss, on the device, so that no step waits for it."""
+        self._loss_sum = engine.state.output["loss"].detach().double() + self._loss_sum
         self._loss_count += 1
 
     def __call__(self, engine: Engine) -> None:
