@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 MOST_SLICES = 8
@@ -17,6 +18,13 @@ FLAT = 0.25
 FLAT_OF_FEW = 0.7
 NEARLY = 0.1
 EMPTY = 0.99
+PATCH = 5  # pixels; every second one is looked at
+NOISELESS = 2e-4  # of the range of values
+SMOOTH = 0.05
+MANY_LEVELS = 512
+SMOOTH_OF_FEW = 0.2  # with fewer levels, of which a smoothed image has some that happen to be equal
+TOO_FEW_LEVELS = 128
+FEWEST_PATCHES = 200
 
 
 def without_repeats(values: NDArray[Any]) -> NDArray[Any]:
@@ -40,6 +48,8 @@ def label_evidence(slices: NDArray[Any]) -> str:
     they are equal, or far apart at the borders of its structures. Of real scans (T2 and T2*, 12 and 16 bits) 0.5-9 % of
     the neighbours are equal and 1.0-2.8 times as many differ by one level; reduced to 16-256 levels up to 55 % are
     equal, and at least 0.2 times as many differ by one level. Maps have 43-100 %, and at most 0.08 times as many.
+    Smoothed or resampled labels, probabilities and distances differ by little everywhere; they are known by places
+    without any noise, see `noiseless_share`.
 
     Args:
         slices: shape (slices, rows, columns); at most eight of them, evenly chosen, are looked at.
@@ -68,4 +78,30 @@ def label_evidence(slices: NDArray[Any]) -> str:
     flat = equal / max(total, 1)
     if (flat >= FLAT and near <= NEARLY * equal) or (flat >= FLAT_OF_FEW and len(levels) < FEW_LEVELS):
         return f"{100 * flat:.0f} % of its neighbouring voxels are equal and few nearly so: a label map, not an image"
+    n_levels = (high - low) / step
+    smooth = noiseless_share(values, inside, NOISELESS * (high - low)) if n_levels >= TOO_FEW_LEVELS else 0
+    if smooth >= (SMOOTH if n_levels >= MANY_LEVELS else SMOOTH_OF_FEW):
+        return f"{100 * smooth:.0f} % of its places have no noise: a map of labels or distances, not an image"
     return ""
+
+
+def noiseless_share(values: NDArray[Any], inside: NDArray[np.bool_], limit: float) -> float:
+    """Return the share of small squares in which the values lie in one plane; 0 where there are too few squares.
+
+    Noise keeps the values of a scan from any plane: the share is 0 in real scans (T2 and T2*, 8, 12 and 16 bits), and
+    up to 0.1 after a median filter of 5 x 5 pixels in 8 bits. It is 0.05 to 1 in labels that splines have resampled, in
+    smoothed labels and in distances.
+
+    Args:
+        values: shape (slices, rows, columns).
+        inside: where the values are those of no background; squares lie within.
+        limit: root mean square of the distances from the plane up to which a square counts.
+    """
+    windows = [sliding_window_view(one, (PATCH, PATCH), axis=(1, 2))[:, ::2, ::2] for one in (values, inside)]
+    squares = windows[0][windows[1].mean(axis=(3, 4)) > EMPTY - NEARLY].reshape(-1, PATCH**2)
+    if len(squares) < FEWEST_PATCHES:
+        return 0.0
+    rows, columns = np.indices((PATCH, PATCH)).reshape(2, -1) - PATCH // 2
+    plane = np.stack([np.ones(PATCH**2), rows, columns], axis=1)
+    off = squares @ (np.eye(PATCH**2) - plane @ np.linalg.pinv(plane))
+    return float((np.sqrt((off**2).mean(axis=1)) < limit).mean())

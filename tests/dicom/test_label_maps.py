@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 from dicom_fixtures import axial_t2, write
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter, median_filter, rotate, zoom
 
 from scripts.dicom.label_maps import label_evidence
 from scripts.dicom.volumes import judge_volume, read_volume
@@ -56,6 +56,27 @@ def sigmoid() -> np.ndarray:
     return 1 / (1 + np.exp(-2 * distance - np.random.default_rng(2).normal(size=distance.shape)))
 
 
+def turned(values: np.ndarray, order: int) -> np.ndarray:
+    """Turn labels by 7 degrees, as registrations do that forget the interpolation of labels."""
+    return rotate(values.astype(float), 7, reshape=False, order=order)
+
+
+def smoothed_mask() -> np.ndarray:
+    """Give the probability of a large structure, with soft borders."""
+    return gaussian_filter(np.where(from_middle() < SIDE / 3, 1.0, 0.0), (2, 2, 0))
+
+
+def disc() -> np.ndarray:
+    """Give a round structure."""
+    return np.hypot(*(np.indices((SIDE, SIDE, SLICES))[:2] - SIDE / 2 + 0.3)) < SIDE / 3
+
+
+def signed_distance(mask: np.ndarray) -> np.ndarray:
+    """Give the distance to the border in mm, negative outside."""
+    inner, outer = (distance_transform_edt(one, sampling=(0.6, 0.6, 100.0)) for one in (mask, ~mask))
+    return inner - outer
+
+
 def magnified(values: np.ndarray, rows: float, columns: float) -> np.ndarray:
     """Repeat pixels, by factors that need not be whole."""
     first, second = ((np.arange(SIDE) / factor).astype(int) for factor in (rows, columns))
@@ -81,6 +102,15 @@ MAPS = {
     "5 tissues magnified by 3": magnified(tissues(5), 3, 3).astype(np.uint8),
     "structures magnified by 3.5": magnified(structures(), 1.5, 1.5).astype(np.uint8),
     "points": np.where(RNG.random((SIDE, SIDE, SLICES)) < 1e-3, blocks(1, 60), 0).astype(np.uint8),
+    **{
+        name: np.moveaxis(np.stack([turned(np.moveaxis(blocks(0, 200), 2, 0)[n], order) for n in range(SLICES)]), 0, 2)
+        for name, order in (("200 labels turned by splines", 3), ("200 labels turned linearly", 1))
+    },
+    "labels magnified by splines": zoom(structures()[::2, ::2], (2, 2, 1), order=3),
+    "distances": np.maximum(signed_distance(disc()), 0),
+    "signed distances": signed_distance(disc()).astype(np.float32),
+    "probabilities in 8 bits": np.rint(255 * smoothed_mask()).astype(np.uint8),
+    "probabilities in thousandths": np.rint(1000 * smoothed_mask()).astype(np.int16),
     "a thin soft cord": gaussian_filter(np.where(from_middle() < 3, 1.0, 0.0), (0.7, 0.7, 0)),
 }  # fmt: skip
 
@@ -136,6 +166,11 @@ IMAGES = {
     "one bright spot": np.where(np.arange(SIDE * SIDE * SLICES).reshape(SIDE, SIDE, SLICES) == 9, 1e6, scene()),
     "one slice of many": np.where(np.arange(SLICES) == 2, scene(), 0),
     "noise": RNG.integers(0, 4096, (SIDE, SIDE, SLICES)),
+    "median filter": median_filter(scene(), (5, 5, 1)),
+    "median filter in 8 bits": median_filter(np.rint(255 * scene()), (5, 5, 1)).astype(np.uint8),
+    "turned by splines": rotate(scene(), 7, reshape=False, order=3),
+    "magnified by splines": zoom(scene()[::2, ::2], (2, 2, 1), order=3),
+    "smoothed by 2 pixels": gaussian_filter(scene(), (2, 2, 0)),
 }
 
 
