@@ -19,8 +19,8 @@ FLAT_OF_FEW = 0.7
 NEARLY = 0.1
 EMPTY = 0.99
 PATCH = 5  # pixels; every second one is looked at
-NOISELESS = 2e-4  # of the range of values
-SMOOTH = 0.05
+NOISELESS = 1e-4  # of the range of values
+SMOOTH = 0.08
 MANY_LEVELS = 512
 SMOOTH_OF_FEW = 0.2  # with fewer levels, of which a smoothed image has some that happen to be equal
 TOO_FEW_LEVELS = 128
@@ -89,7 +89,7 @@ def noiseless_share(values: NDArray[Any], inside: NDArray[np.bool_], limit: floa
     """Return the share of small squares in which the values lie in one plane; 0 where there are too few squares.
 
     Noise keeps the values of a scan from any plane: the share is 0 in real scans (T2 and T2*, 8, 12 and 16 bits), and
-    up to 0.1 after a median filter of 5 x 5 pixels in 8 bits. It is 0.05 to 1 in labels that splines have resampled, in
+    up to 0.1 after a median filter of 5 x 5 pixels in 8 bits. It is 0.08 to 1 in labels that splines have resampled, in
     smoothed labels and in distances.
 
     Args:

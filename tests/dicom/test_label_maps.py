@@ -66,9 +66,10 @@ def smoothed_mask() -> np.ndarray:
     return gaussian_filter(np.where(from_middle() < SIDE / 3, 1.0, 0.0), (2, 2, 0))
 
 
-def disc() -> np.ndarray:
-    """Give a round structure."""
-    return np.hypot(*(np.indices((SIDE, SIDE, SLICES))[:2] - SIDE / 2 + 0.3)) < SIDE / 3
+def wedges() -> np.ndarray:
+    """Give 8 labels around the middle of a slice, shape (SIDE, SIDE)."""
+    rows, columns = np.indices((SIDE, SIDE)) - SIDE / 2 + 0.3
+    return np.digitize(np.arctan2(rows, columns), np.linspace(-3, 3, 8)) * 11
 
 
 def signed_distance(mask: np.ndarray) -> np.ndarray:
@@ -102,13 +103,11 @@ MAPS = {
     "5 tissues magnified by 3": magnified(tissues(5), 3, 3).astype(np.uint8),
     "structures magnified by 3.5": magnified(structures(), 1.5, 1.5).astype(np.uint8),
     "points": np.where(RNG.random((SIDE, SIDE, SLICES)) < 1e-3, blocks(1, 60), 0).astype(np.uint8),
-    **{
-        name: np.moveaxis(np.stack([turned(np.moveaxis(blocks(0, 200), 2, 0)[n], order) for n in range(SLICES)]), 0, 2)
-        for name, order in (("200 labels turned by splines", 3), ("200 labels turned linearly", 1))
-    },
-    "labels magnified by splines": zoom(structures()[::2, ::2], (2, 2, 1), order=3),
-    "distances": np.maximum(signed_distance(disc()), 0),
-    "signed distances": signed_distance(disc()).astype(np.float32),
+    "labels turned by splines": np.stack([turned(wedges() + n, 3) for n in range(SLICES)], -1),
+    "labels turned linearly": np.stack([turned(wedges() + n, 1) for n in range(SLICES)], -1),
+    "labels magnified by splines": np.stack([zoom(wedges()[::2, ::2] + n, 2.0, order=3) for n in range(SLICES)], -1),
+    "distances": np.maximum(signed_distance(from_middle() < SIDE / 3), 0),
+    "signed distances": signed_distance(from_middle() < SIDE / 3).astype(np.float32),
     "probabilities in 8 bits": np.rint(255 * smoothed_mask()).astype(np.uint8),
     "probabilities in thousandths": np.rint(1000 * smoothed_mask()).astype(np.int16),
     "a thin soft cord": gaussian_filter(np.where(from_middle() < 3, 1.0, 0.0), (0.7, 0.7, 0)),
