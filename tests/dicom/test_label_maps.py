@@ -105,7 +105,7 @@ MAPS = {
     "points": np.where(RNG.random((SIDE, SIDE, SLICES)) < 1e-3, blocks(1, 60), 0).astype(np.uint8),
     "labels turned by splines": np.stack([turned(wedges() + n, 3) for n in range(SLICES)], -1),
     "labels turned linearly": np.stack([turned(wedges() + n, 1) for n in range(SLICES)], -1),
-    "labels magnified by splines": np.stack([zoom(wedges()[::2, ::2] + 1.0 * n, 2.0, order=3) for n in range(SLICES)], -1),
+    "labels magnified by splines": zoom(wedges()[::2, ::2, None] + np.arange(1.0 * SLICES), (2, 2, 1), order=3),
     "distances": np.maximum(signed_distance(from_middle() < SIDE / 3), 0),
     "signed distances": signed_distance(from_middle() < SIDE / 3).astype(np.float32),
     "probabilities in 8 bits": np.rint(255 * smoothed_mask()).astype(np.uint8),
