@@ -269,7 +269,10 @@ def test_every_torch_load_reads_weights_only_and_nothing_else_unpickles():
         "torch.load(": ["scripts/models/files.py"],
         "jit.load(": ["bundle/deploy/classification.py", "bundle/exporting.py"],
         "export.load(": ["bundle/exporting.py"],
+        "np.load(": ["scripts/slice_files.py"] * 2,
     }
+    cache = (ROOT / "scripts" / "slice_files.py").read_text(encoding="utf-8")
+    assert len(re.findall(r"np\.load\([^()]*allow_pickle=False\)", cache)) == 2
     assert "weights_only=True" in (ROOT / "scripts" / "models" / "files.py").read_text(encoding="utf-8")
 
 

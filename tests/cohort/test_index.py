@@ -25,7 +25,7 @@ def test_index_accounts_for_every_file(tmp_path, capsys):
     )  # fmt: skip
     (disk / "B" / "report.txt").write_text("no image")
     shutil.copy(next((disk / "B").glob("[0-9a-f]*")), disk / "copy")
-    assert index(str(disk), str(tmp_path / "index.csv"), workers=0) == 0
+    assert index(str(disk), str(tmp_path / "index.csv"), workers=1) == 0
     rows = read_rows(tmp_path / "index.csv")
     assert [(row["path"], row["decision"], row["reason"].split(" (")[0], row["n_slices"]) for row in rows] == [
         ("A", "refuse", "T1-weighted", "4"),
@@ -48,7 +48,7 @@ def test_indexing_twice_gives_the_same_tables_even_inside_the_folder(tmp_path):
     write_series(tmp_path, n=2)
     tables = []
     for _ in range(2):
-        index(str(tmp_path), str(tmp_path / "index.csv"), workers=0)
+        index(str(tmp_path), str(tmp_path / "index.csv"), workers=1)
         tables.append([(tmp_path / f"index{end}.csv").read_text() for end in ("", "_slices", "_unreadable")])
     assert tables[0] == tables[1]
 
@@ -59,13 +59,13 @@ def test_compressed_pixels_that_do_not_decode_are_refused(tmp_path, decode, deci
     path = write(ds, tmp_path / "disk" / "slice")
     ds.compress(RLELossless, generate_instance_uid=False)
     write(ds, path, RLELossless)
-    index(str(tmp_path / "disk"), str(tmp_path / "whole.csv"), workers=0)
+    index(str(tmp_path / "disk"), str(tmp_path / "whole.csv"), workers=1)
     assert read_rows(tmp_path / "whole.csv")[0]["decision"] == "accept"
     raw = bytearray(path.read_bytes())
     start = raw.rindex(ds.PixelData[16 + 64 : 16 + 84])
     raw[start : start + 1000] = b"\x80" * 1000  # 0x80 is "do nothing" in RLE, so bytes go missing
     path.write_bytes(raw)
-    index(str(tmp_path / "disk"), str(tmp_path / "damaged.csv"), workers=0, decode=decode)
+    index(str(tmp_path / "disk"), str(tmp_path / "damaged.csv"), workers=1, decode=decode)
     assert read_rows(tmp_path / "damaged.csv")[0]["decision"] == decision
 
 
@@ -76,17 +76,17 @@ def test_native_files_that_the_decoder_takes_for_something_else_are_refused(tmp_
         flat = axial_t2("B", "flat", index_of)
         flat.SpacingBetweenSlices = "0"
         write(flat, tmp_path / "disk" / f"flat{index_of}")
-    index(str(tmp_path / "disk"), str(tmp_path / "index.csv"), workers=0)
+    index(str(tmp_path / "disk"), str(tmp_path / "index.csv"), workers=1)
     rows = {row["patient_id"]: row for row in read_rows(tmp_path / "index.csv")}
     assert {patient: row["decision"] for patient, row in rows.items()} == {"A": "accept", "B": "refuse"}
     assert "pixels cannot be decoded (2 of 2 files, first flat" in rows["B"]["reason"]
-    index(str(tmp_path / "disk"), str(tmp_path / "undecoded.csv"), workers=0, decode=False)
+    index(str(tmp_path / "disk"), str(tmp_path / "undecoded.csv"), workers=1, decode=False)
     assert {row["decision"] for row in read_rows(tmp_path / "undecoded.csv")} == {"accept"}
 
 
 def test_the_benchmark_prints_the_ratio(tmp_path, capsys):
     write_series(tmp_path / "disk")
-    index(str(tmp_path / "disk"), str(tmp_path / "index.csv"), workers=0, benchmark=True)
+    index(str(tmp_path / "disk"), str(tmp_path / "index.csv"), workers=1, benchmark=True)
     assert "times as fast" in capsys.readouterr().out
 
 
@@ -114,7 +114,7 @@ def test_what_cannot_be_opened_is_listed_and_neither_waited_for_nor_passed_over(
         return listed(path)
 
     monkeypatch.setattr(os, "scandir", scandir)  # the superuser may read any folder
-    index(str(disk), str(tmp_path / "index.csv"), workers=0)
+    index(str(disk), str(tmp_path / "index.csv"), workers=1)
     assert [row["decision"] for row in read_rows(tmp_path / "index.csv")] == ["accept"]
     left_out = {row["path"]: row["reason"] for row in read_rows(tmp_path / "index_unreadable.csv")}
     assert left_out.pop("loop").startswith("cannot be read: ")
@@ -129,6 +129,6 @@ def test_what_cannot_be_opened_is_listed_and_neither_waited_for_nor_passed_over(
 def test_a_file_name_that_is_no_utf_8_is_written_with_escapes(tmp_path):
     path = write_series(tmp_path / "disk", n=1)[0]
     shutil.copy(path, os.fsdecode(bytes(tmp_path / "disk") + b"/M\xfcller"))
-    index(str(tmp_path / "disk"), str(tmp_path / "index.csv"), workers=0)
+    index(str(tmp_path / "disk"), str(tmp_path / "index.csv"), workers=1)
     names = {read_rows(tmp_path / f"index{end}.csv")[0]["path"] for end in ("_slices", "_unreadable")}
     assert names == {path.name, "M\\udcfcller"}

@@ -136,7 +136,7 @@ def enhanced(path: Path, order: list[int]) -> Path:
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
 def test_enhanced_frames_in_any_order_are_indexed_as_they_are_loaded(tmp_path, order):
     path = enhanced(tmp_path / "disk" / "e.dcm", order)
-    index(str(path.parent), str(tmp_path / "index.csv"), workers=0)
+    index(str(path.parent), str(tmp_path / "index.csv"), workers=1)
     decisions = [row["decision"] for row in read_rows(tmp_path / "index.csv") if row["te_ms"] == "100"]
     assert decisions == ["accept"]
 
@@ -187,7 +187,7 @@ def test_control_characters_of_headers_and_names_are_escapes_in_tables_and_on_th
         BodyPartExamined="HE\x1bAD\nx",
     )
     (disk / "new\nline\x1b.txt").write_text("no image")
-    index(str(disk), str(tmp_path / "index.csv"), workers=0)
+    index(str(disk), str(tmp_path / "index.csv"), workers=1)
     for name in TABLES:
         text = (tmp_path / name).read_bytes().decode()
         assert not set(text) & set("\x1b\x00\u202e"), name
@@ -242,6 +242,6 @@ def test_a_heat_map_that_was_copied_elsewhere_is_refused_as_what_it_is(tmp_path)
     image.header["descrip"] = b"Research use only, not for diagnosis. cervical_cord_compression 0.5.0"
     (tmp_path / "disk").mkdir()
     nibabel.save(image, tmp_path / "disk" / "sub-01_T2w.nii.gz")
-    index(str(tmp_path / "disk"), str(tmp_path / "index.csv"), workers=0)
+    index(str(tmp_path / "disk"), str(tmp_path / "index.csv"), workers=1)
     (row,) = read_rows(tmp_path / "index.csv")
     assert (row["decision"], row["reason"]) == ("refuse", "a heat map of this program, by its header, not an image")

@@ -308,7 +308,7 @@ def test_trust_compares_every_slice_with_its_own_twin(layouts, entries, truth, m
     """Slices that no lesion reaches equal their twins; those of another slice would not."""
     chosen = [entry for entry in entries if entry["patient_id"] in (ENHANCED, ANGLED)][::3]
     monkeypatch.setattr(samples, "load", lambda *_: chosen)
-    settings = {"image_size": 64, "crop_fraction": 1.0, "side_mm": None, "context": 0}
+    settings = {"image_size": 64, "crop_fraction": 1.0, "side_mm": None, "context": 0, "outlines": False}
     sample = samples.read_sample(layouts, "testing", settings, 2 * len(chosen), seed=0, difference=0.05)
     assert Counter(sample.patients.tolist()) == Counter(entry["patient_id"] for entry in chosen)
     assert np.isfinite(sample.middle).all()
