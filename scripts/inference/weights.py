@@ -7,7 +7,6 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import ROOT
-from ..report.operating_points_file import read_operating_point
 
 
 def weights_paths(weights: str) -> list[str]:
@@ -60,6 +59,8 @@ def weights_settings(
 
 def operating_point_settings(operating_points: str, name: str, weights_sha256: str) -> dict[str, Any]:
     """Return the threshold and calibration of an operating point of these weights."""
+    from ..report.operating_points_file import read_operating_point
+
     chosen = read_operating_point(operating_points, name, weights_sha256)
     return {
         "displayable_configs__threshold": chosen.threshold,
