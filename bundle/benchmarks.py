@@ -104,10 +104,11 @@ def benchmarks(
         if name == "predict":
             from .pipeline import predict_work
 
-            plain, measured = predict_work(device, slices, image_size, architecture, seconds, Path(folder))
+            plain, measured = predict_work(device, slices, image_size, architecture, Path(folder))
+        elif name == "heatmaps":
+            plain, measured = heatmap_work(device, slices, image_size, architecture, views)
         else:
-            make = heatmap_work if name == "heatmaps" else second_network_work
-            plain, measured = make(device, slices, image_size, architecture, views)
+            plain, measured = second_network_work(device, slices, image_size, architecture)
         say(
             f"{architecture}, {slices} {what} {image_size} x {image_size}, {where}; median of {pairs} alternating pairs"
         )
@@ -145,7 +146,7 @@ def heatmap_work(
 
 
 def second_network_work(
-    device: torch.device, slices: int, image_size: int, architecture: str, _: bool
+    device: torch.device, slices: int, image_size: int, architecture: str
 ) -> tuple[Work, Mapping[str, Work]]:
     """Return preprocessing and inference of the whole field of view, and of the crop that a localiser finds.
 

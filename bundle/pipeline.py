@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,11 @@ from scripts.networks import CordCompressionNet
 from scripts.phantom.cohort import make_cohort
 from scripts.runner import literals, run_config
 
-Work = Callable[[], object]
+from .benchmarks import Work, seconds
 
 
 def predict_work(
-    device: torch.device,
-    series: int,
-    image_size: int,
-    architecture: str,
-    seconds: Callable[[Work, torch.device], float],
-    folder: Path,
+    device: torch.device, series: int, image_size: int, architecture: str, folder: Path
 ) -> tuple[Work, Mapping[str, Work]]:
     """Return the slowest stage of `predict` alone (reading, network, writing), and the whole of it.
 
@@ -38,7 +33,6 @@ def predict_work(
         series: series of phantom patients that are scored.
         image_size: side of the network's input in pixels.
         architecture: of the network, whose weights are random.
-        seconds: times a piece of work.
         folder: of the phantom and of the results; it must last as long as the work.
     """
     with contextlib.redirect_stdout(io.StringIO()):
@@ -88,5 +82,4 @@ def predict_work(
     slowest = max(taken, key=taken.__getitem__)
     times = ", ".join(f"{name} {one:.1f} s" for name, one in taken.items())
     say(f"{len(dataset)} series; alone: {times}; plain is {slowest} alone")
-
     return stages[slowest], {"predict": whole}

@@ -26,7 +26,7 @@ from scripts.files import ROOT
 from scripts.networks import CordCompressionNet, network_interface
 from scripts.runner import run_config
 from scripts.tables import read_table
-from scripts.transforms import Centre
+from scripts.transforms import Centre, crops_of
 from scripts.trust.findings import load_model
 from scripts.trust.samples import preprocessing
 
@@ -145,6 +145,10 @@ def test_heat_maps_of_a_network_with_outlines_can_be_tested(model, tmp_path):
     image = preprocessing(content)({"image": str(path)})["image"]
     twin = preprocessing(content, SameSquares([{"centre_px": [30.0, 30.0]}], content))({"image": str(path)})["image"]
     assert image.shape == twin.shape == (3, 64, 64, 1)
+    squares_of_image = SameSquares(crops_of(image), content)
+    again = preprocessing(content, squares_of_image)({"image": str(path)})["image"]
+    assert torch.equal(again.as_tensor()[1], image.as_tensor()[1])  # the same picture in the same square
+    assert not torch.equal(twin.as_tensor()[1], image.as_tensor()[1])
     assert twin.as_tensor()[[0, 2]].any()
 
 
