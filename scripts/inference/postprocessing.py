@@ -131,7 +131,9 @@ class HeatmapLevelsd(MapTransform):
         for key in self.keys:
             heatmap = result[key]
             values = heatmap.as_tensor() if isinstance(heatmap, MetaTensor) else heatmap
-            counted = torch.stack([values >= level for level in self.levels]).sum(0).to(torch.uint8)
+            counted = torch.zeros_like(values, dtype=torch.uint8)
+            for level in self.levels:
+                counted += values >= level
             if not isinstance(heatmap, MetaTensor):
                 result[self.target] = counted
                 continue
