@@ -123,7 +123,7 @@ def sheet_picture(
 
 
 def save_png(picture: Picture, path: Path) -> None:
-    """Write one RGB picture; heat maps take a quarter of the time at this level, and no more space."""
+    """Write one RGB picture; heat maps take a quarter of the time at this level, and 1 % more space."""
     with replacing(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG", compress_level=1)
 
