@@ -10,7 +10,7 @@ import pytest
 from dicom_fixtures import axial_t2, write
 from scipy.ndimage import distance_transform_edt, gaussian_filter, median_filter, rotate, zoom
 
-from scripts.dicom.label_maps import label_evidence
+from scripts.dicom.label_maps import MOST_PATCHES, label_evidence, noiseless_share
 from scripts.dicom.volumes import judge_volume, read_volume
 from scripts.inference.evaluability import slice_problems
 from scripts.readers import SeriesReader
@@ -240,3 +240,15 @@ def test_a_map_of_labels_can_be_forced(tmp_path):
     assert not find_series(path).series
     (series,) = find_series(path, force=True).series
     assert series["warnings"].startswith("forced: ")
+
+
+def test_the_share_of_places_without_noise_is_that_of_all_places_though_a_sample_is_looked_at():
+    """A quarter of the first two of six slices is a plane: a twelfth of the places, less those over its border."""
+    values = np.random.default_rng(3).normal(size=(6, 160, 160))
+    values[:2, :80, :80] = np.arange(80)[:, None] + 2 * np.arange(80)
+    inside = np.ones(values.shape, dtype=bool)
+    n_places, n_flat = 6 * 78**2, 2 * 38**2
+    assert n_places > MOST_PATCHES
+    assert noiseless_share(values, inside, 1e-6) == pytest.approx(n_flat / n_places, abs=0.005)
+    inside[2:] = False
+    assert noiseless_share(values, inside, 1e-6) == n_flat / (2 * 78**2)  # few enough to look at each

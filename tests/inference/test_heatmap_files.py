@@ -164,3 +164,10 @@ def test_a_bright_marker_in_angled_stacks_is_hot_at_its_own_place(tmp_path):
             assert np.linalg.norm(expected - found, axis=1).min() < 1.0
             n_maps += 1
     assert n_maps == 12
+
+
+def test_a_level_begins_at_its_lower_border():
+    heat = torch.tensor([0.0, 0.24, 0.25, 0.49, 0.5, 0.74, 0.75, 1.0, float("nan")])
+    levels = HeatmapLevelsd("heatmap")({"heatmap": heat})["pred"]
+    assert levels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 0]
+    assert levels.dtype == torch.uint8
