@@ -1,14 +1,15 @@
 """How the network is applied, and in which precision: to batches of slices in training, to whole series in inference.
 
-Training runs in what ``precision`` says. Every result (validation, evaluation, inference, heat maps) runs in float32
-with TensorFloat-32 off, unless the setting of that result says otherwise.
+Training runs in what ``precision`` says. Validation and evaluation run in float32 with TensorFloat-32 off, unless their
+own setting says otherwise. Inference on series runs in bfloat16 where the hardware multiplies it, by a copy of the
+network that rounds less than autocast does, see `scripts.models.inference_trunk`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from monai.data import MetaTensor
@@ -19,6 +20,7 @@ from .errors import InputError
 from .heatmaps.grad_cam import enlarge, maps_of_members, normalise, rectified
 from .heatmaps.targets import explained
 from .heatmaps.views import all_views, map_back
+from .models.inference_trunk import check_backend, inference_network, is_divisible, openvino_rounds, state_of
 from .tasks import COMPRESSED, DEFAULT_TASKS, columns_of, task_named, tasks_of
 from .transforms import to_network_input
 
@@ -102,6 +104,13 @@ class PrecisionInferer(SimpleInferer):
         return logits.float()
 
 
+class Running(NamedTuple):
+    """What a network really runs in: ``bf16``, ``fp32`` or ``tf32``, and by ``torch`` or ``openvino``."""
+
+    precision: str
+    backend: str
+
+
 class SeriesInferer(Inferer):
     """Score every slice of a whole series and say where the score came from.
 
@@ -116,11 +125,12 @@ class SeriesInferer(Inferer):
         slope: of the calibration, see `scripts.records.probability`.
         intercept: of the calibration.
         precision: one of ``PRECISIONS``.
+        backend: one of `scripts.models.inference_trunk.BACKENDS`; `running` says where torch takes OpenVINO's place.
         tasks: names of the network's tasks.
         heatmap_task: the one that the heat map explains, see `scripts.heatmaps.targets.explained`.
 
     Raises:
-        InputError: the precision or the task is unknown.
+        InputError: the precision, the backend or the task is unknown, or the backend is not installed.
     """
 
     def __init__(
@@ -135,6 +145,7 @@ class SeriesInferer(Inferer):
         slope: float = 1.0,
         intercept: float = 0.0,
         precision: str = "fp32",
+        backend: str = "torch",
         tasks: Sequence[str] = DEFAULT_TASKS,
         heatmap_task: str = COMPRESSED,
     ) -> None:
@@ -142,7 +153,8 @@ class SeriesInferer(Inferer):
         known = tasks_of(tasks)
         self.task = task_named(heatmap_task, known)
         self.columns = columns_of(known)[heatmap_task]
-        self.precision = check_precision(precision)
+        self.precision, self.backend = check_precision(precision), check_backend(backend)
+        self.made: tuple[Any, nn.Module] | None = None
         self.slope, self.intercept = float(slope), float(intercept)
         self.profile, self.batch_size = profile, int(batch_size)
         self.heatmap, self.layer, self.sign = heatmap, layer, int(sign)
@@ -171,14 +183,53 @@ class SeriesInferer(Inferer):
         volume = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         count, channels, height, width, depth = volume.shape
         slices = volume.permute(0, 4, 1, 2, 3).reshape(count * depth, channels, height, width)
-        with running_in(self.precision, slices.device):
-            scored = [self.score(batch, network) for batch in slices.split(self.batch_size)]
+        running = self.running(network, slices.device)
+        made = self.made_of(network, running)
+        # what is made for bfloat16 rounds its own layers
+        with running_in("fp32" if running.precision == "bf16" else running.precision, slices.device):
+            scored = [self.score(batch, made) for batch in slices.split(self.batch_size)]
         output = torch.cat(scored).reshape(count, depth, -1, height, width).permute(0, 2, 3, 4, 1).contiguous()
         if not isinstance(inputs, MetaTensor):
             return output
         result = MetaTensor(output, meta=inputs.meta, applied_operations=inputs.applied_operations)
         result.is_batch = inputs.is_batch
         return result
+
+    def without_openvino(self, device: torch.device | str) -> str:
+        """Return why torch runs what OpenVINO was asked for, whatever the network; empty where OpenVINO can."""
+        if self.backend != "openvino":
+            return ""
+        if torch.device(device).type != "cpu":
+            return f"OpenVINO is used on the CPU only, and the device is {device}"
+        if self.n_views > 1:
+            return "the 18 views of test_time_average and hotspots run in torch"
+        if self.heatmap and self.layer != "layer4":
+            return f"OpenVINO's trunk ends with layer4, and the heat maps are of {self.layer}"
+        return ""
+
+    def running(self, network: nn.Module, device: torch.device | str) -> Running:
+        """Return what a network runs in on a device; TorchScript runs as it is, without bfloat16, in torch.
+
+        Raises:
+            InputError: OpenVINO is to multiply bfloat16 on a CPU where it cannot.
+        """
+        precision, divisible = actual_precision(self.precision, device), is_divisible(network)
+        if not divisible:
+            return Running("tf32" if precision == "tf32" else "fp32", "torch")
+        if self.backend != "openvino" or self.without_openvino(device):
+            return Running(precision, "torch")
+        if precision == "bf16" and not openvino_rounds():
+            raise InputError("OpenVINO does not multiply bfloat16 on this CPU; take precision fp32, or backend torch")
+        return Running(precision, "openvino")
+
+    def made_of(self, network: nn.Module, running: Running) -> nn.Module:
+        """Return what runs of a network; it is made once, and again where the network's weights have changed."""
+        if running.backend == "torch" and running.precision != "bf16":
+            return network
+        key = (network, running, state_of(network))
+        if self.made is None or self.made[0] != key:
+            self.made = (key, inference_network(network, *running))
+        return self.made[1]
 
     def score(self, slices: torch.Tensor, network: nn.Module) -> torch.Tensor:
         """Return logit, scaled and raw heat map, and further logits ``(N, 2 + K, H, W)`` of slices ``(N, C, H, W)``."""

@@ -307,6 +307,7 @@ class ResultFacts(Weights):
         test_time_average: whether the logit is the mean over several views of a slice.
         hotspots: whether the heat map is.
         precision: in which the network ran: ``fp32``, ``bf16`` or ``tf32``.
+        backend: what ran it: ``torch``, or ``openvino`` for the layers before pooling and head.
     """
 
     model_name: str
@@ -322,6 +323,7 @@ class ResultFacts(Weights):
     test_time_average: bool
     hotspots: bool
     precision: str
+    backend: str
 
 
 class SeriesSummary(ResultFacts, SeriesFindings):

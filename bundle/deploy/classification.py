@@ -109,7 +109,7 @@ class SeriesClassifier:
         self.postprocessing = filter_compose(parser.get_parsed_content("postprocessing"), DISALLOW_LOAD_SAVE)
         self.inferer = parser.get_parsed_content("inferer")
         source = str(parser.get("threshold_source", ""))
-        self.facts = result_facts(metadata, weights, threshold, source, self.inferer, self.device)
+        self.facts = result_facts(metadata, weights, threshold, source, self.inferer, self.device, self.network)
 
     def __call__(self, pixels: Pixels, stack: Stack) -> Scored:
         """Score a volume.

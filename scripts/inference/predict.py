@@ -50,6 +50,8 @@ def predict(
     heatmap_task: str = "compressed",
     test_time_average: bool = False,
     hotspots: bool = False,
+    precision: str = "auto",
+    backend: str = "torch",
     allow_phantom_weights: bool = False,
 ) -> int:
     """Score every axial T2 or T2* series below INPUTS, slice by slice, with a heat map. Research use only.
@@ -84,6 +86,10 @@ def predict(
         heatmap_task: what the heat map explains: compressed, or another task of the network (grade, kind, t2_signal).
         test_time_average: average the logit over 18 views of a slice (9 shifts, mirrored or not); 18 times the cost.
         hotspots: average the heat map over the same 18 views (evidence hotspots); 18 times the cost.
+        precision: auto (bf16 where the hardware multiplies it, else fp32), bf16, fp32 or tf32 (GPUs only). bf16 changes
+            probabilities by less than 0.01.
+        backend: torch, or openvino, which is faster on CPUs (needs openvino). Heat maps of other layers than layer4,
+            the 18 views and GPUs use torch all the same; every summary.json says what ran.
         allow_phantom_weights: use weights that were trained on the phantom on other images, too; every output says so.
     """
     if threshold is not None and not 0 < threshold < 1:
@@ -94,6 +100,7 @@ def predict(
         if value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
     named_paths(inputs)
+    check_running(precision, backend, heatmap_layer, test_time_average or hotspots)
     if dicom:
         from .dicom_results.sources import require_highdicom
 
@@ -114,6 +121,8 @@ def predict(
         "heatmap_task": heatmap_task,
         "test_time_average": test_time_average,
         "hotspots": hotspots,
+        "precision": precision,
+        "backend": backend,
         "allow_phantom_weights": allow_phantom_weights,
     }
     if threshold is not None:
@@ -124,6 +133,19 @@ def predict(
     if test_time_average or hotspots:
         say("18 views of each slice: expect 18 times the cost of one")
     return score(inputs, force, overrides, workers)
+
+
+def check_running(precision: str, backend: str, heatmap_layer: str, views: bool) -> None:
+    """Refuse a precision or a backend that cannot be, and say where torch takes OpenVINO's place."""
+    import torch
+
+    from ..inferers import SeriesInferer
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    inferer = SeriesInferer(layer=heatmap_layer, hotspots=views, precision=precision, backend=backend)
+    reason = inferer.without_openvino(device)
+    if reason:
+        say(f"torch is used: {reason}")
 
 
 def score(inputs: Sequence[str], force: bool, overrides: dict[str, Any], workers: int) -> int:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from torch import nn
 
 from ..canal.measures import NOT_MEASURED, mscc_percent
 from ..dicom.loaded import identities, slice_geometry_mm
 from ..evaluation.coding import runs
 from ..evaluation.estimates import NAN
 from ..files import read_json
-from ..inferers import SeriesInferer, actual_precision
+from ..inferers import SeriesInferer
 from ..records import (
     RESEARCH_USE,
     SCORED,
@@ -39,6 +40,7 @@ def result_facts(
     threshold_source: str,
     inferer: SeriesInferer,
     device: torch.device | str,
+    network: nn.Module,
 ) -> ResultFacts:
     """Collect what every result repeats.
 
@@ -48,9 +50,11 @@ def result_facts(
         threshold: probability from which a slice is called compressed.
         threshold_source: where it was chosen.
         inferer: how the network is applied.
-        device: where it runs, which decides what its precision means.
+        device: where it runs, which with the network decides what precision and backend mean.
+        network: what is applied.
     """
     model = read_json(Path(metadata)) if isinstance(metadata, str) else metadata
+    running = inferer.running(network, device)
     return {
         "model_name": model["name"],
         "model_version": model["version"],
@@ -62,7 +66,8 @@ def result_facts(
         "heatmap_task": inferer.task.name,
         "test_time_average": inferer.test_time_average,
         "hotspots": inferer.hotspots,
-        "precision": actual_precision(inferer.precision, device),
+        "precision": running.precision,
+        "backend": running.backend,
         "research_use_only": True,
         "threshold": float(threshold),
         "threshold_source": threshold_source,
