@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import pkgutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,23 +18,27 @@ from .rows import Find, Goal, Options, Row
 
 
 class Benchmark(NamedTuple):
-    """One benchmark: the function of its name (``-`` is ``_``) in a module of this package.
+    """One benchmark.
 
     Attributes:
-        module: of this package.
+        find: its function, as module of this package and name.
         goals: label of each row that is held against a goal.
         slices: how much there is to do where --slices says nothing.
     """
 
-    module: str
+    find: str
     goals: Mapping[str, Goal]
     slices: int = 16
 
 
 BENCHMARKS: Mapping[str, Benchmark] = {
-    "heatmaps": Benchmark("networks", {"layer4": Goal(1.05)}),
-    "second-network": Benchmark("networks", {"localiser, crop and grade": Goal(1.25)}),
-    "predict": Benchmark("pipeline", {"predict": Goal(1.2)}),
+    "heatmaps": Benchmark("networks:heatmaps", {"layer4": Goal(1.05)}),
+    "second-network": Benchmark("networks:second_network", {"localiser, crop and grade": Goal(1.25)}),
+    "predict": Benchmark("pipeline:predict", {"predict": Goal(1.2)}),
+    "evaluate": Benchmark("evaluation:evaluate", {"evaluate, all figures": Goal(1.5)}, slices=8),
+    "cold": Benchmark("start_up:cold", {"predict, cold": Goal(1.3)}, slices=30),
+    "help": Benchmark("start_up:help_texts", {"slowest": Goal(1.0)}),
+    "scale": Benchmark("scaling:scale", {"predict, exponent": Goal(1.1), "training, exponent": Goal(1.1)}, slices=1000),
 }
 
 
@@ -48,16 +52,20 @@ def benchmarks(
     out: str = "",
     doc: str = "",
 ) -> int:
-    """Measure how much longer one piece of work takes than another on this machine (median of pairs of runs).
+    """Measure how fast a part is on this machine, against what it could not do without (median of pairs of runs).
 
     Writes files only with --out and --doc. docs/performance.md explains each benchmark and its goal.
 
     Args:
         name: heatmaps: inference with them against inference without; second-network: preprocessing and network with a
             localiser, its crop, a grade and the measures, against the whole field of view and one task; predict: all
-            of it on several series of the phantom, against the slowest of reading, network and writing alone.
-        pairs: pairs of a run of each; at least 8.
-        slices: slices of the series, one batch; of predict, series. 0 is the benchmark's own number.
+            of it on several series of the phantom, against the slowest of reading, network and writing alone; evaluate:
+            an evaluation with all figures against the same one without; cold: a process that scores one series, against
+            one that imports torch and monai and runs the network; help: the slowest --help; scale: predict at up to
+            1,000 series, training at up to 100,000 slices (half an hour).
+        pairs: pairs of a run of each, at least 8; of help, runs of each command. scale runs each size once.
+        slices: slices of the series, one batch; of predict, series; of evaluate, patients; of scale, the most series,
+            and a hundredth of the most slices. 0 is the benchmark's own number.
         image_size: side of the network's input in pixels.
         architecture: name of the trunk, see `scripts.networks.CordCompressionNet`.
         views: also measure the 18 views of test-time averaging and of hotspots (heatmaps only; slow).
@@ -86,7 +94,7 @@ def benchmarks(
     benchmark, where = BENCHMARKS[name], machine()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
-    find: Find = getattr(importlib.import_module(f".{benchmark.module}", __package__), name.replace("-", "_"))
+    find: Find = pkgutil.resolve_name(f"{__package__}.{benchmark.find}")
     say(where)
     rows = []
     with TemporaryDirectory(prefix="cord-") as folder:

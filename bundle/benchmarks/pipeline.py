@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import itertools
 from collections.abc import Iterator
 from typing import Any
 
 from monai.bundle import ConfigParser
 
-from scripts import checkpoints
 from scripts.console import say
 from scripts.files import ROOT
 from scripts.inference.series import find_series
-from scripts.networks import CordCompressionNet
-from scripts.phantom.cohort import make_cohort
 from scripts.runner import literals, run_config
 
+from .materials import phantom, random_weights, silence
 from .rows import Options, Row
 from .timing import Work, compare, seconds
 
@@ -25,19 +21,14 @@ from .timing import Work, compare, seconds
 def predict(options: Options) -> Iterator[Row]:
     """Compare all of `predict` on some series with its slowest stage alone (reading, network, writing)."""
     device, folder = options.device, options.folder
-    with contextlib.redirect_stdout(io.StringIO()):
-        make_cohort(folder / "cohort", patients=options.slices, seed=0, distractors=False)
-    found = find_series([folder / "cohort" / "dicom"])
-    network = CordCompressionNet(weights=None, architecture=options.architecture)
-    content = checkpoints.describe(options.architecture, [512, 512], options.image_size, 1.0, "imagenet")
-    checkpoints.save(folder / "model.pt", network, content, trained_on={"phantom": True}, epoch=1)
+    found = find_series([phantom(options, patients=options.slices) / "dicom"])
     numbers = itertools.count()
     changes: dict[str, Any] = {"architecture": options.architecture, "image_size": options.image_size}
-    changes |= {"ckpt_path": str(folder / "model.pt"), "device": device, "found": found}
+    changes |= {"ckpt_path": str(random_weights(options)), "device": device, "found": found}
 
     def whole() -> None:
         out = folder / f"out-{next(numbers)}"
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with silence():
             run_config(["inference.json"], **changes, output_dir=str(out))
 
     parser = ConfigParser()
@@ -60,7 +51,7 @@ def predict(options: Options) -> Iterator[Row]:
         ]
 
     def writing() -> None:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with silence():
             writer.folder.begin(one["name"] for one in dataset.series)
             for one, output in zip(dataset.series, scored, strict=True):
                 writer.write(one, output)

@@ -6,11 +6,15 @@ import json
 import re
 
 import pytest
+from conftest import ROOT
 
 from bundle.benchmarks.command import BENCHMARKS, benchmarks, table, verdict
 from bundle.benchmarks.machine import machine
 from bundle.benchmarks.rows import Goal, Row
+from bundle.benchmarks.scaling import exponent, growth
+from bundle.campaigns.processes import Run
 from scripts.errors import InputError
+from scripts.study.page import check_page
 
 TINY = {"pairs": 8, "image_size": 64, "architecture": "resnet18"}
 
@@ -97,3 +101,36 @@ def test_the_machine_is_named_by_model_and_instructions(tmp_path):
     cpuinfo.write_text("model name\t: Some CPU @ 2 GHz\nflags\t: fpu amx_bf16 amx_tile avx512_bf16\n", encoding="utf-8")
     assert machine(cpuinfo).startswith("Some CPU @ 2 GHz, ")
     assert "amx_bf16 and avx512_bf16;" in machine(cpuinfo)
+
+
+def test_the_page_has_a_goal_and_marks_for_every_benchmark():
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    for name in BENCHMARKS:
+        check_page(ROOT / "docs" / "performance.md", name)
+        assert f"| `python -m bundle benchmarks {name}` |" in page
+
+
+@pytest.mark.parametrize("power", [0.5, 1, 2])
+def test_the_exponent_is_the_power_of_what_grows_beyond_the_start(power):
+    sizes = (10, 110, 1010)
+    assert exponent(sizes, [7 + (size - 10) ** power for size in sizes]) == pytest.approx(power)
+
+
+def test_growth_names_what_each_more_costs():
+    runs = {1: Run(seconds=10, rss_mib=[5, 7]), 11: Run(seconds=11, rss_mib=[8]), 101: Run(seconds=20, rss_mib=[9])}
+    rows = list(growth("predict", "series", tuple(runs), runs.__getitem__))
+    assert [row.note for row in rows[:3]] == [
+        "at most 7 MiB",
+        "100.0 ms for each more; at most 8 MiB",
+        "100.0 ms for each more; at most 9 MiB",
+    ]
+    assert rows[3].value == pytest.approx(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cold", "evaluate"])
+def test_an_evaluation_and_a_cold_start_are_compared_with_the_bare_network(name, capsys):
+    benchmarks(name, pairs=8, slices=2, image_size=32, architecture="resnet18")
+    printed = capsys.readouterr().out
+    label = next(iter(BENCHMARKS[name].goals))
+    assert re.search(rf"^{label} +\d+\.\d{{3}} times plain", printed, re.M)
