@@ -14,7 +14,7 @@ from scripts.errors import InputError
 from scripts.files import check_output, write_json
 from scripts.study.page import check_page, write_between
 
-from .rows import Find, Goal, Options, Row
+from .rows import CHANGES, Find, Goal, Options, Row
 
 
 class Benchmark(NamedTuple):
@@ -35,6 +35,18 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "heatmaps": Benchmark("networks:heatmaps", {"layer4": Goal(1.05)}),
     "second-network": Benchmark("networks:second_network", {"localiser, crop and grade": Goal(1.25)}),
     "predict": Benchmark("pipeline:predict", {"predict": Goal(1.2)}),
+    "inference": Benchmark(
+        "inference:inference",
+        {
+            "CPU, torch bf16, speed": Goal(4, at_most=False),
+            "CPU, openvino bf16, speed": Goal(12, at_most=False),
+            **{
+                f"{name}, {what}": goal
+                for name in ("torch bf16", "openvino fp32", "openvino bf16")
+                for what, goal in CHANGES.items()
+            },
+        },
+    ),
     "evaluate": Benchmark("evaluation:evaluate", {"evaluate, all figures": Goal(1.5)}, slices=8),
     "cold": Benchmark("start_up:cold", {"predict, cold": Goal(1.3)}, slices=30),
     "help": Benchmark("start_up:help_texts", {"slowest": Goal(1.0)}),
@@ -49,6 +61,8 @@ def benchmarks(
     image_size: int = 299,
     architecture: str = "resnet50",
     views: bool = False,
+    weights: str = "",
+    cohort: str = "",
     out: str = "",
     doc: str = "",
 ) -> int:
@@ -59,7 +73,9 @@ def benchmarks(
     Args:
         name: heatmaps: inference with them against inference without; second-network: preprocessing and network with a
             localiser, its crop, a grade and the measures, against the whole field of view and one task; predict: all
-            of it on several series of the phantom, against the slowest of reading, network and writing alone; evaluate:
+            of it on several series of the phantom, against the slowest of reading, network and writing alone;
+            inference: with heat maps, in each precision and backend, against MONAI's plain path in float32, and with
+            --weights and --cohort what each changes in the results; evaluate:
             an evaluation with all figures against the same one without; cold: a process that scores one series, against
             one that imports torch and monai and runs the network; help: the slowest --help; scale: predict at up to
             1,000 series, training at up to 100,000 slices (half an hour).
@@ -69,6 +85,8 @@ def benchmarks(
         image_size: side of the network's input in pixels.
         architecture: name of the trunk, see `scripts.networks.CordCompressionNet`.
         views: also measure the 18 views of test-time averaging and of hotspots (heatmaps only; slow).
+        weights: of inference, a checkpoint whose probabilities and calls are compared.
+        cohort: folder of the labelled slices that it scores, with datalist.json; its last section is taken.
         out: JSON file for the numbers; without, none is written.
         doc: page with the lines <!-- NAME: begin --> and <!-- NAME: end -->, such as docs/performance.md; the numbers
             go between them.
@@ -83,6 +101,8 @@ def benchmarks(
         )
     if views and name != "heatmaps":
         raise InputError("--views belongs to heatmaps")
+    if bool(weights) != bool(cohort) or (weights and name != "inference"):
+        raise InputError("--weights and --cohort belong to inference, both or none")
     if out:
         check_output(out)
     if doc:
@@ -99,7 +119,7 @@ def benchmarks(
     rows = []
     with TemporaryDirectory(prefix="cord-") as folder:
         slices = slices or benchmark.slices
-        for row in find(Options(pairs, slices, image_size, architecture, views, device, Path(folder))):
+        for row in find(Options(pairs, slices, image_size, architecture, views, device, Path(folder), weights, cohort)):
             rows.append(row)
             say(f"{row.label:36} {number(row)} {row.unit}{f' ({row.note})' if row.note else ''}")
     if out:

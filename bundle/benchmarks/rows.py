@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +21,8 @@ class Options(NamedTuple):
         views: whether to measure the 18 views, too (heatmaps).
         device: where the network runs.
         folder: an empty folder for files; it goes with the benchmark.
+        weights: a checkpoint whose results are compared (inference).
+        cohort: folder of labelled slices that it scores.
     """
 
     pairs: int
@@ -30,6 +32,8 @@ class Options(NamedTuple):
     views: bool
     device: torch.device
     folder: Path
+    weights: str = ""
+    cohort: str = ""
 
 
 class Row(NamedTuple):
@@ -64,3 +68,11 @@ class Goal(NamedTuple):
 
 Find = Callable[[Options], Iterator[Row]]
 """A benchmark: yields each finding as soon as it is made."""
+
+CHANGES: Mapping[str, Goal] = {
+    "largest change of a probability": Goal(0.01),
+    "change of the AUC": Goal(0.001),
+    "calls changed in 1,000": Goal(1),
+    "farthest changed call from the threshold": Goal(0.01),
+}
+"""How far results may be from those of float32 in torch."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
 from bundle.benchmarks.command import BENCHMARKS, benchmarks, table, verdict
+from bundle.benchmarks.inference import differences
 from bundle.benchmarks.machine import machine
 from bundle.benchmarks.rows import Goal, Row
 from bundle.benchmarks.scaling import exponent, growth
@@ -134,3 +138,42 @@ def test_an_evaluation_and_a_cold_start_are_compared_with_the_bare_network(name,
     printed = capsys.readouterr().out
     label = next(iter(BENCHMARKS[name].goals))
     assert re.search(rf"^{label} +\d+\.\d{{3}} times plain", printed, re.M)
+
+
+@pytest.mark.slow
+def test_inference_has_a_row_for_every_goal_or_says_what_it_needs(cohort, small_weights, tmp_path):
+    """In a process of its own, because of OpenVINO."""
+    out = tmp_path / "numbers.json"
+    options = {**TINY, "slices": 2, "weights": small_weights, "cohort": cohort, "out": out}
+    command = [sys.executable, "-m", "bundle", "benchmarks", "inference"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    rows = {row["label"]: row for row in json.loads(out.read_text())["rows"]}
+    assert rows["CPU, torch fp32, speed"]["value"] > 0
+    for label in BENCHMARKS["inference"].goals:
+        assert label in rows or rows[f"{label.partition(',')[0]}, changes"]["note"]
+    assert 0 < rows["torch bf16, largest change of a probability"]["value"] < 0.02
+    assert re.search(r"^torch bf16, change of the AUC: 0\.0\d+, the goal of at most 0\.001 is ", ended.stdout, re.M)
+    assert "Traceback" not in ended.stderr
+
+
+def test_changes_of_results_are_counted():
+    exact = np.array([0.1, 0.499, 0.505, 0.9])
+    found = np.array([0.1, 0.501, 0.495, 0.8])
+    assert differences(np.array([0, 1, 0, 1]), exact, found) == pytest.approx(
+        {
+            "largest change of a probability": 0.1,
+            "change of the AUC": 0.25,
+            "calls changed in 1,000": 2,
+            "farthest changed call from the threshold": 0.005,
+        }
+    )
+    assert set(differences(np.array([0, 1, 0, 1]), exact, exact).values()) == {0}
+
+
+@pytest.mark.parametrize(
+    "options", [{"weights": "a.pt"}, {"cohort": "c"}, {"weights": "a.pt", "cohort": "c", "name": "help"}]
+)
+def test_weights_and_cohort_go_together_and_belong_to_inference(options):
+    with pytest.raises(InputError, match="--weights and --cohort belong to inference, both or none"):
+        benchmarks(**{"name": "inference", **options})
