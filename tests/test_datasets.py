@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from dicom_fixtures import write_several
-from monai.transforms import Compose, RandFlipd, RandScaleIntensityd
 
 from scripts import datalists
+from scripts.augmentation import Augmentation, RandFlipBatchd, RandScaleBatchd
 from scripts.cohort.divisions import split_patients
 from scripts.datasets import PrepareSlices, SeededSampler, SliceDataset
 from scripts.dicom.loaded import identities
@@ -28,8 +28,8 @@ def entries(cohort):
 
 
 @pytest.fixture(scope="module")
-def augmentation() -> Compose:
-    return Compose([RandFlipd("image", 0.5, spatial_axis=1), RandScaleIntensityd("image", factors=0.1, prob=1.0)])
+def augmentation() -> Augmentation:
+    return Augmentation([RandFlipBatchd("image", 0.5), RandScaleBatchd("image", factors=0.1, prob=1.0)])
 
 
 def test_slices_are_kept_as_8_bits_and_equal_the_chain(entries, chain):
