@@ -14,7 +14,7 @@ COMMANDS: Commands = {
     "verify": ("verify", "run the model zoo's checks on a packed bundle"),
     "deploy": ("deploy_folder", "write the MONAI Deploy application's folder"),
     "environment": ("environments", "install the environment of MONAI Label or MONAI Deploy"),
-    "benchmarks": ("benchmarks", "measure what heat maps and the second network add to the time of inference"),
+    "benchmarks": ("benchmarks.command", "measure how fast each part is here, against its goal"),
     "simulate": ("simulate", "measure how often the report's intervals contain the true value; hours"),
     "torture": ("campaigns.torture", "kill commands at random moments, go on, and compare with untouched runs"),
     "fuzz": ("campaigns.fuzz", "feed mutated DICOM, NIfTI, zips, tables, checkpoints and configs to the readers"),

@@ -1,8 +1,6 @@
-"""Handlers and figures of heat maps, views, and the benchmark."""
+"""Handlers and figures of heat maps, and views."""
 
 from __future__ import annotations
-
-import re
 
 import numpy as np
 import pytest
@@ -16,7 +14,6 @@ from PIL import Image
 from tiny_models import Brightness
 from torch import nn
 
-from bundle.benchmarks import benchmarks
 from scripts.errors import InputError
 from scripts.handlers import GradCAM
 from scripts.heatmaps.grad_cam import grad_cam
@@ -137,29 +134,3 @@ def test_an_evaluation_writes_panels_sheets_and_raw_maps(cohort, small_weights, 
     assert {path.name for path in (tmp_path / "heatmaps").iterdir()} == {*sheets, "patients.csv"}
     with Image.open(tmp_path / "panels.png") as panels:
         assert panels.size[0] > 200
-
-
-def test_the_benchmark_prints_a_ratio_per_layer(capsys):
-    benchmarks(pairs=8, slices=2, image_size=64, architecture="resnet18")
-    printed = capsys.readouterr().out
-    assert "layer4" in printed
-    assert "layer3" in printed
-    with pytest.raises(InputError, match="at least 8 pairs"):
-        benchmarks(pairs=2)
-
-
-def test_the_benchmark_of_predict_compares_all_of_it_with_its_slowest_stage(capsys):
-    benchmarks("predict", pairs=8, slices=1, image_size=32, architecture="resnet18")
-    printed = capsys.readouterr().out
-    assert re.search(r"1 series; alone: reading .* s, network .* s, writing .* s; plain is \w+ alone", printed)
-    assert re.search(r"predict +\d\.\d{3} times plain \(.* ms a series\)", printed)
-
-
-def test_the_benchmark_of_the_second_network_prints_what_each_part_adds(capsys):
-    benchmarks("second-network", pairs=8, slices=2, image_size=64, architecture="resnet18")
-    printed = capsys.readouterr().out
-    assert [line.split("  ")[0] for line in printed.splitlines()[1:4]] == [
-        "crop and grade",
-        "localiser, crop and grade",
-        "localiser, crop, grade and measures",
-    ]

@@ -2,52 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import itertools
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import torch
 from monai.bundle import ConfigParser
 
-from scripts import checkpoints
 from scripts.console import say
 from scripts.files import ROOT
 from scripts.inference.series import find_series
-from scripts.networks import CordCompressionNet
-from scripts.phantom.cohort import make_cohort
 from scripts.runner import literals, run_config
 
-from .benchmarks import Work, seconds
+from .materials import phantom, random_weights, silence
+from .rows import Options, Row
+from .timing import Work, compare, seconds
 
 
-def predict_work(
-    device: torch.device, series: int, image_size: int, architecture: str, folder: Path
-) -> tuple[Work, Mapping[str, Work]]:
-    """Return the slowest stage of `predict` alone (reading, network, writing), and the whole of it.
-
-    Args:
-        device: where the network runs.
-        series: series of phantom patients that are scored.
-        image_size: side of the network's input in pixels.
-        architecture: of the network, whose weights are random.
-        folder: of the phantom and of the results; it must last as long as the work.
-    """
-    with contextlib.redirect_stdout(io.StringIO()):
-        make_cohort(folder / "cohort", patients=series, seed=0, distractors=False)
-    found = find_series([folder / "cohort" / "dicom"])
-    network = CordCompressionNet(weights=None, architecture=architecture)
-    content = checkpoints.describe(architecture, [512, 512], image_size, 1.0, "imagenet")
-    checkpoints.save(folder / "model.pt", network, content, trained_on={"phantom": True}, epoch=1)
+def predict(options: Options) -> Iterator[Row]:
+    """Compare all of `predict` on some series with its slowest stage alone (reading, network, writing)."""
+    device, folder = options.device, options.folder
+    found = find_series([phantom(options, patients=options.slices) / "dicom"])
     numbers = itertools.count()
-    changes: dict[str, Any] = {"architecture": architecture, "image_size": image_size}
-    changes |= {"ckpt_path": str(folder / "model.pt"), "device": device, "found": found}
+    changes: dict[str, Any] = {"architecture": options.architecture, "image_size": options.image_size}
+    changes |= {"ckpt_path": str(random_weights(options)), "device": device, "found": found}
 
     def whole() -> None:
         out = folder / f"out-{next(numbers)}"
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with silence():
             run_config(["inference.json"], **changes, output_dir=str(out))
 
     parser = ConfigParser()
@@ -70,7 +51,7 @@ def predict_work(
         ]
 
     def writing() -> None:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with silence():
             writer.folder.begin(one["name"] for one in dataset.series)
             for one, output in zip(dataset.series, scored, strict=True):
                 writer.write(one, output)
@@ -82,4 +63,4 @@ def predict_work(
     slowest = max(taken, key=taken.__getitem__)
     times = ", ".join(f"{name} {one:.1f} s" for name, one in taken.items())
     say(f"{len(dataset)} series; alone: {times}; plain is {slowest} alone")
-    return stages[slowest], {"predict": whole}
+    yield from compare(stages[slowest], {"predict": whole}, options, "series")

@@ -1,0 +1,1 @@
+"""How fast is it here, against what the machine can do? One module a question; `command` has the table of goals."""

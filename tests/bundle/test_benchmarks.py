@@ -1,0 +1,136 @@
+"""The benchmarks: what each prints, and how it is held against its goal."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from conftest import ROOT
+
+from bundle.benchmarks.command import BENCHMARKS, benchmarks, table, verdict
+from bundle.benchmarks.machine import machine
+from bundle.benchmarks.rows import Goal, Row
+from bundle.benchmarks.scaling import exponent, growth
+from bundle.campaigns.processes import Run
+from scripts.errors import InputError
+from scripts.study.page import check_page
+
+TINY = {"pairs": 8, "image_size": 64, "architecture": "resnet18"}
+
+
+def test_heat_maps_have_a_ratio_per_layer(capsys, tmp_path):
+    status = benchmarks(**TINY, slices=2, out=str(tmp_path / "numbers.json"))
+    printed = capsys.readouterr().out
+    rows = {row["label"]: row["value"] for row in json.loads((tmp_path / "numbers.json").read_text())["rows"]}
+    assert set(rows) == {"layer4", "layer3"}
+    assert f"layer4: {rows['layer4']:.3f}, the goal of at most 1.05 is " in printed
+    assert status == int(rows["layer4"] > 1.05)
+
+
+def test_fewer_than_eight_pairs_are_refused():
+    with pytest.raises(InputError, match="at least 8 pairs"):
+        benchmarks(pairs=2)
+
+
+def test_predict_is_compared_with_its_slowest_stage(capsys):
+    benchmarks("predict", pairs=8, slices=1, image_size=32, architecture="resnet18")
+    printed = capsys.readouterr().out
+    assert re.search(r"1 series; alone: reading .* s, network .* s, writing .* s; plain is \w+ alone", printed)
+    assert re.search(r"predict +\d\.\d{3} times plain \(.* ms a series\)", printed)
+
+
+def test_the_second_network_has_a_row_for_what_each_part_adds(capsys):
+    benchmarks("second-network", **TINY, slices=2)
+    printed = capsys.readouterr().out
+    assert [line.split("  ")[0] for line in printed.splitlines()[1:4]] == [
+        "crop and grade",
+        "localiser, crop and grade",
+        "localiser, crop, grade and measures",
+    ]
+
+
+def test_numbers_of_a_page_stand_between_the_marks_of_their_benchmark(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- heatmaps: begin -->\nold\n<!-- heatmaps: end -->\nafter\n", encoding="utf-8")
+    benchmarks(**TINY, slices=2, doc=str(page))
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(
+        "before\n<!-- heatmaps: begin -->\n```\npython -m bundle benchmarks heatmaps --pairs 8 --slices 2 "
+        "--image_size 64 --architecture resnet18\n```\n\n| what | measured |  | goal |\n| --- | --- | --- | --- |\n"
+    )
+    assert re.search(r"^\| layer4 \| \d\.\d{3} times plain \| \S+ ms a slice \| at most 1\.05 \|$", text, re.M)
+    assert machine() in text
+    assert "old" not in text
+    assert text.endswith("<!-- heatmaps: end -->\nafter\n")
+
+
+def test_a_page_without_the_marks_is_refused_before_anything_is_measured(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("nothing\n", encoding="utf-8")
+    with pytest.raises(InputError, match="needs one line <!-- heatmaps: begin -->"):
+        benchmarks(**TINY, doc=str(page))
+
+
+@pytest.mark.parametrize(
+    ("value", "goal", "status"),
+    [
+        (1.05, Goal(1.05), 0),
+        (1.06, Goal(1.05), 1),
+        (4.0, Goal(4, at_most=False), 0),
+        (3.9, Goal(4, at_most=False), 1),
+        (None, Goal(1.05), 0),
+    ],
+)
+def test_a_goal_is_met_at_its_limit_and_nothing_is_said_of_what_was_not_measured(value, goal, status, capsys):
+    assert verdict([Row("a", value, "times")], {"a": goal}) == status
+    assert ("not measured" in capsys.readouterr().out) == (value is None)
+
+
+def test_a_row_without_a_number_says_why_in_the_table():
+    assert table([Row("a", None, "", "needs a GPU")], {"a": Goal(2)}).endswith("| a | - | needs a GPU | at most 2 |")
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_has_a_goal(name):
+    assert BENCHMARKS[name].goals
+
+
+def test_the_machine_is_named_by_model_and_instructions(tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("model name\t: Some CPU @ 2 GHz\nflags\t: fpu amx_bf16 amx_tile avx512_bf16\n", encoding="utf-8")
+    assert machine(cpuinfo).startswith("Some CPU @ 2 GHz, ")
+    assert "amx_bf16 and avx512_bf16;" in machine(cpuinfo)
+
+
+def test_the_page_has_a_goal_and_marks_for_every_benchmark():
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    for name in BENCHMARKS:
+        check_page(ROOT / "docs" / "performance.md", name)
+        assert f"| `python -m bundle benchmarks {name}` |" in page
+
+
+@pytest.mark.parametrize("power", [0.5, 1, 2])
+def test_the_exponent_is_the_power_of_what_grows_beyond_the_start(power):
+    sizes = (10, 110, 1010)
+    assert exponent(sizes, [7 + (size - 10) ** power for size in sizes]) == pytest.approx(power)
+
+
+def test_growth_names_what_each_more_costs():
+    runs = {1: Run(seconds=10, rss_mib=[5, 7]), 11: Run(seconds=11, rss_mib=[8]), 101: Run(seconds=20, rss_mib=[9])}
+    rows = list(growth("predict", "series", tuple(runs), runs.__getitem__))
+    assert [row.note for row in rows[:3]] == [
+        "at most 7 MiB",
+        "100.0 ms for each more; at most 8 MiB",
+        "100.0 ms for each more; at most 9 MiB",
+    ]
+    assert rows[3].value == pytest.approx(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cold", "evaluate"])
+def test_an_evaluation_and_a_cold_start_are_compared_with_the_bare_network(name, capsys):
+    benchmarks(name, pairs=8, slices=2, image_size=32, architecture="resnet18")
+    printed = capsys.readouterr().out
+    label = next(iter(BENCHMARKS[name].goals))
+    assert re.search(rf"^{label} +\d+\.\d{{3}} times plain", printed, re.M)
