@@ -25,7 +25,7 @@ class GraphedStep:
     ignite's events around a step stay. MONAI's ``IterationEvents`` within a step fire only where it runs as ever. Of
     the output, images, labels and logits are overwritten by the next step; the loss is a copy.
 
-    Not supported: gradient accumulation, MONAI's ``amp`` (use ``precision``), a ``prepare_batch`` that gives more than
+    Not supported: an optimizer that is not fused, gradient accumulation, MONAI's ``amp`` (use ``precision``), a ``prepare_batch`` that gives more than
     images and labels, a learning rate that changes during a run (the graph keeps the one it was captured with), and
     code in network or loss that asks the GPU for a value.
     """
@@ -59,10 +59,11 @@ class GraphedStep:
         self, engine: SupervisedTrainer, batch: Mapping[str, Any], stream: torch.cuda.Stream
     ) -> dict[str, torch.Tensor]:
         """Run a step as ever, on the stream that will be captured."""
-        stream.wait_stream(torch.cuda.current_stream())
+        before = torch.cuda.current_stream(stream.device)
+        stream.wait_stream(before)
         with torch.cuda.stream(stream):
             output = step_as_ever(engine, batch)
-        torch.cuda.current_stream().wait_stream(stream)
+        before.wait_stream(stream)
         # whatever knows the way back to the parameters would bind them to streams of its own
         return {name: value.detach() for name, value in output.items()}
 
