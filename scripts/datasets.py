@@ -1,4 +1,4 @@
-"""Slices for training and evaluation: decoded once, kept as one 8-bit channel, augmented from a seed of their own."""
+"""Slices for training and evaluation: decoded once, kept as 8 bits, given in batches, augmented on the device."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from monai.data import DistributedSampler
-from monai.transforms import Compose
-from monai.utils import convert_to_tensor
 from torch.utils.data import DataLoader, Dataset
 
+from .augmentation import Augmentation
 from .console import progress, say
 from .dicom.archives import is_archive
 from .dicom.listings import is_volume_file
 from .errors import InputError, root_message
 from .losses import counted_pos_weight
-from .slice_files import ImageFiles, Levels, ReadSlices, SliceCache, mask_labels
+from .slice_files import ImageFiles, Levels, ReadSlices, SliceCache, TakenSlices, mask_labels
 from .tasks import DEFAULT_TASKS, labels_of, tasks_of
-from .transforms import from_uint8, to_network_input
+from .transforms import from_uint8, to_device, to_network_input
+
+Index = int | tuple[int, int, int]
+"""Which slice; ``(seed, epoch, index)`` from `SeededSampler` asks for it augmented."""
+
+
+CPU = torch.device("cpu")
 
 
 def one_thread(_: int) -> None:
@@ -33,18 +38,20 @@ class SliceDataset(Dataset[dict[str, Any]]):
     """Labelled slices of a datalist, or of ``{"image", "label"}`` volume pairs as MONAI Label gives them.
 
     The deterministic ``transform`` runs once per file and ends in 8 bits; its result is kept as uint8 ``(C, S, S)``
-    without metadata (6588 slices of 299 x 299 take 0.6 GB). A file that cannot be read is reported and left out.
+    without metadata (6588 slices of 299 x 299 take 0.6 GB), on a GPU where they fit. A file that cannot be read is
+    reported and left out. torch's ``DataLoader`` asks for whole batches, which its ``collate_fn`` must leave alone.
 
     Args:
         data: entries of a datalist (`scripts.datalists.load`), or of MONAI Label.
         transform: deterministic chain, from ``{"image": path}`` to ``(C, S, S, D)`` of values k / 255; C is 1, or 3
             with neighbours.
-        random_transform: augmentation of ``{"image": (C, S, S)}``; used only for indices that carry a seed. Where the
-            channels hold outlines, it gets ``image`` (1, S, S) and ``outlines`` (2, S, S), so that they are moved
-            alike and only the slice changes its contrast.
+        augmentation: of batches ``{"image": (N, C, S, S)}``; used only for indices that carry a seed. Where the
+            channels hold outlines, it gets ``image`` (N, 1, S, S) and ``outlines`` (N, 2, S, S), so that they are
+            moved alike and only the slice changes its contrast.
         num_workers: processes that read the files.
         tasks: names of the tasks whose labels are given.
         cache: where the slices are kept for other runs with the same ``transform``; without, nowhere.
+        device: where the batches are made.
 
     Raises:
         InputError: no file could be read, or a task is unknown.
@@ -54,18 +61,21 @@ class SliceDataset(Dataset[dict[str, Any]]):
         self,
         data: Sequence[dict[str, Any]],
         transform: Callable[..., Any],
-        random_transform: Compose | None = None,
+        augmentation: Augmentation | None = None,
         num_workers: int = 0,
         tasks: Sequence[str] = DEFAULT_TASKS,
         cache: SliceCache | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.cache = cache or SliceCache(None, "")
-        self.data, self.transform, self.random_transform = data, transform, random_transform
+        self.data, self.transform, self.augmentation = data, transform, augmentation
+        self.device = torch.device(device)
         self.tasks = tasks_of(tasks)
         self.num_workers = int(num_workers)
         self.failures: list[dict[str, str]] = []
         self._entries: list[dict[str, Any]] | None = None
         self._levels = torch.empty(0, dtype=torch.uint8)
+        self._taken: TakenSlices | None = None
 
     @property
     def entries(self) -> list[dict[str, Any]]:
@@ -74,6 +84,13 @@ class SliceDataset(Dataset[dict[str, Any]]):
             self._read()
         assert self._entries is not None
         return self._entries
+
+    @property
+    def levels(self) -> torch.Tensor:
+        """The slices that could be read, uint8 ``(N, C, S, S)``; reads the files the first time."""
+        if self._entries is None:
+            self._read()
+        return self._levels
 
     @property
     def labels(self) -> list[int]:
@@ -179,27 +196,44 @@ class SliceDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __getitem__(self, index: int | tuple[int, int, int]) -> dict[str, Any]:
-        """Return ``image`` (C, S, S) float32 in [0, 1], ``label`` (T,), NaN where there is none, and ``index``.
+    def __getitem__(self, index: Index) -> dict[str, torch.Tensor]:
+        """Return one slice on the CPU, as `batch` does without its first axis."""
+        return {name: one[0] for name, one in self.batch([index], TakenSlices(self.levels, CPU)).items()}
+
+    def __getitems__(self, indices: Sequence[Index]) -> dict[str, torch.Tensor]:
+        """Return a whole batch on the device; torch's ``DataLoader`` calls this."""
+        if self._taken is None:
+            self._taken = TakenSlices(self.levels, self.device)
+        return self.batch(indices, self._taken)
+
+    def batch(self, indices: Sequence[Index], taken: TakenSlices) -> dict[str, torch.Tensor]:
+        """Return ``image`` (N, C, S, S) float32 in [0, 1], ``label`` (N, T) and ``index`` (N,).
+
+        A label that is missing is NaN.
 
         Args:
-            index: a plain index, or ``(seed, epoch, index)`` from `SeededSampler`, which is also augmented.
+            indices: of the slices; either all or none of them carry a seed.
+            taken: gives the 8-bit slices.
         """
-        seed: list[int] = []
-        if not isinstance(index, int):
-            *seed, index = index
-        entry = self.entries[index]
-        image = from_uint8(self._levels[index])
-        if seed and self.random_transform is not None:
-            state = np.random.SeedSequence([*seed, index]).generate_state(1)[0]
-            self.random_transform.set_random_state(seed=int(state))
-            parts = {"image": image[1:2], "outlines": image[::2]} if self._sees("outlines") else {"image": image}
-            # plain tensors again: metadata would slow down every operation of the network
-            moved = {key: convert_to_tensor(one, track_meta=False) for key, one in self.random_transform(parts).items()}
-            image = moved["image"]
-            if "outlines" in moved:
-                image = torch.cat([moved["outlines"][:1], image, moved["outlines"][1:]])
-        return {"image": image, "label": torch.tensor(labels_of(entry, self.tasks)), "index": index}
+        seeds = [index for index in indices if not isinstance(index, int)]
+        numbers = [index if isinstance(index, int) else index[-1] for index in indices]
+        parts = self.parts(numbers, taken)
+        if seeds and self.augmentation is not None:
+            parts = self.augmentation(parts, seeds)
+        return {**self.joined(parts, numbers), "index": torch.tensor(numbers)}
+
+    def parts(self, numbers: Sequence[int], taken: TakenSlices) -> dict[str, torch.Tensor]:
+        """Return what is augmented of some slices."""
+        image = from_uint8(taken(numbers))
+        return {"image": image[:, 1:2], "outlines": image[:, ::2]} if self._sees("outlines") else {"image": image}
+
+    def joined(self, parts: dict[str, torch.Tensor], numbers: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Make ``image`` and ``label`` of what is left of some slices after augmentation."""
+        image, outlines = parts["image"], parts.get("outlines")
+        if outlines is not None:
+            image = torch.cat([outlines[:, :1], image, outlines[:, 1:]], dim=1)
+        labels = torch.tensor([labels_of(self.entries[number], self.tasks) for number in numbers])
+        return {"image": image, "label": to_device(labels, image.device)}
 
 
 class SeededSampler(DistributedSampler):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, Orientation
 from numpy.typing import NDArray
@@ -21,9 +22,11 @@ from .dicom.loaded import identities
 from .dicom.sources import only_stack, stacks_at
 from .errors import InputError, root_message
 from .files import replacing
-from .transforms import to_uint8
+from .transforms import to_device, to_uint8
 
 Levels = NDArray[np.uint8]
+SHARE_OF_DEVICE = 0.25
+"""Slices stay on a GPU if they fill at most this share of the memory that is free there."""
 SUFFIXES = (".json", "-levels.npy", "-kept.npy")
 
 
@@ -101,6 +104,26 @@ def position(volume: MetaTensor, entry: dict[str, Any]) -> int | None:
         return known.index(wanted) if wanted in known else None
     index = int(entry.get("slice_index") or 0)
     return index if 0 <= index < len(known) else None
+
+
+class TakenSlices:
+    """Gives batches of 8-bit slices on a device: from there, where they fit, else from the memory that holds them.
+
+    Args:
+        levels: uint8 ``(N, C, S, S)``, which all processes of a machine may share.
+        device: where the batches are wanted.
+    """
+
+    def __init__(self, levels: torch.Tensor, device: torch.device) -> None:
+        self.device = device
+        self.stay = device.type == "cuda" and levels.nbytes <= SHARE_OF_DEVICE * torch.cuda.mem_get_info(device)[0]
+        self.levels = levels.to(device) if self.stay else levels
+
+    def __call__(self, numbers: Sequence[int]) -> torch.Tensor:
+        """Return slices by their numbers, uint8 ``(n, C, S, S)``."""
+        chosen = to_device(torch.tensor(numbers), self.levels.device)
+        taken = self.levels.index_select(0, chosen)
+        return taken if self.stay else to_device(taken, self.device)
 
 
 class ReadSlices(NamedTuple):

@@ -301,6 +301,13 @@ def from_uint8(levels: torch.Tensor) -> torch.Tensor:
     return levels.float() / 255
 
 
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a tensor from the CPU to a device; on a GPU from pinned memory, so that nobody waits for the copy."""
+    if device.type != "cuda" or not tensor.numel():
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def to_network_input(image: torch.Tensor, profile: str) -> torch.Tensor:
     """Turn grey slices into what the network takes.
 
@@ -317,7 +324,8 @@ def to_network_input(image: torch.Tensor, profile: str) -> torch.Tensor:
     if profile not in NORMALISATION:
         raise InputError(f"profile must be {' or '.join(NORMALISATION)}, got {profile!r}")
     mean, std = (
-        torch.tensor(values, dtype=image.dtype, device=image.device).view(3, 1, 1) for values in NORMALISATION[profile]
+        to_device(torch.tensor(values, dtype=image.dtype), image.device).view(3, 1, 1)
+        for values in NORMALISATION[profile]
     )
     repeated = (image.expand(-1, 3, -1, -1) - mean) / std
     return repeated.contiguous(memory_format=torch.channels_last)

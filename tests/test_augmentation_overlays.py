@@ -29,8 +29,7 @@ def test_an_overlay_keeps_size_and_channels_and_repeats_by_its_seed(
     picture = torch.rand(channels, 84 if side_mm else 64, 84 if side_mm else 64)
     found = []
     for seed in (1, 1, 2):
-        chain.set_random_state(seed=seed)  # type: ignore[attr-defined]
-        found.append(torch.as_tensor(chain({"image": picture.clone()})["image"]))  # type: ignore[operator]
+        found.append(chain({"image": picture[None].clone()}, [(seed, 1, 0)])["image"][0])  # type: ignore[operator]
     assert found[0].shape == (channels, 64, 64)
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
@@ -43,4 +42,4 @@ def test_the_overlay_for_other_sequences_adds_to_what_train_json_does() -> None:
     more, _ = augmentation(ROOT / "configs" / "augmentation" / "sequences.json")
     own, added = plain["train#random_transforms"], more["train#random_transforms"]
     assert added[: len(own)] == own
-    assert next(one["_target_"] for one in added[len(own) :]) == "scripts.augmentation.RandContrastCurved"
+    assert next(one["_target_"] for one in added[len(own) :]) == "scripts.augmentation.RandContrastCurveBatchd"

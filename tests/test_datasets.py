@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from dicom_fixtures import write_several
-from monai.transforms import Compose, RandFlipd, RandScaleIntensityd
+from torch.utils.data import DataLoader
 
-from scripts import datalists
+from scripts import datalists, slice_files
+from scripts.augmentation import Augmentation, RandFlipBatchd, RandScaleBatchd
 from scripts.cohort.divisions import split_patients
 from scripts.datasets import PrepareSlices, SeededSampler, SliceDataset
 from scripts.dicom.loaded import identities
@@ -28,8 +29,8 @@ def entries(cohort):
 
 
 @pytest.fixture(scope="module")
-def augmentation() -> Compose:
-    return Compose([RandFlipd("image", 0.5, spatial_axis=1), RandScaleIntensityd("image", factors=0.1, prob=1.0)])
+def augmentation() -> Augmentation:
+    return Augmentation([RandFlipBatchd("image", 0.5), RandScaleBatchd("image", factors=0.1, prob=1.0)])
 
 
 def test_slices_are_kept_as_8_bits_and_equal_the_chain(entries, chain):
@@ -120,6 +121,42 @@ def test_augmentation_depends_on_seed_epoch_and_index_alone(entries, chain, augm
     assert not torch.equal(dataset[(7, 2, 0)]["image"], first)
     assert not torch.equal(dataset[(8, 1, 0)]["image"], first)
     assert type(first) is torch.Tensor  # metadata would slow down every operation of the network
+
+
+def test_a_loader_gets_whole_batches_that_hold_what_each_slice_is_alone(entries, chain, augmentation):
+    dataset = SliceDataset(entries, chain(), augmentation)
+    sampler = SeededSampler(dataset, seed=5)
+    sampler.set_epoch(2)
+    loader = DataLoader(dataset, batch_size=4, sampler=sampler, collate_fn=lambda batch: batch)
+    seen = []
+    for batch in loader:
+        assert batch["image"].shape[1:] == (1, 64, 64)
+        for image, label, index in zip(*(batch[name] for name in ("image", "label", "index")), strict=True):
+            alone = dataset[5, 2, int(index)]
+            assert torch.allclose(image, alone["image"], atol=1e-6)
+            assert torch.equal(label, alone["label"])
+            seen.append(int(index))
+    assert sorted(seen) == list(range(len(entries)))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("share", [1.0, 0.0], ids=["slices stay on the GPU", "slices come through pinned memory"])
+def test_a_gpu_gets_the_slices_of_the_cpu(entries, chain, monkeypatch, share):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    monkeypatch.setattr(slice_files, "SHARE_OF_DEVICE", share)
+    here, there = (SliceDataset(entries, chain(), device=device) for device in ("cpu", "cuda"))
+    expected, found = here.__getitems__([2, 0, 1]), there.__getitems__([2, 0, 1])
+    assert there._taken.levels.is_cuda == bool(share)
+    assert found["image"].is_cuda
+    assert torch.allclose(found["image"].cpu(), expected["image"], atol=1e-6)
+    assert torch.equal(found["label"].cpu(), expected["label"])
+    images = [
+        PrepareSlices("imagenet")(batch, torch.device(device))[0].cpu()
+        for batch, device in ((expected, "cpu"), (found, "cuda"))
+    ]
+    assert torch.allclose(*images, atol=1e-5)
+    assert not there[0]["image"].is_cuda  # figures are drawn of single slices
 
 
 def test_every_epoch_sees_every_slice_once_in_another_order(entries, chain):

@@ -31,9 +31,14 @@ class Benchmark(NamedTuple):
     slices: int = 16
 
 
+TRAINING = {"training, batch 16": Goal(0.9, at_most=False), "training, batch 64": Goal(0.95, at_most=False)}
+HEAT_MAPS = {f"heat maps, batch {batch_size}, layer4": Goal(1.05) for batch_size in (16, 64)}
+
 BENCHMARKS: Mapping[str, Benchmark] = {
     "heatmaps": Benchmark("networks:heatmaps", {"layer4": Goal(1.05)}),
     "second-network": Benchmark("networks:second_network", {"localiser, crop and grade": Goal(1.25)}),
+    "training": Benchmark("training:training", TRAINING),
+    "gpu": Benchmark("gpu:gpu", {**TRAINING, **HEAT_MAPS, "predict": Goal(300, at_most=False)}, slices=24),
     "predict": Benchmark("pipeline:predict", {"predict": Goal(1.2)}),
     "inference": Benchmark(
         "inference:inference",
@@ -72,16 +77,18 @@ def benchmarks(
 
     Args:
         name: heatmaps: inference with them against inference without; second-network: preprocessing and network with a
-            localiser, its crop, a grade and the measures, against the whole field of view and one task; predict: all
-            of it on several series of the phantom, against the slowest of reading, network and writing alone;
-            inference: with heat maps, in each precision and backend, against MONAI's plain path in float32, and with
-            --weights and --cohort what each changes in the results; evaluate:
-            an evaluation with all figures against the same one without; cold: a process that scores one series, against
-            one that imports torch and monai and runs the network; help: the slowest --help; scale: predict at up to
-            1,000 series, training at up to 100,000 slices (half an hour).
+            localiser, its crop, a grade and the measures, against the whole field of view and one task; training:
+            train.json with batches, augmentation and engine, against the bare step on one batch, on a GPU as a CUDA
+            graph; gpu: training, heat maps, inference and predict on a GPU, in minutes; predict: all of it on several
+            series of the phantom, against the slowest of reading, network and writing alone; inference: with heat
+            maps, in each precision and backend, against MONAI's plain path in float32, and with --weights and --cohort
+            what each changes in the results; evaluate: an evaluation with all figures against the same one without;
+            cold: a process that scores one series, against one that imports torch and monai and runs the network;
+            help: the slowest --help; scale: predict at up to 1,000 series, training at up to 100,000 slices (half an
+            hour).
         pairs: pairs of a run of each, at least 8; of help, runs of each command. scale runs each size once.
-        slices: slices of the series, one batch; of predict, series; of evaluate, patients; of scale, the most series,
-            and a hundredth of the most slices. 0 is the benchmark's own number.
+        slices: slices of the series, one batch; of predict and gpu, series; of evaluate, patients; of scale, the most
+            series, and a hundredth of the most slices. 0 is the benchmark's own number.
         image_size: side of the network's input in pixels.
         architecture: name of the trunk, see `scripts.networks.CordCompressionNet`.
         views: also measure the 18 views of test-time averaging and of hotspots (heatmaps only; slow).

@@ -6,20 +6,20 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.handlers import from_engine
 from monai.losses import DiceLoss
-from monai.transforms import Compose, MapTransform
-from monai.utils import convert_to_tensor
+from monai.transforms import MapTransform
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from ..augmentation import Augmentation, CentralCropBatchd
 from ..console import say
 from ..datasets import SliceDataset
 from ..errors import InputError
-from ..transforms import PERCENTILES, Centre, SquareFieldOfViewd, from_uint8, scale_slices
+from ..slice_files import TakenSlices
+from ..transforms import PERCENTILES, Centre, SquareFieldOfViewd, from_uint8, scale_slices, to_device
 from .network import OUTPUTS, centre_of
 from .truth import known, read_truth
 
@@ -87,13 +87,17 @@ def elsewhere(image: MetaTensor) -> list[Centre]:
 class CanalDataset(SliceDataset):
     """The slices of a datalist that canal.csv knows, each in three fields of view.
 
+    Its batches hold ``image`` (N, 1, S, S) in [0, 1], and ``label`` (N, 3, S, S): centre, canal and cord, NaN where not
+    known. An index is three times the number of a slice, plus that of the field.
+
     Args:
         data: entries of a datalist (`scripts.datalists.load`).
         table: canal.csv.
         transform: chain from ``{"image": path}`` to ``(12, W, W, D)``, see `CanalFieldsd`.
-        random_transform: augmentation of ``{"image": (1, W, W), "target": (3, W, W)}``; used for indices with a seed.
-        final_transform: of the same, always: the central crop that the network sees.
+        image_size: side in pixels of the central square that the network sees.
+        augmentation: of batches ``{"image": (N, 1, W, W), "target": (N, 3, W, W)}``; used for indices with a seed.
         num_workers: processes that read the files.
+        device: where the batches are made.
 
     Raises:
         InputError: canal.csv knows no slice of them.
@@ -104,9 +108,10 @@ class CanalDataset(SliceDataset):
         data: Sequence[dict[str, Any]],
         table: str,
         transform: Callable[..., Any],
-        final_transform: Callable[..., Any],
-        random_transform: Compose | None = None,
+        image_size: int,
+        augmentation: Augmentation | None = None,
         num_workers: int = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
         rows = read_truth(table)
         found = []
@@ -118,34 +123,26 @@ class CanalDataset(SliceDataset):
             raise InputError(f"{table} knows none of the {len(data)} slices of the datalist; make it anew")
         if len(found) < len(data):
             say(f"{len(data) - len(found)} of {len(data)} slices are not in {table} and are left out")
-        super().__init__(found, transform, random_transform, num_workers)
-        self.final_transform = final_transform
+        super().__init__(found, transform, augmentation, num_workers, device=device)
+        self.crop = CentralCropBatchd(("image", "target"), image_size)
 
     def __len__(self) -> int:
         return FIELDS * len(self.entries)
 
-    def __getitem__(self, index: int | tuple[int, int, int]) -> dict[str, Any]:
-        """Return ``image`` (1, S, S) in [0, 1], and ``label`` (3, S, S): centre, canal, cord, NaN where not known.
+    def parts(self, numbers: Sequence[int], taken: TakenSlices) -> dict[str, torch.Tensor]:
+        """Return the fields of view and what is to be found in them."""
+        fields = from_uint8(taken([number // FIELDS for number in numbers]))
+        fields = fields.view(len(numbers), FIELDS, 1 + len(OUTPUTS), *fields.shape[2:])
+        wanted = to_device(torch.tensor([number % FIELDS for number in numbers]), fields.device)
+        own = fields[torch.arange(len(numbers), device=fields.device), wanted]
+        return {"image": own[:, :1], "target": own[:, 1:]}
 
-        Args:
-            index: three times the number of a slice, plus that of the field; with ``(seed, epoch, index)``, augmented.
-        """
-        seed: list[int] = []
-        if not isinstance(index, int):
-            *seed, index = index
-        number, field = divmod(index, FIELDS)
-        levels = from_uint8(self._levels[number]).view(FIELDS, 1 + len(OUTPUTS), *self._levels.shape[2:])[field]
-        data: dict[str, Any] = {"image": levels[:1], "target": levels[1:]}
-        if seed and self.random_transform is not None:
-            state = np.random.SeedSequence([*seed, index]).generate_state(1)[0]
-            self.random_transform.set_random_state(seed=int(state))
-            data = self.random_transform(data)
-        image, target = (
-            convert_to_tensor(one, track_meta=False) for one in map(self.final_transform(data).get, ("image", "target"))
-        )
-        target = target.clone()
-        target[~torch.tensor(self.entries[number]["known"])] = math.nan
-        return {"image": image.clamp(0, 1), "label": target, "index": index}
+    def joined(self, parts: dict[str, torch.Tensor], numbers: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Crop, and set to NaN what is not known."""
+        image, target = map(self.crop(parts).__getitem__, ("image", "target"))
+        is_known = torch.tensor([self.entries[number // FIELDS]["known"] for number in numbers])
+        target = target.where(to_device(is_known, target.device)[..., None, None], math.nan)
+        return {"image": image.clamp(0, 1), "label": target}
 
 
 class PrepareCanal:

@@ -16,7 +16,10 @@ from ..transforms import to_network_input
 from .experiments import Experiment, check_unchanged, datalist_path
 
 # whole numbers of train.json and the smallest that will do
-WHOLE = {"max_epochs": 1, "min_epochs": 0, "patience": 1, "val_interval": 1, "batch_size": 1, "image_size": 32}
+WHOLE = {
+    **{"max_epochs": 1, "min_epochs": 0, "patience": 1, "val_interval": 1},
+    **{"batch_size": 1, "val_batch_size": 1, "image_size": 32},
+}
 # parts of train.json that can be made without reading an image
 PARTS = (
     *("network", "checkpoint_settings", "loss", "optimizer", "train#inferer", "validate#inferer", "prepare_batch"),

@@ -9,13 +9,15 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 
 from bundle.benchmarks.command import BENCHMARKS, benchmarks, table, verdict
 from bundle.benchmarks.inference import differences
 from bundle.benchmarks.machine import machine
-from bundle.benchmarks.rows import Goal, Row
+from bundle.benchmarks.rows import Goal, Options, Row
 from bundle.benchmarks.scaling import exponent, growth
+from bundle.benchmarks.training import HANDLERS, parsed, trainer_of
 from bundle.campaigns.processes import Run
 from scripts.errors import InputError
 from scripts.study.page import check_page
@@ -30,6 +32,39 @@ def test_heat_maps_have_a_ratio_per_layer(capsys, tmp_path):
     assert set(rows) == {"layer4", "layer3"}
     assert f"layer4: {rows['layer4']:.3f}, the goal of at most 1.05 is " in printed
     assert status == int(rows["layer4"] > 1.05)
+
+
+def test_a_training_is_compared_with_its_bare_steps(tmp_path):
+    """The share is of a speed: what surrounds the steps can only make it smaller, but for the noise of a machine."""
+    benchmarks("training", pairs=8, slices=4, image_size=32, architecture="resnet18", out=str(tmp_path / "a.json"))
+    rows = json.loads((tmp_path / "a.json").read_text())["rows"]
+    assert "images/s against" in rows[0]["note"]
+    assert 0.2 < rows[0]["value"] < 1.5
+    if torch.cuda.is_available():
+        assert len(rows) == 6
+    else:
+        assert [row["label"] for row in rows] == ["training on a CPU, batch 4"]
+
+
+def test_the_trainer_that_is_measured_is_that_of_the_shipped_config(tmp_path):
+    options = Options(8, 4, 32, "resnet18", False, torch.device("cpu"), tmp_path)
+    parser = parsed(options, batch_size=4, steps=2, step=None)
+    trainer = trainer_of(parser)
+    dataset = trainer.data_loader.dataset
+    assert len(trainer.data_loader) == 2
+    assert len(dataset.augmentation.transforms) == len(parser["train#random_transforms"]) == 5
+    assert [one["_target_"].rpartition(".")[2] for one in parser["train#handlers"]] == list(HANDLERS)
+    before = [one.clone() for one in trainer.network.parameters()]
+    trainer.run()
+    trainer.run()
+    assert trainer.state.iteration == 2
+    assert any(not torch.equal(*pair) for pair in zip(before, trainer.network.parameters(), strict=True))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_the_benchmark_of_a_gpu_refuses_a_machine_without():
+    with pytest.raises(InputError, match="needs a CUDA device, and torch finds none"):
+        benchmarks("gpu")
 
 
 def test_fewer_than_eight_pairs_are_refused():

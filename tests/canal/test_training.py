@@ -15,7 +15,6 @@ from monai.transforms import Compose
 
 from scripts import checkpoints
 from scripts.__main__ import main
-from scripts.augmentation import RandContrastCurved, curve
 from scripts.canal.localiser import describe, load_localiser, localiser_of
 from scripts.canal.network import CanalNet
 from scripts.canal.training import CanalDataset, CanalFieldsd, CanalLoss, centre_error, known_errors
@@ -76,34 +75,6 @@ def test_the_error_of_a_centre_is_its_distance_as_a_share_of_the_side():
     assert float(found[0]) == pytest.approx(5 / 16)
     assert math.isnan(found[1])
     assert known_errors({"pred": logits, "label": wanted}).tolist() == [[pytest.approx(5 / 16)]]
-
-
-def test_a_curve_joins_its_levels_at_even_steps():
-    values = torch.tensor([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
-    assert curve(values, np.array([0.0, 1.0])).tolist() == pytest.approx(values.tolist())
-    assert curve(values, np.array([1.0, 0.0, 1.0])).tolist() == pytest.approx([1, 0.8, 0.5, 0, 0.5, 1])
-    assert curve(torch.tensor([-3.0, 9.0]), np.array([0.2, 0.7])).tolist() == pytest.approx([0.2, 0.7])
-
-
-def test_random_curves_keep_the_range_and_follow_their_seed():
-    image = torch.rand(1, 20, 20, generator=torch.Generator().manual_seed(0))
-    made = []
-    for seed in (1, 1, 2):
-        transform = RandContrastCurved("image", prob=1.0)
-        transform.set_random_state(seed=seed)
-        made.append(transform({"image": image})["image"])
-        assert 0 <= float(made[-1].min()) <= float(made[-1].max()) <= 1
-    assert torch.equal(made[0], made[1])
-    assert not torch.equal(made[0], made[2])
-    falls = 0
-    for seed in range(40):
-        transform = RandContrastCurved("image", prob=1.0)
-        transform.set_random_state(seed=seed)
-        line = transform({"image": torch.linspace(0, 1, 50)[None]})["image"][0]
-        falls += bool((line.diff() < -1e-6).any())
-    assert 5 < falls < 25  # half of the curves rise; of the others, those of which little is mixed in still do
-    with pytest.raises(InputError, match="n_levels"):
-        RandContrastCurved("image", n_levels=1)
 
 
 def test_two_fields_of_view_show_the_same_canal_and_the_third_another_place(tmp_path):

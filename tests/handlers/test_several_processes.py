@@ -42,14 +42,13 @@ def torchrun(processes: int, overlays: list[str], **flags: Any) -> subprocess.Co
 
 
 @pytest.mark.parametrize(
-    ("processes", "slices", "batch_size"), [(2, 7, 2), (3, 5, 8)], ids=["odd slices", "more ranks than batches"]
+    ("processes", "slices", "batch_size"), [(2, 7, 4), (3, 5, 16)], ids=["odd slices", "more ranks than batches"]
 )
 def test_an_evaluation_equals_that_of_one_process(cohort, small_weights, tmp_path, processes, slices, batch_size):
-    """The batches of validation and evaluation hold twice the batch size, here 4 and 16."""
     flags = {
         "dataset_dir": str(datalist(cohort, f"{slices}.json", testing=slices)),
         "ckpt_dir": str(small_weights.parent),
-        "batch_size": batch_size,
+        "val_batch_size": batch_size,
     }
     ended = torchrun(processes, EVALUATE, **flags, output_dir=str(tmp_path / "together"))
     assert ended.returncode == 0, ended.stderr[-4000:]
@@ -87,7 +86,7 @@ def test_processes_with_unequal_numbers_of_validation_batches_train_together(coh
         "output_dir": str(tmp_path),
         "ckpt_dir": str(tmp_path / "models"),
         "batch_size": 4,
-        "validate#dataloader#batch_size": 2,
+        "val_batch_size": 2,
         "max_epochs": 2,
     }
     ended = torchrun(2, ["multi_gpu_train.json"], **flags)
