@@ -143,7 +143,7 @@ def check_instances(packed: Path) -> list[str]:
 
     with tempfile.TemporaryDirectory() as folder:
         cohort = Path(folder) / "cohort"
-        make_cohort(cohort, patients=4, seed=4, slices=3, matrix=64, workers=1)  # two classes of every task
+        make_cohort(cohort, patients=4, seed=4, slices=3, matrix=64)  # two classes of every task
         program = Path(__file__).resolve().parent / "instantiate.py"
         run = subprocess.run(
             [sys.executable, "-B", str(program), str(packed.resolve()), str(cohort), folder],

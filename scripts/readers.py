@@ -155,7 +155,7 @@ class SeriesReader(ITKReader):
         paths = img[0] if len(img) == 1 else img
         listing = list_files(paths)
         try:
-            image = only_image(contents_of(listing, workers=1), paths)
+            image = only_image(contents_of(listing), paths)
             return self.volume(image) if isinstance(image, str) else decoded_stack(image)
         except InputError as error:
             raise InputError(listing.archives.named(str(error))) from None

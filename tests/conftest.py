@@ -36,6 +36,14 @@ SMALL: dict[str, Any] = {
 HOSTILE = "a b#c$d@e%20f'ü[g];h{i}&j~" + ("" if os.name == "nt" else '?k::l*m"n<o>')
 
 
+@pytest.fixture(autouse=True)
+def no_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands that take one process per core do their work in the process of the tests."""
+    from scripts.cluster import workers
+
+    monkeypatch.setattr(workers, "cores", lambda: 1)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The bundle's root folder."""
@@ -57,7 +65,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from scripts.phantom.cohort import make_cohort
 
     folder = tmp_path_factory.mktemp("cohort") / "phantom"
-    make_cohort(folder, patients=10, seed=3, slices=6, matrix=128, workers=2)
+    make_cohort(folder, patients=10, seed=3, slices=6, matrix=128)
     return folder
 
 
@@ -83,7 +91,7 @@ def layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from scripts.phantom.cohort import make_cohort
 
     folder = tmp_path_factory.mktemp("layouts") / "phantom"
-    make_cohort(folder, patients=8, seed=3, matrix=128, twins=True, distractors=False, workers=2)
+    make_cohort(folder, patients=8, seed=3, matrix=128, twins=True, distractors=False)
     return folder
 
 

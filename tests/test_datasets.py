@@ -74,7 +74,7 @@ def test_a_sop_uid_that_is_not_in_its_file_is_a_failure_of_that_file_only(entrie
 
 def test_slices_of_several_stacks_in_one_file_are_each_found_by_their_frame(tmp_path, chain):
     path = str(write_several(tmp_path))
-    stacks, _ = scan(path, workers=0)
+    stacks, _ = scan(path)
     slices = [(stack, number) for stack in stacks for number in range(len(stack.slices))][::-1]
     entries = [
         {"image": path, "label": 0, "sop_uid": stack.slices[n].sop_uid, "frame": stack.slices[n].frame}

@@ -121,25 +121,20 @@ def test_a_command_that_is_asked_to_end_removes_what_it_unpacked(tmp_path):
     assert [*temporary.iterdir()] == []
 
 
-STARTS_ANOTHER = """
+STARTS_OTHERS = """
 import os, time
-from concurrent.futures import ThreadPoolExecutor
-from scripts.dicom.sources import other_processes
-from scripts.inference.shares import Share, score_alone
-def work(_=None):
-    print(os.getpid(), flush=True)
+from scripts.cluster.workers import Workers
+def work(group):
+    os.write(1, b"at work\\n")
     time.sleep(60)
 if __name__ == "__main__":
-    reading = other_processes(1)
-    reading.submit(work)
-    with ThreadPoolExecutor(1) as lane:
-        lane.submit(score_alone, work, Share(0, ()))
-        time.sleep(60)
+    with Workers(2) as workers:
+        list(workers.spread(work, [[1], [2]]))
 """
 
 
 def test_no_other_process_outlives_a_command_that_is_killed(tmp_path):
-    (tmp_path / "program.py").write_text(STARTS_ANOTHER)
+    (tmp_path / "program.py").write_text(STARTS_OTHERS)
     process = subprocess.Popen(
         [sys.executable, str(tmp_path / "program.py")],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -147,6 +142,6 @@ def test_no_other_process_outlives_a_command_that_is_killed(tmp_path):
         text=True,
     )
     assert process.stdout is not None
-    assert [process.stdout.readline() for _ in range(2)] != ["", ""]  # both are at work
+    assert [process.stdout.readline() for _ in range(2)] == ["at work\n"] * 2  # both are at work
     process.kill()
     process.communicate(timeout=20)  # their output, which ends when the last of them has gone

@@ -254,7 +254,7 @@ def test_what_a_training_leaves_names_nobody_but_by_the_patient_ids_of_the_cohor
 
 def test_a_damaged_file_is_named_by_the_kind_of_damage_alone(tmp_path):
     (tmp_path / "a").write_bytes(b"\0" * 128 + b"DICM" + b"\x08\x00\x05\x00CS\x04\x00ZQZQ" + b"\x02" * 64)
-    _, unreadable = scan(tmp_path, workers=0)
+    _, unreadable = scan(tmp_path)
     assert unreadable
     assert "ZQZQ" not in str(unreadable)
     with pytest.raises(InputError) as caught:

@@ -79,7 +79,7 @@ def test_a_stack_is_decoded_without_reading_headers(axial_series, monkeypatch):
 
 def test_every_stack_of_one_multi_frame_file_can_be_loaded(tmp_path):
     write_several(tmp_path)
-    stacks, _ = sources.scan(tmp_path, workers=0)
+    stacks, _ = sources.scan(tmp_path)
     assert len(stacks) > 1
     for stack in stacks:
         found = LoadImage(reader=SeriesReader(), expanduser=False)(stack)

@@ -270,6 +270,7 @@ def test_every_torch_load_reads_weights_only_and_nothing_else_unpickles():
         "jit.load(": ["bundle/deploy/classification.py", "bundle/exporting.py"],
         "export.load(": ["bundle/exporting.py"],
         "np.load(": ["scripts/slice_files.py"] * 2,
+        "pickle.": ["scripts/cluster/tasks.py"] * 5,  # between processes that hold the same certificates
     }
     cache = (ROOT / "scripts" / "slice_files.py").read_text(encoding="utf-8")
     assert len(re.findall(r"np\.load\([^()]*allow_pickle=False\)", cache)) == 2

@@ -20,7 +20,7 @@ def one_input(data: bytes) -> None:
     """Read one file's header, group and judge its slices; nothing may escape."""
     path = Path(FOLDER.name) / "file"
     path.write_bytes(data)
-    stacks, unreadable = scan(str(path), workers=0)
+    stacks, unreadable = scan(str(path))
     for stack in stacks:
         judge(stack)
     assert stacks or unreadable

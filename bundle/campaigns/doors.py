@@ -108,7 +108,7 @@ def dicom(path: Path, others: Sequence[Path], truth: Sample | None) -> str:
     from scripts.dicom.sources import scan
 
     paths = [path, *others]
-    stacks, unreadable = scan(list(map(str, paths)), workers=0)
+    stacks, unreadable = scan(list(map(str, paths)))
     judgements = decoded(stacks, [judge(stack) for stack in stacks])
     accepted = [
         stack

@@ -74,7 +74,7 @@ def make_all(folder: Path, samples: Path) -> None:
     from scripts.phantom.cohort import make_cohort
 
     cohort = folder / "cohort"
-    make_cohort(cohort, patients=6, slices=5, matrix=64, distractors=False, workers=1)
+    make_cohort(cohort, patients=6, slices=5, matrix=64, distractors=False)
     listed = ([dcmread(path) for path in sorted(series.iterdir())] for series in sorted(cohort.glob("dicom/*/*")))
     slices = sorted(
         next(images for images in listed if len(images) > FRAMES), key=lambda one: float(one.ImagePositionPatient[2])

@@ -78,7 +78,7 @@ class AxialT2SelectorOperator(DICOMSeriesSelectorOperator):
         Raises:
             InputError: no series fits; the message names each with the reason.
         """
-        stacks, unreadable = scan(self.input_folder, workers=0)
+        stacks, unreadable = scan(self.input_folder)
         by_series: dict[str, list[Stack]] = {}
         for stack in stacks:
             by_series.setdefault(stack.series_uid, []).append(stack)

@@ -151,7 +151,7 @@ def places_of(images: Sequence[str]) -> dict[Key, tuple[int, float]]:
     A datalist names single files, and what is measured over a series needs to know which slices are neighbours.
     """
     files = [one for one in images if not is_volume_file(one) and not is_archive(one)]
-    stacks = contents_of(list_files(files, unpack=False), workers=1).stacks if files else []
+    stacks = contents_of(list_files(files, unpack=False)).stacks if files else []
     return {
         (one.sop_uid, one.frame): (number, one.position_mm)
         for number, stack in enumerate(stacks)

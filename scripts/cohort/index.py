@@ -29,7 +29,14 @@ COLUMNS = (
 INDEX_SLICE_COLUMNS = ("path", "patient_id", "series_uid", "sop_uid", "frame", "slice_index", "position_mm")
 
 
-def index(folder: str, out: str = "index.csv", workers: int = 2, decode: bool = True, benchmark: bool = False) -> int:
+def index(
+    folder: str,
+    out: str = "index.csv",
+    workers: int = 2,
+    scheduler: str = "",
+    decode: bool = True,
+    benchmark: bool = False,
+) -> int:
     """List every series below a folder: which are axial T2 and can be used, which are refused, and why.
 
     Reads headers only, at any depth and under any file names, in zips too, and volume files (NIfTI, NRRD, MetaImage).
@@ -48,10 +55,12 @@ def index(folder: str, out: str = "index.csv", workers: int = 2, decode: bool = 
     Args:
         folder: the folder to look through, or a zip; a DICOMDIR stands for its folder.
         out: the table to write; the other two are named after it.
-        workers: processes that read headers, this one included, at most; below 4,096 files this one suffices.
+        workers: processes that read headers; below 4,096 files this one suffices.
+        scheduler: address of a dask scheduler whose workers read them instead, see docs/many_machines.md.
         decode: also decode compressed slices of accepted stacks, so that damaged ones are refused.
         benchmark: also time a plain one-process pydicom loop over the same files, and print how much faster this is.
     """
+    from ..cluster.workers import Workers
     from ..dicom.elements import UnreadableError
     from ..dicom.judgements import judge
     from ..dicom.listings import list_files, named_path
@@ -69,7 +78,8 @@ def index(folder: str, out: str = "index.csv", workers: int = 2, decode: bool = 
     if listing.empty:
         raise InputError(f"{folder} holds no files")
     started = time.perf_counter()
-    found = contents_of(listing, workers, watch_headers)
+    with Workers(workers, scheduler) as several:
+        found = contents_of(listing, several.spread, watch_headers)
     seconds = time.perf_counter() - started
     stacks, unreadable = found.stacks, list(found.unreadable)
     judgements = [judge(stack) for stack in stacks]

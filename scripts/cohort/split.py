@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import datalists, records
+from ..cluster.workers import Workers
 from ..console import say
 from ..errors import InputError, check_whole
 from ..files import check_output, resolved
@@ -98,7 +99,8 @@ def split(
         for name in divisions
     }
     of_sites += check_sections(divisions, scheme, holdout, validation, force)
-    stacks, left_out = scan(dicom, watch=watch_headers)  # all that can be checked without images was
+    with Workers() as workers:  # all that can be checked without images was
+        stacks, left_out = scan(dicom, workers.spread, watch_headers)
     check_zips(left_out)
     if not stacks:
         raise InputError(

@@ -67,7 +67,7 @@ def copy_images(
     listing = list_files(source)
     if listing.empty:
         raise InputError(f"{source} holds no files; expected the folder with the original images")
-    read = read_all(listing.files, 1, watch_headers)
+    read = read_all(listing.files, watch=watch_headers)
     selection = select(read.frames)
     refused = selection.refused
     refused += [*listing.unreadable, *read.unreadable, *listing.no_images, *read.no_images]

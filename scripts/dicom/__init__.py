@@ -3,7 +3,7 @@
 Volume files (NIfTI, NRRD, MetaImage) are judged beside them; ``volumes`` alone needs nibabel and ITK.
 
     found = contents_of(list_files("disk"))           # zips too; every file is in a stack, a volume, or left out
-    stacks, left_out = scan("disk", workers=2)        # the DICOM files that lie there themselves
+    stacks, left_out = scan("disk")                  # the DICOM files that lie there themselves
     for stack in stacks:
         decision, reason = judge(stack)               # "accept" | "refuse", from tags and geometry
     stack = one_stack("series_folder")                # file, list of files, or folder with one stack; else InputError

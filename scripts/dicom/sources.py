@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..console import end_with_parent, one_line, progress, say
+from ..cluster.spread import Spread, in_this_process
+from ..console import one_line, progress
 from ..errors import InputError
 from .archives import Archives, LeftOut, is_archive
 from .elements import NotDicomError, OtherContentError, UnreadableError
@@ -21,11 +17,9 @@ from .listings import DICOM_SUFFIXES, Listing, Paths, claims_image, list_files
 from .silence import quiet
 from .stacks import Stack, group_into_stacks
 
-CHUNK = 64
-# a process that starts up takes the time of reading about a thousand headers
-FILES_PER_PROCESS = 4096
-# chunks that wait for each other process, so that none idles while this one reads
-AHEAD = 4
+CHUNK = 128
+FEWEST = 4096
+"""Files for which other processes are asked: one that starts takes the time of about a thousand headers."""
 KILLS = "ends every process that reads it (want of memory, or a damaged header)"
 NO_DICOM = "a NIfTI, NRRD or MetaImage volume, not DICOM"
 
@@ -94,86 +88,36 @@ def watch_headers(chunks: Iterable[Read], n: int) -> Iterable[Read]:
     return progress(chunks, "reading headers", f"x{CHUNK} files", total=n)
 
 
-def read_all(files: Sequence[str], workers: int | None = None, watch: Watch = lambda chunks, _: chunks) -> Read:
+def read_all(files: Sequence[str], spread: Spread = in_this_process, watch: Watch = lambda chunks, _: chunks) -> Read:
     """Read the headers of all files.
 
     Args:
         files: files that may be DICOM.
-        workers: processes at most, this one included; None allows one per core. Few files are read in this one alone.
-        watch: wraps the iteration over chunks of ``CHUNK`` files, given their number, e.g. to show progress.
+        spread: what shares the work, see `scripts.cluster.workers`; fewer than ``FEWEST`` files are read here alone.
+        watch: wraps the iteration over chunks of at most ``CHUNK`` files, given their number, e.g. to show progress.
     """
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-    workers = min(os.cpu_count() or 1 if workers is None else workers, 1 + len(files) // FILES_PER_PROCESS)
+    parts = read_chunks(chunks, spread if len(files) >= FEWEST else in_this_process)
     known: dict[Facts, Facts] = {}
     found = Read([], [], [])
-    for part in watch(read_chunks(chunks, workers), len(chunks)) if chunks else ():
+    for part in watch(parts, len(chunks)) if chunks else ():
         found.frames.extend(share(frame, known) for frame in part.frames)
         found.unreadable.extend(part.unreadable)
         found.no_images.extend(part.no_images)
     return found
 
 
-def read_chunks(chunks: Sequence[Sequence[str]], workers: int) -> Iterator[Read]:
-    """Read chunks of files here, and in ``workers - 1`` other processes.
-
-    This process takes chunks from the end and the others from the start, so that it does not wait while they start up.
-    Where one of them is killed, e.g. for want of memory, others go on, and `read_again` reads what it was reading.
-    """
-    left, lost = deque(chunks), list[Sequence[str]]()
-    while left and workers > 1:
-        with other_processes(workers - 1) as pool:
-            reading: dict[Future[Read], Sequence[str]] = {}
-            try:
-                while left or reading:
-                    while left and len(reading) < AHEAD * (workers - 1):
-                        future = pool.submit(read_quietly, left[0])
-                        reading[future] = left.popleft()
-                    if left:
-                        yield read_quietly(left.pop())
-                    for done in wait(reading, 0 if left else None, FIRST_COMPLETED).done:
-                        found = done.result()
-                        del reading[done]
-                        yield found
-            except BrokenProcessPool:
-                lost += reading.values()
-    yield from map(read_quietly, left)
-    if lost:
-        say(f"processes that read headers were killed; {sum(map(len, lost))} files are read again")
-        yield from read_again(lost)
+def read_chunks(chunks: Iterable[Sequence[str]], spread: Spread) -> Iterator[Read]:
+    """Read chunks of files; one that ends every process, e.g. for want of memory, is unreadable."""
+    for paths, part in spread(read_quietly, chunks):
+        yield Read([], [(path, KILLS) for path in paths], []) if part is None else part
 
 
-def read_again(chunks: Sequence[Sequence[str]]) -> Iterator[Read]:
-    """Read chunks of files in one other process at a time, of which any may be killed.
-
-    Where one is, the next ones read halves of its files, until only a file that ends every process is left.
-    """
-    left = deque((chunk, 0) for chunk in chunks)
-    while left:
-        with other_processes(1) as pool:
-            try:
-                while left:
-                    found = pool.submit(read_quietly, left[0][0]).result()
-                    left.popleft()
-                    yield found
-            except BrokenProcessPool:
-                chunk, tries = left.popleft()
-                middle = len(chunk) // 2
-                if middle:
-                    left.extendleft([(chunk[middle:], 0), (chunk[:middle], 0)])
-                elif tries < 1:
-                    left.appendleft((chunk, tries + 1))
-                else:
-                    yield Read([], [(path, KILLS) for path in chunk], [])
-
-
-def other_processes(n: int) -> ProcessPoolExecutor:
-    """Start processes that hold nothing of this one's."""
-    return ProcessPoolExecutor(n, multiprocessing.get_context("spawn"), initializer=end_with_parent)
-
-
-def contents_of(listing: Listing, workers: int | None = None, watch: Watch = lambda chunks, _: chunks) -> Contents:
-    """Read the headers of all listed files and group them into stacks; ``workers`` and ``watch`` as in `read_all`."""
-    found = read_all(listing.files, workers, watch)
+def contents_of(
+    listing: Listing, spread: Spread = in_this_process, watch: Watch = lambda chunks, _: chunks
+) -> Contents:
+    """Read the headers of all listed files and group them into stacks; ``spread`` and ``watch`` as in `read_all`."""
+    found = read_all(listing.files, spread, watch)
     return Contents(
         stacks=group_into_stacks(found.frames),
         volumes=listing.volumes,
@@ -184,13 +128,13 @@ def contents_of(listing: Listing, workers: int | None = None, watch: Watch = lam
 
 
 def scan(
-    paths: Paths, workers: int | None = None, watch: Watch = lambda chunks, _: chunks
+    paths: Paths, spread: Spread = in_this_process, watch: Watch = lambda chunks, _: chunks
 ) -> tuple[list[Stack], list[LeftOut]]:
     """Read the headers of all DICOM files that lie at some paths themselves, and group them into stacks.
 
     Args:
         paths: a folder (any nesting, any file names), a file, or a list of either. Zips are listed and not opened.
-        workers: processes at most, see `read_all`.
+        spread: see `read_all`.
         watch: see `read_all`.
 
     Returns:
@@ -199,7 +143,7 @@ def scan(
     Raises:
         InputError: a path does not exist.
     """
-    found = contents_of(list_files(paths, unpack=False), workers, watch)
+    found = contents_of(list_files(paths, unpack=False), spread, watch)
     volumes = [(path, NO_DICOM) for path in found.volumes]
     return found.stacks, sorted([*found.unreadable, *found.no_images, *volumes])
 
@@ -222,7 +166,7 @@ def stacks_at(paths: Paths) -> list[Stack]:
     Raises:
         InputError: a file that was named cannot be read, or there is no stack.
     """
-    return usable_stacks(contents_of(list_files(paths, unpack=False), workers=1), paths)
+    return usable_stacks(contents_of(list_files(paths, unpack=False)), paths)
 
 
 def usable_stacks(found: Contents, paths: Paths) -> list[Stack]:

@@ -179,6 +179,11 @@ class OutputFolder:
         self.record(kept)
         return len(found)
 
+    def clear(self) -> None:
+        """Remove what processes of this run that were ended had begun to write, and put back what it was to replace."""
+        for left in self.path.glob(f".*.{self.run}.*"):
+            self.recover(left.name[1:].rpartition(f".{self.run}.")[0], self.run)
+
     def end(self) -> None:
         """Let the folder go."""
         self.lock.release()

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..console import one_line, say
+from ..cluster.workers import Workers
+from ..console import one_line, progress, say
 from ..dicom.listings import named_paths
 from ..errors import InputError, exit_status
 from ..files import check_folder
-from ..records import Failure, SeriesRecord
+from ..records import Failure, Series, SeriesRecord
 from .weights import operating_point_settings, weights_paths, weights_settings
 
 if TYPE_CHECKING:
     from .output_folder import OutputFolder
     from .series import FoundSeries
-    from .shares import Share
 
 LISTED = 20
 """Series that the final table names one by one; more are only counted, and listed in series.csv."""
 
 
+DEADLY = "every process that scores it ends at once (want of memory, or pixels that crash the decoder)"
+
+
 class Outcome(NamedTuple):
-    """What became of the series of one process: rows of series.csv and of failures.csv."""
+    """What became of some series: rows of series.csv and of failures.csv."""
 
     records: list[SeriesRecord]
     failures: list[Failure]
@@ -43,6 +46,7 @@ def predict(
     force: bool = False,
     resume: bool = False,
     workers: int = 1,
+    scheduler: str = "",
     dicom: bool = False,
     overlays: bool = False,
     raw_heatmap: bool = False,
@@ -58,7 +62,7 @@ def predict(
 
     Writes OUT/<series_uid>/slices.csv (one row per slice), summary.json, heatmap.nii.gz (on the grid of the series),
     heatmap.png; OUT/series.csv with what became of each series, and OUT/failures.csv with what was refused or could
-    not be read, and why. Under torchrun, each process takes its share of the series.
+    not be read, and why.
 
     Exit status: 0 everything that may hold images was scored or refused, 1 something could not be read or failed, 2 no
     series was scored.
@@ -78,7 +82,9 @@ def predict(
         batch_size: slices that go through the network at once.
         force: also score series that are not axial T2 or T2*.
         resume: leave series that have results of the same images, weights and settings as they are.
-        workers: processes that share the series; several GPUs are used in turn.
+        workers: processes of this machine that share the series, its cores and its GPUs.
+        scheduler: address of a dask scheduler, tls://host:port, whose workers score the series instead; other machines
+            share the folders with this one, see docs/many_machines.md.
         dicom: also write OUT/<series_uid>/dicom, a structured report (TID 1500) and colour overlays (needs highdicom).
         overlays: also write OUT/<series_uid>/overlays, each slice with its heat map as PNG.
         raw_heatmap: also write heatmap_raw.nii.gz, not scaled slice by slice, to compare slices of a series.
@@ -96,6 +102,8 @@ def predict(
         raise InputError(f"threshold is a probability between 0 and 1, got {threshold}")
     if threshold is not None and operating_points:
         raise InputError("--threshold and --operating_points both set the threshold; give one of them")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise InputError("predict does not run under torchrun; give it --workers, or the --scheduler of a cluster")
     for name, value in (("batch_size", batch_size), ("workers", workers)):
         if value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
@@ -132,7 +140,7 @@ def predict(
     check_folder(out)
     if test_time_average or hotspots:
         say("18 views of each slice: expect 18 times the cost of one")
-    return score(inputs, force, overrides, workers)
+    return score(inputs, force, overrides, Workers(workers, scheduler))
 
 
 def check_running(precision: str, backend: str, heatmap_layer: str, views: bool) -> None:
@@ -148,8 +156,8 @@ def check_running(precision: str, backend: str, heatmap_layer: str, views: bool)
         say(f"torch is used: {reason}")
 
 
-def score(inputs: Sequence[str], force: bool, overrides: dict[str, Any], workers: int) -> int:
-    """Find the series once and score them in this process, in several, or in those of torchrun.
+def score(inputs: Sequence[str], force: bool, overrides: dict[str, Any], workers: Workers) -> int:
+    """Find the series once, and score them in this process or in those of ``workers``.
 
     Returns:
         The exit status.
@@ -157,81 +165,65 @@ def score(inputs: Sequence[str], force: bool, overrides: dict[str, Any], workers
     from .output_folder import OutputFolder
     from .series import find_series
 
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        return score_under_torchrun(inputs, force, overrides)
-    found = find_series(inputs, force, workers)
-    folder = OutputFolder(overrides["output_dir"])
-    try:
-        folder.begin(one["name"] for one in found.series)
-        changes = {**overrides, "shared_run": folder.run}
-        outcome = score_shard(found, changes, 0, 1) if workers == 1 else score_in_pool(found, changes, workers)
-        return report_outcome(folder, outcome)
-    finally:
-        folder.end()
+    with workers:
+        found = find_series(inputs, force, workers.spread)
+        folder = OutputFolder(overrides["output_dir"])
+        try:
+            folder.begin(one["name"] for one in found.series)
+            outcome = score_all(found, {**overrides, "shared_run": folder.run}, workers)
+            return report_outcome(folder, outcome)
+        except BaseException:
+            workers.end()  # before what they were writing is removed
+            folder.clear()
+            raise
+        finally:
+            folder.end()
 
 
-def score_in_pool(found: FoundSeries, overrides: dict[str, Any], workers: int) -> Outcome:
-    """Score the series in several processes of this machine."""
-    from .shares import score_shares
-
+def score_all(found: FoundSeries, overrides: dict[str, Any], workers: Workers) -> Outcome:
+    """Score all series; those that end every process are failures."""
     outcome = Outcome([], list(found.refused))
-    work = partial(score_share, replace(found, series=(), refused=()), overrides, workers)
-    for share, scored in score_shares(work, found.series, workers):
-        if scored is None:
-            reason = "every process that scores it ends at once (want of memory, or pixels that crash the decoder)"
-            scored = Outcome([], [found.failure_of(one, "failed", reason) for one in share.series])
-        outcome.records.extend(scored.records)
-        outcome.failures.extend(scored.failures)
+    bare = replace(found, series=(), refused=())
+    work = partial(score_group, bare, overrides, 1 if workers.scheduler else workers.n)
+    # what a process that died has finished is kept
+    again = partial(score_group, bare, {**overrides, "resume": True}, *work.args[2:])
+    scored = workers.spread(work, workers.groups(found.series), again)
+    for group, part in scored if workers.alone else by_series(scored, len(found.series)):
+        if part is None:
+            part = Outcome([], [found.failure_of(one, "failed", DEADLY) for one in group])
+        if not overrides["resume"]:  # what was kept, this run had scored
+            part = part._replace(records=[{**row, "status": "scored"} for row in part.records])
+        outcome.records.extend(part.records)
+        outcome.failures.extend(part.failures)
     return outcome
 
 
-def score_under_torchrun(inputs: Sequence[str], force: bool, overrides: dict[str, Any]) -> int:
-    """Score the share of one process of torchrun; rank 0 finds the series, and gathers what became of them."""
-    import datetime
-
-    import torch.distributed as dist
-
-    from .output_folder import OutputFolder
-    from .series import find_series
-
-    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    folder = OutputFolder(overrides["output_dir"])
-    dist.init_process_group("gloo", timeout=datetime.timedelta(days=7))
-    try:
-        shared: list[Any] = [None]
-        if rank == 0:
-            found = find_series(inputs, force)
-            folder.begin(one["name"] for one in found.series)
-            shared = [(found, folder.run)]
-        dist.broadcast_object_list(shared)
-        found, run = shared[0]
-        scored = score_shard(found, {**overrides, "shared_run": run}, rank, world_size)
-        gathered: list[Any] | None = [None] * world_size if rank == 0 else None
-        dist.gather_object(scored, gathered)
-        if gathered is None:
-            return 0
-        records = [row for one in gathered for row in one.records]
-        return report_outcome(folder, Outcome(records, [row for one in gathered for row in one.failures]))
-    finally:
-        folder.end()
-        dist.destroy_process_group()
+def by_series(
+    scored: Iterable[tuple[Sequence[Series], Outcome | None]], n: int
+) -> Iterator[tuple[Sequence[Series], Outcome | None]]:
+    """Show how many of ``n`` series have been scored, while groups of them come in."""
+    each = ((number, group, part) for group, part in scored for number in range(len(group)))
+    for number, group, part in progress(each, "scoring", "series", n):
+        if number == 0:
+            yield group, part
 
 
-def score_shard(found: FoundSeries, overrides: dict[str, Any], shard: int, shards: int) -> Outcome:
-    """Score every ``shards``-th of the series, in this process or in one of torchrun."""
-    from .shares import resources
+def score_group(found: FoundSeries, overrides: dict[str, Any], processes: int, series: Sequence[Series]) -> Outcome:
+    """Score some series in this process, which is one of ``processes`` of this machine."""
+    changes = {**overrides, **(share_of_machine(processes) if processes > 1 else {})}
+    return run_inference(replace(found, series=tuple(series)), changes)
 
-    return run_inference(found, {**overrides, **resources(shard, shards), "shard": shard, "shards": shards})
 
+def share_of_machine(processes: int) -> dict[str, Any]:
+    """Take a share of the cores for this process, a worker, and return the config's keys that choose its GPU."""
+    import torch
+    from distributed import get_worker
 
-def score_share(found: FoundSeries, overrides: dict[str, Any], workers: int, share: Share) -> Outcome:
-    """Score the series of one process of several, which leaves the tables to the one that started it."""
-    from .shares import resources
+    from ..cluster.workers import cores
 
-    changes = {**overrides, **resources(share.number, workers)}
-    # what a process that died has finished is kept
-    changes["resume"] = overrides["resume"] or share.tries > 0
-    return run_inference(replace(found, series=share.series), changes)
+    torch.set_num_threads(max(1, cores() // processes))
+    n_gpus = torch.cuda.device_count()
+    return {"device": torch.device(f"cuda:{int(get_worker().name) % n_gpus}")} if n_gpus > 1 else {}
 
 
 def run_inference(found: FoundSeries, overrides: dict[str, Any]) -> Outcome:

@@ -11,6 +11,7 @@ from ignite.engine import EventEnum, Events
 from monai.engines import SupervisedEvaluator
 from torch.utils.data import Dataset
 
+from ..cluster.spread import Spread, in_this_process
 from ..console import one_line, progress, say
 from ..dicom.archives import Archives
 from ..dicom.elements import UnreadableError
@@ -48,7 +49,7 @@ class FoundSeries:
         return failure(path, status, self.archives.named(reason), series["series_uid"])
 
 
-def find_series(inputs: Paths, force: bool = False, workers: int = 1) -> FoundSeries:
+def find_series(inputs: Paths, force: bool = False, spread: Spread = in_this_process) -> FoundSeries:
     """Find the image series below some paths that are axial T2, and those that are not with the reason.
 
     This reads the header of every DICOM file, once; loading and writing use the stacks found here.
@@ -57,7 +58,7 @@ def find_series(inputs: Paths, force: bool = False, workers: int = 1) -> FoundSe
         inputs: files or folders at any depth, with DICOM, NIfTI, NRRD, MetaImage and zips of them in any mixture; a
             DICOMDIR stands for its folder.
         force: also take series whose sequence or orientation is refused, as long as they are volumes.
-        workers: processes that read headers, this one included, at most.
+        spread: what shares the reading of headers, see `scripts.dicom.sources.read_all`.
 
     Raises:
         InputError: a path is empty or does not exist, or there is no file below any.
@@ -66,7 +67,7 @@ def find_series(inputs: Paths, force: bool = False, workers: int = 1) -> FoundSe
     listing = list_files(tops)
     if listing.empty:
         raise InputError(f"{', '.join(map(str, tops))}: no files; name a folder with DICOM or NIfTI below it")
-    found = contents_of(listing, workers, watch_headers)
+    found = contents_of(listing, spread, watch_headers)
     named = found.archives.named
     series: list[Series] = []
     refused = [failure(named(path), "unreadable", named(reason)) for path, reason in found.unreadable]
@@ -157,14 +158,12 @@ class SeriesDataset(Dataset[dict[str, Any]]):
     Args:
         found: the series, see `find_series`.
         transform: the preprocessing, from ``{"image": stack or path}`` to ``(1, S, S, D)``.
-        shard: which part of the series this process takes, 0 to ``shards`` - 1.
-        shards: processes that share the series.
         trained_on_phantom: whether the weights know synthetic patients only.
         allow_phantom_weights: whether such weights may score anything but the phantom.
         finished: returns the summary of a series that need not be scored again, else None.
 
     Attributes:
-        series: the accepted series of this shard that are still to be scored.
+        series: the accepted series that are still to be scored.
         kept: summaries of those that were finished before.
         failures: rows of failures.csv.
     """
@@ -173,8 +172,6 @@ class SeriesDataset(Dataset[dict[str, Any]]):
         self,
         found: FoundSeries,
         transform: Callable[[dict[str, Any]], dict[str, Any]],
-        shard: int = 0,
-        shards: int = 1,
         trained_on_phantom: bool = False,
         allow_phantom_weights: bool = False,
         finished: Callable[[Series], WrittenSummary | None] = lambda _: None,
@@ -184,10 +181,10 @@ class SeriesDataset(Dataset[dict[str, Any]]):
         if trained_on_phantom and not allow_phantom_weights:
             refused += [found.failure_of(one, "refused", PHANTOM_WEIGHTS) for one in series if not one["phantom"]]
             series = [one for one in series if one["phantom"]]
-        self.failures = refused if int(shard) == 0 else []
+        self.failures = refused
         self.series: list[Series] = []
         self.kept: list[WrittenSummary] = []
-        for one in series[int(shard) :: int(shards)]:
+        for one in series:
             summary = finished(one)
             if summary is None:
                 self.series.append(one)

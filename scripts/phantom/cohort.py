@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import joblib
-
+from ..cluster.spread import Spread, in_this_process
 from ..cohort import geometry
 from ..cohort.divisions import split_patients
 from ..cohort.labels import read_labels
@@ -48,7 +47,6 @@ def make_cohort(
     patients: int = 40,
     seed: int = 0,
     style: str = "tse",
-    workers: int = 0,
     twins: bool = False,
     slices: int | None = None,
     matrix: int | None = None,
@@ -57,11 +55,12 @@ def make_cohort(
     reuse: bool = False,
     force: bool = False,
     layout: str = "dicom",
+    spread: Spread = in_this_process,
 ) -> Path:
     """Make a cohort of synthetic cervical patients.
 
     The folder appears whole or not at all: it is made under another name beside ``out`` and renamed at the end. The
-    same arguments give the same bytes in every file, for any number of workers; patient i is the same in cohorts of
+    same arguments give the same bytes in every file, for any number of processes; patient i is the same in cohorts of
     any size.
 
     Args:
@@ -69,7 +68,6 @@ def make_cohort(
         patients: number of patients; 8 are enough to try things, 40 to learn from.
         seed: a whole number from 0 to 2^63 - 1.
         style: ``tse`` (T2 turbo spin echo) or ``gre`` (T2*-weighted gradient echo, a domain shift).
-        workers: processes, 0 for one per CPU.
         twins: also write the lesion-free twin of each axial series under ``twins/``, in files of the same names.
         slices: keep only this many neighbouring axial slices about the most compressed one, of one straight stack;
             None for the whole neck.
@@ -79,6 +77,7 @@ def make_cohort(
         reuse: return an existing cohort with the same arguments instead of refusing.
         force: replace an existing phantom cohort.
         layout: ``dicom``, or ``bids`` for NIfTI in the layout of the spine-generic data set.
+        spread: what shares the patients, see `scripts.cluster.workers`.
 
     Returns:
         path of ``datalist.json``, or in BIDS of ``dataset_description.json``.
@@ -89,7 +88,7 @@ def make_cohort(
     out = Path(out).absolute()
     settings = Settings(seed=seed, style=style, slices=slices, matrix=matrix, layout=layout)
     options = Options(twins=twins, distractors=distractors, rle=rle)
-    check(settings, patients, workers)
+    check(settings, patients)
     if layout == "bids" and rle:
         raise InputError("--rle compresses DICOM; leave it out with --layout bids, whose NIfTI is always compressed")
     recipe = {"version": VERSION, "patients": patients, **asdict(settings), **asdict(options)}
@@ -97,7 +96,7 @@ def make_cohort(
         return out / bids.INDEX[layout]
     check_folder(out.parent)
     with naming(out), drafting(out) as folder:
-        records = list(render_patients(folder, settings, options, patients, workers))
+        records = list(render_patients(folder, settings, options, patients, spread))
         (bids.write_tables if layout == "bids" else write_tables)(folder, records, settings, recipe)
         try:
             if force and out.exists():
@@ -111,7 +110,7 @@ def make_cohort(
     return out / bids.INDEX[layout]
 
 
-def check(settings: Settings, patients: int, workers: int) -> None:
+def check(settings: Settings, patients: int) -> None:
     """Refuse arguments out of range."""
     if settings.style not in STYLES:
         raise InputError(f"style must be {' or '.join(STYLES)}, got {settings.style!r}")
@@ -120,7 +119,6 @@ def check(settings: Settings, patients: int, workers: int) -> None:
     check_seed(settings.seed)
     limits: tuple[tuple[str, int | None, int, int], ...] = (
         ("patients", patients, 1, 9999),
-        ("workers", workers, 0, 1024),
         ("slices", settings.slices, 1, 45),
         ("matrix", settings.matrix, 64, 512),
     )
@@ -198,27 +196,31 @@ def refuse_incomplete(out: Path, recipe: Mapping[str, Any]) -> None:
 
 
 def render_patients(
-    folder: Path, settings: Settings, options: Options, patients: int, workers: int
+    folder: Path, settings: Settings, options: Options, patients: int, spread: Spread
 ) -> Iterator[Record]:
-    """Write every patient's images, several at a time, and yield the records in the patients' order.
+    """Write every patient's images, and yield the records in the patients' order.
 
     Raises:
-        InputError: one of the processes was killed.
+        InputError: a patient ends every process that draws it.
     """
-    workers = min(workers or joblib.cpu_count(), patients)
-    # loky starts clean processes without running the caller's main module again
-    pool = joblib.Parallel(n_jobs=workers, return_as="generator")
-    tasks = (joblib.delayed(write_patient)(folder, settings, options, index) for index in range(patients))
+    names = list(participant_ids(settings, patients)) if settings.layout == "bids" else [""] * patients
+    made: dict[int, Record] = {}
+    drawn = spread(partial(draw, folder, settings, options), [[one] for one in enumerate(names)])
+    for ((index, _),), records in progress(drawn, "making the phantom cohort", "patient", patients):
+        if records is None:
+            raise InputError(
+                "every process that draws a patient was killed, probably for want of memory; start again with fewer "
+                "--workers, or with less else running"
+            )
+        (made[index],) = records
+    yield from (made[index] for index in sorted(made))
+
+
+def draw(folder: Path, settings: Settings, options: Options, numbered: Sequence[tuple[int, str]]) -> list[Record]:
+    """Write patients, given by their numbers, and in BIDS by their names, too."""
     if settings.layout == "bids":
-        names = enumerate(participant_ids(settings, patients))
-        tasks = (joblib.delayed(bids.write_participant)(folder, settings, options, *numbered) for numbered in names)
-    try:
-        yield from progress(pool(tasks), "making the phantom cohort", "patient", patients)
-    except BrokenProcessPool as error:
-        raise InputError(
-            "a process that draws patients was killed, probably for want of memory; start again with fewer --workers, "
-            "or with less else running"
-        ) from error
+        return [bids.write_participant(folder, settings, options, index, name) for index, name in numbered]
+    return [write_patient(folder, settings, options, index) for index, _ in numbered]
 
 
 def split(records: list[Record], seed: int) -> dict[str, str]:

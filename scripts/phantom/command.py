@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..cluster.workers import Workers
 from ..console import say
 from ..datalists import datalist_info
 from ..errors import InputError
@@ -16,6 +17,7 @@ def phantom(
     seed: int = 0,
     style: str = "tse",
     workers: int = 0,
+    scheduler: str = "",
     twins: bool = False,
     slices: int = 0,
     matrix: int = 0,
@@ -38,7 +40,8 @@ def phantom(
         patients: number of patients; 8 are enough to try things, 40 to learn from.
         seed: a whole number from 0 to 2^63 - 1; another seed gives other patients.
         style: tse (T2 turbo spin echo) or gre (T2*-weighted gradient echo, a domain shift).
-        workers: processes; 0 for one per CPU.
+        workers: processes; 0 for one per core.
+        scheduler: address of a dask scheduler whose workers draw the patients instead, see docs/many_machines.md.
         twins: also write each series without its lesions, under twins/ (the truth for heat maps).
         slices: keep only this many axial slices about the most compressed one; 0 for the whole neck. With a number,
             nobody has stacks along the discs.
@@ -59,21 +62,22 @@ def phantom(
     if layout == "bids" and contact_sheet:
         raise InputError("--contact_sheet draws DICOM; leave it out with --layout bids")
     kept = reuse and not force and Path(out).is_dir() and any(Path(out).iterdir())
-    path = make_cohort(
-        out,
-        patients=patients,
-        seed=seed,
-        style=style,
-        workers=workers,
-        twins=twins,
-        slices=slices or None,
-        matrix=matrix or None,
-        distractors=distractors,
-        rle=rle,
-        reuse=reuse,
-        force=force,
-        layout=layout,
-    )
+    with Workers(workers, scheduler) as several:
+        path = make_cohort(
+            out,
+            patients=patients,
+            seed=seed,
+            style=style,
+            twins=twins,
+            slices=slices or None,
+            matrix=matrix or None,
+            distractors=distractors,
+            rle=rle,
+            reuse=reuse,
+            force=force,
+            layout=layout,
+            spread=several.spread,
+        )
     if layout == "bids":
         say(describe(path.parent))
         verb = "kept the BIDS data set in" if kept else "wrote a BIDS data set to"

@@ -42,6 +42,7 @@ def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, 
     check_whole("--patients", patients, FEWEST)
     check_whole("--epochs", epochs, 1)
     check_seed(seed)
+    from ..cluster.workers import Workers
     from ..inference.predict import predict
     from ..phantom.cohort import make_cohort
     from ..runner import run_config
@@ -59,7 +60,8 @@ def quickstart(out: str = "runs/quickstart", patients: int = 40, seed: int = 0, 
     known = {"max_epochs": epochs, "outlines": False}  # which need the localiser that is not trained yet
     check_settings(Experiment(folder, configs, str(cohort), overrides=known), resume=False)
     say(f"1/5  making {patients} synthetic patients as DICOM in {cohort}")
-    make_cohort(cohort, patients=patients, seed=seed, reuse=True)
+    with Workers() as workers:
+        make_cohort(cohort, patients=patients, seed=seed, reuse=True, spread=workers.spread)
     require_both_classes(cohort / "datalist.json", SECTIONS)
     say("2/5  training the localiser of the canal (configs/train.json with configs/canal/train.json)")
     first: dict[str, Any] = {"dataset_dir": str(cohort), "seed": seed}

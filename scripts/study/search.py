@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from filelock import FileLock, Timeout
 
 from ..console import say
 from ..errors import InputError, check_seed, check_whole, root_message
@@ -17,7 +19,7 @@ from ..records import derive_seed
 
 if TYPE_CHECKING:
     from optuna.study import Study
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, Trial
 
 LEARNING_RATES = (1e-6, 1e-2)
 BETA1 = (0.5, 0.99)
@@ -25,7 +27,7 @@ DATABASE = "search.db"
 
 
 @contextmanager
-def storing(folder: Path) -> Iterator[None]:
+def storing(folder: Path, storage: str = "") -> Iterator[None]:
     """Turn what the database says when it cannot be read or written into one line.
 
     Raises:
@@ -37,44 +39,160 @@ def storing(folder: Path) -> Iterator[None]:
     try:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
-        reason = f"{folder / DATABASE} cannot be used ({root_message(error)})"
-        raise InputError(f"{reason}; make room on its disk if that is full, or choose another --out") from error
+        reason = f"{without_password(storage) or folder / DATABASE} cannot be used ({root_message(error)})"
+        advice = "see that it runs and may be written" if storage else "make room on its disk if that is full"
+        raise InputError(f"{reason}; {advice}, or choose another {'--storage' if storage else '--out'}") from error
 
 
-def open_study(folder: Path, settings: Mapping[str, Any]) -> Study:
-    """Open the search's database; trials that were interrupted are queued again with their own values.
+def without_password(storage: str) -> str:
+    """Return a URL that may be shown."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(storage).render_as_string(hide_password=True) if storage else ""
+    except (ArgumentError, ValueError):
+        return f"{storage.partition('://')[0]}://…"
+
+
+def open_storage(folder: Path, storage: str) -> Any:
+    """Open the database of a search.
 
     Args:
-        folder: the search's folder.
-        settings: what all trials must share to be ranked in one table.
+        folder: the search's folder, which holds it where no other is named.
+        storage: URL of another, as Optuna takes it.
 
     Raises:
-        InputError: the folder holds a search with other settings.
+        InputError: Optuna cannot open it.
     """
     import optuna
     from sqlalchemy import NullPool
 
+    if not storage:
+        # no URL: a folder's name may hold what a URL reads as something else
+        connect = partial(sqlite3.connect, resolved(folder / DATABASE))
+        return optuna.storages.RDBStorage("sqlite://", {"creator": connect, "poolclass": NullPool})
+    try:
+        return optuna.storages.get_storage(storage)
+    except Exception as error:  # every driver has its own
+        raise InputError(
+            f"--storage {without_password(storage)} cannot be opened ({root_message(error).splitlines()[0]}); expected "
+            "a URL that Optuna opens, such as postgresql+psycopg://user:password@host/database, with its driver "
+            "installed and the database there"
+        ) from error
+
+
+def open_study(folder: Path, settings: Mapping[str, Any], storage: str = "") -> Study:
+    """Open the search's study.
+
+    Args:
+        folder: the search's folder.
+        settings: what all trials must share to be ranked in one table.
+        storage: URL of its database, see `open_storage`.
+
+    Raises:
+        InputError: the database cannot be opened, or holds a search with other settings.
+    """
+    import optuna
+
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # no URL: a folder's name may hold what a URL reads as something else
-    connect = partial(sqlite3.connect, resolved(folder / DATABASE))
-    storage = optuna.storages.RDBStorage("sqlite://", {"creator": connect, "poolclass": NullPool})
-    study = optuna.create_study(storage=storage, study_name="search", direction="minimize", load_if_exists=True)
+    opened = open_storage(folder, storage)
+    study = optuna.create_study(storage=opened, study_name="search", direction="minimize", load_if_exists=True)
     known = {**settings, **study.user_attrs}
     others = [f"{name} was {known[name]}, now {value}" for name, value in settings.items() if known[name] != value]
     if others:
-        raise InputError(f"{folder} holds a search with other settings ({'; '.join(others)}); choose another --out")
+        place = without_password(storage) or folder
+        raise InputError(f"{place} holds a search with other settings ({'; '.join(others)}); choose another --out")
     for name, value in settings.items():
         study.set_user_attr(name, value)
+    return study
+
+
+def queue_interrupted(study: Study, folder: Path) -> int:
+    """Queue trials that were interrupted again, with their own values.
+
+    Returns:
+        How many trials run at this moment, in other processes: each holds the lock of its folder.
+    """
+    import optuna
+
     states = optuna.trial.TrialState
     queued: set[str | None] = {trial.user_attrs.get("folder") for trial in study.get_trials(states=[states.WAITING])}
+    running = 0
     for trial in study.get_trials(states=[states.RUNNING]):
         place = trial.user_attrs.get("folder")  # without one it had not begun, and its number is drawn again
+        if place is not None:
+            try:
+                locked(folder, place).release()
+            except Timeout:
+                running += 1
+                continue
         if place is not None and place not in queued:
             study.enqueue_trial(trial.params, user_attrs={"folder": place})
             queued.add(place)
         study.tell(trial.number, state=states.FAIL)  # last: who is killed before it finds the trial in the queue
-    return study
+    return running
+
+
+def locked(folder: Path, name: str, timeout_s: float = 0) -> FileLock:
+    """Return the lock of a trial, or of the whole search, that this process now holds; the system frees it at its end.
+
+    Raises:
+        Timeout: another process holds it.
+    """
+    path = inside(folder, f"locks/{name}.lock")
+    path.parent.mkdir(exist_ok=True)
+    lock = FileLock(path, timeout=timeout_s)
+    with suppress(NotImplementedError):  # a network disk without locks: one process at a time
+        lock.acquire()
+    return lock
+
+
+class Claim(NamedTuple):
+    """A trial that this process runs.
+
+    Attributes:
+        trial: of Optuna.
+        values: what it tries.
+        name: of its folder.
+        lock: what tells other processes that it runs.
+    """
+
+    trial: Trial
+    values: dict[str, float]
+    name: str
+    lock: FileLock
+
+
+def claim(study: Study, folder: Path, trials: int, seed: int) -> Claim | None:
+    """Begin the next trial; None where as many as wanted have ended, or run in other processes."""
+    import optuna
+
+    search_lock = locked(folder, "search", timeout_s=-1)
+    try:
+        running = queue_interrupted(study, folder)
+        ended = len(ended_trials(study))
+        if ended + running >= trials:
+            if running:
+                say(f"{running} trials still run in other processes; the last of these writes all tables")
+            return None
+        begun = {one.user_attrs.get("folder") for one in study.trials}
+        number = next(count for count in itertools.count() if f"trial_{count:03d}" not in begun)
+        study.sampler = optuna.samplers.RandomSampler(seed=derive_seed(seed, number))
+        trial = study.ask()
+        values = {
+            "learning_rate": trial.suggest_float("learning_rate", *LEARNING_RATES, log=True),
+            "beta1": trial.suggest_float("beta1", *BETA1),
+        }
+        name = trial.user_attrs.get("folder", f"trial_{number:03d}")
+        lock = locked(folder, name)
+        trial.set_user_attr("folder", name)
+    finally:
+        search_lock.release()
+    drawn = f"learning rate {values['learning_rate']:.3g}, beta1 {values['beta1']:.3f}"
+    say(f"trial {ended + running + 1} of {trials}: {drawn}")
+    return Claim(trial, values, name, lock)
 
 
 def ended_trials(study: Study) -> list[FrozenTrial]:
@@ -86,7 +204,9 @@ def ended_trials(study: Study) -> list[FrozenTrial]:
     return sorted(trials, key=lambda trial: float("inf") if trial.value is None else float(trial.value))
 
 
-def search(cohort: str, out: str, trials: int = 20, overlay: str = "", overrides: str = "", seed: int = 0) -> None:
+def search(
+    cohort: str, out: str, trials: int = 20, overlay: str = "", overrides: str = "", seed: int = 0, storage: str = ""
+) -> None:
     """Try random learning rates and beta1 of Adam, and rank them by validation loss.
 
     Learning rates are drawn log-uniformly from 1e-6 to 1e-2, beta1 uniformly from 0.5 to 0.99. The search lives in
@@ -102,6 +222,8 @@ def search(cohort: str, out: str, trials: int = 20, overlay: str = "", overrides
         overrides: config keys of train.json as JSON, e.g. '{"max_epochs": 5}'; learning_rate and beta1 are drawn, so
             they are refused.
         seed: seed of the draws, from 0 to 2^63 - 1; trial n draws the same values whenever it runs.
+        storage: URL of another database that Optuna opens, e.g. postgresql+psycopg://user:password@host/database;
+            machines with the same one and the same OUT share the trials, see docs/many_machines.md.
     """
     check_whole("--trials", trials, 1)
     check_seed(seed)
@@ -125,35 +247,25 @@ def search(cohort: str, out: str, trials: int = 20, overlay: str = "", overrides
     planned = Experiment(folder / "trials", configs, cohort, overrides=changes)
     check_experiments([planned])
     settings = {"cohort": str(resolved(cohort)), **settings_of(planned)}
-    with storing(folder):
-        study = open_study(folder, settings | {"overlay_sha256": sha256(overlay) if overlay else None})
-        while (done := len(ended_trials(study))) < trials:
-            begun = {one.user_attrs.get("folder") for one in study.trials}
-            number = next(count for count in itertools.count() if f"trial_{count:03d}" not in begun)
-            study.sampler = optuna.samplers.RandomSampler(seed=derive_seed(seed, number))
-            trial = study.ask()
-            values = {
-                "learning_rate": trial.suggest_float("learning_rate", *LEARNING_RATES, log=True),
-                "beta1": trial.suggest_float("beta1", *BETA1),
-            }
-            name = trial.user_attrs.get("folder", f"trial_{number:03d}")
-            place = inside(folder, name)
-            trial.set_user_attr("folder", name)
-            drawn = f"learning rate {values['learning_rate']:.3g}, beta1 {values['beta1']:.3f}"
-            say(f"trial {done + 1} of {trials}: {drawn}")
+    with storing(folder, storage):
+        study = open_study(folder, settings | {"overlay_sha256": sha256(overlay) if overlay else None}, storage)
+        while (claimed := claim(study, folder, trials, seed)) is not None:
+            trial, values, name, lock = claimed
+            own = {**changes, **values}
             try:
                 result = run_experiment(
-                    Experiment(place, configs, cohort, overrides={**changes, **values}, cache=folder / CACHE)
+                    Experiment(inside(folder, name), configs, cohort, overrides=own, cache=folder / CACHE)
                 )
+                for key, value in result.items():
+                    if key in COLUMNS:
+                        trial.set_user_attr(key, value)
+                study.tell(trial, result["val_loss"])
             except DivergenceError as error:
                 say(str(error))
                 trial.set_user_attr("reason", str(error))
                 study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-                continue
-            for key, value in result.items():
-                if key in COLUMNS:
-                    trial.set_user_attr(key, value)
-            study.tell(trial, result["val_loss"])
+            finally:
+                lock.release()
         ended = ended_trials(study)
     write_results(ended, folder, cohort)
 

@@ -215,7 +215,7 @@ def test_label_refuses_a_series_of_several_stacks_with_the_reason(two_stacks, ch
 def test_deploy_refuses_a_series_of_several_stacks_with_the_reason(sdk, two_stacks):
     from bundle.deploy.selection import reason_against
 
-    stacks, _ = scan(two_stacks, workers=0)
+    stacks, _ = scan(two_stacks)
     assert len({stack.series_uid for stack in stacks}) == 1
     loaded = [one.sop_uid for stack in stacks for one in stack.slices]
     for stack in stacks:
@@ -227,6 +227,6 @@ def test_deploy_refuses_slices_at_angles_which_its_sdk_would_stack_up(sdk, tmp_p
 
     tilted = [1.0, 0.0, 0.0, 0.0, 0.9848077530122081, 0.17364817766693033]
     upper = {"ImagePositionPatient": lambda index: [-8.0, -8.0, 40.0 + 3.0 * index]}
-    (stack,), _ = scan(write_two(tmp_path, ImageOrientationPatient=tilted, **upper), workers=0)
+    (stack,), _ = scan(write_two(tmp_path, ImageOrientationPatient=tilted, **upper))
     loaded = [one.sop_uid for one in stack.slices]
     assert "slices stand at angles" in reason_against(stack, loaded, False)

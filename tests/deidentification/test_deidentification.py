@@ -117,7 +117,7 @@ def test_nothing_of_the_identity_is_left_in_the_images_their_names_or_the_log(so
 
 def test_pixels_and_geometry_stay_bit_for_bit_and_the_decision_too(source):
     out = run(source)
-    before, after = (scan(folder, workers=0)[0] for folder in (source, out))
+    before, after = (scan(folder)[0] for folder in (source, out))
     assert [judge(stack) for stack in before] == [judge(stack) for stack in after]
     assert len(after) == 1
     for one, other in zip(before[0].slices, after[0].slices, strict=True):
@@ -148,7 +148,7 @@ HIDDEN = [
 
 
 def decisions(folder: Path) -> list[tuple[str, str]]:
-    return sorted((one.decision, one.reason) for one in map(judge, scan(folder, workers=0)[0]))
+    return sorted((one.decision, one.reason) for one in map(judge, scan(folder)[0]))
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
@@ -413,7 +413,7 @@ def test_a_phantom_stays_one_and_nothing_of_its_comment_but_the_constant(tmp_pat
     write_series(tmp_path / "in", n=3, QualityControlImage="YES", ImageComments=comment, PatientName="Phantom^One")
     write_series(tmp_path / "in" / "real", "real", n=3, ImageComments=comment)
     out = run(tmp_path / "in")
-    stacks, _ = scan(out, workers=0)
+    stacks, _ = scan(out)
     assert sorted(stack.phantom for stack in stacks) == [False, True]
     assert {dcmread(path).get("ImageComments") for path in images(out)} == {PHANTOM_COMMENT, None}
 
@@ -454,7 +454,7 @@ def test_files_of_one_uid_that_disagree_keep_their_series_out_whatever_their_nam
     for keyword, value in changes.items():
         setattr(ds, keyword, value)
     ds.save_as(tmp_path / "in" / name)
-    before = [judge(stack).decision for stack in scan(tmp_path / "in", workers=0)[0] if stack.patient_id == "P1"]
+    before = [judge(stack).decision for stack in scan(tmp_path / "in")[0] if stack.patient_id == "P1"]
     assert before == ["refuse"]
     assert len(images(run(tmp_path / "in"))) == 2
     reasons = refused(tmp_path)

@@ -43,7 +43,7 @@ def test_a_copy_is_judged_as_its_source(tmp_path, name):
             ds.compress(RLELossless, generate_instance_uid=False)
             ds.save_as(tmp_path / "in" / str(index))
     deidentify(str(tmp_path / "in"), str(tmp_path / "out"), str(tmp_path / "linkage.csv"))
-    (source,), (copy,) = (scan(tmp_path / folder, workers=0)[0] for folder in ("in", "out"))
+    (source,), (copy,) = (scan(tmp_path / folder)[0] for folder in ("in", "out"))
     assert judge(copy) == judge(source)
     assert judge(copy).accepted == (name in ("compressed", "plain"))
     assert "Average" not in copy.derivation + copy.description

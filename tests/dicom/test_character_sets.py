@@ -50,7 +50,7 @@ def image(charset: str, value: bytes) -> Dataset:
 def test_text_is_read_in_the_character_set_that_its_file_declares(tmp_path: Path, name):
     charset, value, expected = TEXTS[name]
     write(image(charset, value), tmp_path / "0", "1.2.840.10008.1.2")  # implicit, so that the VR is the dictionary's
-    ((stack,), _) = scan(tmp_path, workers=0)
+    ((stack,), _) = scan(tmp_path)
     assert (stack.patient_id, stack.description) == (expected, expected)
 
 
@@ -62,7 +62,7 @@ def test_latin_text_is_the_same_in_dicom_results_and_for_deidentification(tmp_pa
     (header,) = headers([path])
     assert text_of(header, "SeriesDescription") == expected
     assert element_value(dcmread(path), "SeriesDescription") == expected
-    ((stack,), _) = scan(tmp_path, workers=0)
+    ((stack,), _) = scan(tmp_path)
     assert patient_of(dcmread(path)) == stack.patient_id == expected
 
 

@@ -26,7 +26,7 @@ def test_compressed_pixels_of_another_size_than_the_header_says_are_refused(tmp_
         height, width = ds.Rows, ds.Columns
         ds.Rows, ds.Columns = height + rows, width + columns
         write(ds, path, syntax)
-    (stack,), _ = scan(tmp_path, workers=0)
+    (stack,), _ = scan(tmp_path)
     decision, reason = judge(stack)
     if not rows and not columns:
         assert decision == "accept", reason

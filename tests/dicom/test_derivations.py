@@ -11,7 +11,7 @@ from scripts.dicom.sources import scan
 
 def decision(folder, description, **changes) -> str:
     write_series(folder, n=2, ImageType=["DERIVED", "SECONDARY"], DerivationDescription=description, **changes)
-    ((stack,), _) = scan(folder, workers=0)
+    ((stack,), _) = scan(folder)
     return judge(stack).decision
 
 

@@ -14,7 +14,9 @@ from dicom_fixtures import AXIAL, CORONAL, SAGITTAL, axial_t2, enhanced_t2, item
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
+from spreads import last_first
 
+from scripts.dicom import sources
 from scripts.dicom.judgements import body_part_warning, judge
 from scripts.dicom.pixels import same_pixels
 from scripts.dicom.sources import one_stack, scan
@@ -22,14 +24,14 @@ from scripts.errors import InputError
 
 
 def only(folder: Path):
-    stacks, unreadable = scan(folder, workers=0)
+    stacks, unreadable = scan(folder)
     assert unreadable == []
     assert len(stacks) == 1, [stack.description for stack in stacks]
     return stacks[0]
 
 
 def decisions(folder: Path) -> list[tuple[str, str, int]]:
-    return [(*judge(stack), len(stack.slices)) for stack in scan(folder, workers=0)[0]]
+    return [(*judge(stack), len(stack.slices)) for stack in scan(folder)[0]]
 
 
 def test_an_axial_t2_is_accepted_and_ordered_from_caudal_to_cranial(tmp_path):
@@ -264,11 +266,13 @@ def test_the_order_of_files_and_their_names_decide_nothing(tmp_path):
         assert strip == [(decision, reason.split(" disagree")[0]) for decision, reason, _ in expected]
 
 
-def test_workers_find_what_one_process_finds(tmp_path):
+def test_chunks_that_are_read_in_another_order_give_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "CHUNK", 7)
+    monkeypatch.setattr(sources, "FEWEST", 1)
     for patient in ("A", "B", "C"):
         write_series(tmp_path / patient, patient, n=30)
     (tmp_path / "notes.txt").write_text("hello")
-    assert scan(tmp_path, workers=2) == scan(tmp_path, workers=0)
+    assert scan(tmp_path, last_first) == scan(tmp_path)
 
 
 def test_enhanced_multi_frame_is_accepted_and_its_frames_ordered(tmp_path):
@@ -347,7 +351,7 @@ def test_a_truncated_file_is_never_accepted(tmp_path, share):
     path = write_series(tmp_path)[2]
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    stacks, unreadable = scan(tmp_path, workers=0)
+    stacks, unreadable = scan(tmp_path)
     for stack in stacks:
         names = {Path(one.path).name for one in stack.slices}
         assert not judge(stack).accepted or path.name not in names
@@ -361,7 +365,7 @@ def test_what_is_no_dicom_is_listed_with_its_reason(tmp_path):
     shutil.copy(get_testdata_file("DICOMDIR"), tmp_path / "DICOMDIR")
     shutil.copy(get_testdata_file("UN_sequence.dcm"), tmp_path / "nothing")
     shutil.copy(get_testdata_file("image_dfl.dcm"), tmp_path / "deflated")
-    stacks, unreadable = scan(tmp_path, workers=0)
+    stacks, unreadable = scan(tmp_path)
     assert len(stacks) == 1
     assert {Path(path).name: reason.split(" (")[0].split(";")[0].split(",")[0] for path, reason in unreadable} == {
         "empty": "empty file",
@@ -374,7 +378,7 @@ def test_what_is_no_dicom_is_listed_with_its_reason(tmp_path):
 
 def test_every_file_of_pydicom_is_accounted_for_and_only_mr_could_be_accepted():
     folder = Path(pydicom.__file__).parent / "data" / "test_files"
-    stacks, unreadable = scan(folder, workers=0)
+    stacks, unreadable = scan(folder)
     n_files = sum(path.is_file() for path in folder.rglob("*"))
     used = {one.path for stack in stacks for one in stack.slices}
     copies = {path for stack in stacks for path in stack.copies}
@@ -385,7 +389,7 @@ def test_every_file_of_pydicom_is_accounted_for_and_only_mr_could_be_accepted():
 def test_real_series_come_out_right(real_data):
     found = {
         Path(stack.slices[0].path).name: (*judge(stack), len(stack.slices), stack.weighting)
-        for stack in scan([real_data / "nema_axial_dicom", real_data / "toshiba_axial_dicom"], workers=0)[0]
+        for stack in scan([real_data / "nema_axial_dicom", real_data / "toshiba_axial_dicom"])[0]
     }
     assert found.pop("MR1_RLE") == ("accept", "axial T2 (SE 3D, TE 240 ms, TR 4000 ms)", 1, "T2")
     assert found.pop("MR4_RLE")[:2] == ("refuse", "STIR (inversion time 140 ms)")

@@ -26,7 +26,7 @@ def series(folder: Path, change: Change, b_values: tuple[float, ...] = (0, 800),
             ds.SOPInstanceUID, ds.AcquisitionNumber = uid("b", number, index), str(number + 1)
             change(ds, b_value)
             write(ds, folder / f"{number}{index}", syntax or "1.2.840.10008.1.2.1")
-    return sorted("" if judge(stack).accepted else judge(stack).reason for stack in scan(folder, workers=0)[0])
+    return sorted("" if judge(stack).accepted else judge(stack).reason for stack in scan(folder)[0])
 
 
 def private(group: int, creator: str, number: int, vr: str, value: Callable[[float], Any], block: int) -> Change:
@@ -172,5 +172,5 @@ def test_frames_of_an_enhanced_file_are_searched_for_private_and_public_diffusio
         for groups in ds.PerFrameFunctionalGroupsSequence:
             setattr(groups, name, [content])
         write(ds, tmp_path / name / "file")
-        (stack,) = scan(tmp_path / name, workers=0)[0]
+        (stack,) = scan(tmp_path / name)[0]
         assert judge(stack).reason == f"diffusion ({evidence})"

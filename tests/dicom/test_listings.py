@@ -103,7 +103,7 @@ def test_a_path_that_names_nothing_is_refused(tmp_path, make: Callable[[Path], s
 def test_without_unpacking_a_zip_is_listed_with_what_to_do(tmp_path):
     write_series(tmp_path / "a", n=1)
     write_zip(tmp_path / "study.zip", {"IM1": b"1"})
-    stacks, left_out = scan(tmp_path, workers=0)
+    stacks, left_out = scan(tmp_path)
     assert len(stacks) == 1
     assert left_out == [(str(tmp_path / "study.zip"), "a zip, not opened here; unpack it and name the folder")]
 

@@ -25,7 +25,7 @@ from scripts.readers import SeriesReader
 )
 def test_the_nominal_spacing_is_what_the_header_states_but_no_less_than_the_thickness(tmp_path, tags, nominal_mm):
     write_series(tmp_path, n=2, ImagePositionPatient=lambda index: [0.0, 0.0, 19.25 * index], **tags)
-    ((stack,), _) = scan(tmp_path, workers=0)
+    ((stack,), _) = scan(tmp_path)
     assert stack.nominal_spacing_mm == nominal_mm
     reader = SeriesReader()
     _, meta = reader.get_data(reader.read(str(tmp_path)))

@@ -17,7 +17,7 @@ SPACING_MM, THICKNESS_MM, N = 3.85, 3.5, 5
 
 
 def found(folder: Path) -> list[Stack]:
-    return scan(folder, workers=0)[0]
+    return scan(folder)[0]
 
 
 def repeats(folder: Path, drift_mm: float, count: int = 2, n: int = N, degrees: float = 0, **tags: Any) -> None:

@@ -23,7 +23,7 @@ from scripts.phantom.enhanced import enhanced_of
 
 
 def stacks_in(folder: Path) -> list[Any]:
-    stacks, unreadable = scan(folder, workers=0)
+    stacks, unreadable = scan(folder)
     assert unreadable == []
     return stacks
 

@@ -30,7 +30,7 @@ def sound(tmp_path, kind: str) -> bytes:
 
 def readable(path, content: bytes) -> bool:
     path.write_bytes(content)
-    (stack,), _ = scan(path, workers=0)
+    (stack,), _ = scan(path)
     judgement = judge(stack)
     assert judgement.accepted or "after PixelData" in judgement.reason
     return judgement.accepted

@@ -22,7 +22,6 @@ from tiny_models import SIZE, checkpoint, picture, write_t2
 from scripts.__main__ import main
 from scripts.dicom import sources
 from scripts.errors import InputError, exit_status
-from scripts.inference import series as series_module
 from scripts.inference.output_folder import OutputFolder
 from scripts.inference.predict import Outcome, predict, report_outcome
 from scripts.inference.series import SeriesDataset, find_series
@@ -151,18 +150,6 @@ def test_unpacked_files_stay_while_a_run_needs_them_and_go_with_it(tmp_path, cha
     del dataset
     gc.collect()
     assert not place.exists()
-
-
-def test_a_run_in_several_processes_scores_what_lies_in_zips(tmp_path, weights, monkeypatch):
-    for number in range(2):
-        write_t2(tmp_path / "in" / str(number), patient=f"P{number}", n=2)
-        zipped(tmp_path / "in" / str(number))
-    seen = []
-    contents_of = series_module.contents_of
-    monkeypatch.setattr(series_module, "contents_of", lambda *args: (seen.append(args[1]), contents_of(*args))[1])
-    assert predict(str(tmp_path / "in"), out=str(tmp_path / "out"), weights=weights, workers=2) == 0
-    assert [row["status"] for row in read_rows(tmp_path / "out" / "series.csv")] == ["scored", "scored"]
-    assert seen == [2]
 
 
 def test_every_stack_of_one_enhanced_file_is_loaded_and_no_header_is_read_twice(tmp_path, chain, monkeypatch):

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from csv_rows import read_rows
 from dicom_fixtures import SAGITTAL
 from tiny_models import LOADED, SETTINGS, SIZE, checkpoint, picture, write_t2
@@ -161,7 +157,7 @@ def test_resume_scores_only_what_is_missing_or_was_made_otherwise(tmp_path, weig
 
 
 def test_phantom_weights_score_the_phantom_alone_unless_told_otherwise(tmp_path, phantom_weights):
-    make_cohort(tmp_path / "phantom", patients=1, slices=2, matrix=192, workers=1)
+    make_cohort(tmp_path / "phantom", patients=1, slices=2, matrix=192)
     write_t2(tmp_path / "real")
     nibabel.save(nibabel.Nifti1Image(picture(0)[..., None].repeat(2, 2), np.eye(4)), tmp_path / "scan.nii.gz")
     inputs = [str(tmp_path / name) for name in ("phantom/dicom", "real", "scan.nii.gz")]
@@ -177,27 +173,6 @@ def test_phantom_weights_score_the_phantom_alone_unless_told_otherwise(tmp_path,
     assert all(summary["trained_on_phantom"] for summary in found.values())
     for path in (tmp_path / "all").glob("*/slices.csv"):
         assert all("trained on a synthetic phantom" in row["notice"] for row in read_rows(path))
-
-
-@pytest.mark.parametrize("launch", ["workers", "torchrun"])
-def test_several_processes_share_the_series_and_give_the_same_results(tmp_path, weights, launch):
-    for number in range(3):
-        write_t2(tmp_path / "in" / str(number), patient=f"P{number}", series=f"T2 {number}")
-    predict(str(tmp_path / "in"), out=str(tmp_path / "one"), weights=weights)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"] if launch == "torchrun" else []
-    workers = ["--workers", "2"] if launch == "workers" else []
-    command = [sys.executable, *launcher, "-m", "scripts", "predict", str(tmp_path / "in"), *workers]
-    done = subprocess.run(
-        [*command, "--out", str(tmp_path / "two"), "--weights", weights],
-        cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("3 series scored") == 1
-    one, two = results(tmp_path / "one"), results(tmp_path / "two")
-    assert one == two
-    assert len(one) == 3
-    for name in ("series.csv", "failures.csv"):
-        assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()
 
 
 class Brightness(nn.Module):

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from torch import nn
 from scripts import readers
 from scripts.dicom import sources
 from scripts.errors import InputError
-from scripts.inference import shares, writing
+from scripts.inference import writing
 from scripts.inference.dicom_results import sources as dicom_results
 from scripts.inference.predict import predict
 from scripts.runner import run_config
@@ -41,26 +40,7 @@ def write_patients(folder: Path, n: int) -> None:
         write_t2(folder / str(number), patient=f"P{number}", series=f"T2 {number}")
 
 
-class InThisProcess:
-    """Stands in for a pool of processes, in which a test could count nothing."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def __enter__(self) -> InThisProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def submit(self, function: Any, *args: Any) -> Future:
-        done: Future = Future()
-        done.set_result(function(*args))
-        return done
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_run_reads_the_header_of_every_file_once(tmp_path, weights, monkeypatch, workers):
+def test_a_run_reads_the_header_of_every_file_once(tmp_path, weights, monkeypatch):
     write_patients(tmp_path / "in", 3)
     counted: Counter[str] = Counter()
     read_frames = sources.read_frames
@@ -70,10 +50,7 @@ def test_a_run_reads_the_header_of_every_file_once(tmp_path, weights, monkeypatc
         return read_frames(path, *args)
 
     monkeypatch.setattr(sources, "read_frames", counting)
-    monkeypatch.setattr(shares, "ThreadPoolExecutor", InThisProcess)
-    monkeypatch.setattr(shares, "ProcessPoolExecutor", InThisProcess)
-    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    call = {"out": str(tmp_path / "out"), "weights": weights, "workers": workers, "overlays": True, "dicom": True}
+    call = {"out": str(tmp_path / "out"), "weights": weights, "overlays": True, "dicom": True}
     assert predict(str(tmp_path / "in"), **call) == 0
     assert len(list((tmp_path / "out").glob("*/dicom/*.dcm"))) == 3 * 5
     assert counted == {str(path): 1 for path in (tmp_path / "in").glob("*/*")}

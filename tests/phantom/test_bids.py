@@ -18,8 +18,10 @@ import pydicom
 import pytest
 from csv_rows import read_rows
 from file_hashes import hashes
+from spreads import last_first
 
 from scripts.__main__ import main
+from scripts.cluster.spread import in_this_process
 from scripts.errors import InputError
 from scripts.phantom import bids, cohort, participants
 from scripts.phantom.cohort import make_cohort, recipe_of
@@ -27,20 +29,20 @@ from scripts.phantom.patients import Settings
 from scripts.phantom.series import Geometry
 
 SMALL = {"patients": 4, "seed": 3, "slices": 5, "matrix": 96, "twins": True}
-ONE = {"patients": 1, "seed": 0, "slices": 1, "matrix": 64, "workers": 1, "distractors": False}
+ONE = {"patients": 1, "seed": 0, "slices": 1, "matrix": 64, "distractors": False}
 TRUTH = "derivatives/truth"
 OURS = "sub-X/anat/sub-X_acq-sag_T2w"  # spine-generic's sagittal T2w is its only one
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Path:
-    return make_cohort(tmp_path_factory.mktemp("bids") / "cohort", workers=2, layout="bids", **SMALL).parent
+    return make_cohort(tmp_path_factory.mktemp("bids") / "cohort", layout="bids", **SMALL).parent
 
 
 @pytest.fixture(scope="module")
 def dicom(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("dicom") / "cohort"
-    return make_cohort(out, workers=2, **{**SMALL, "distractors": False}).parent
+    return make_cohort(out, **{**SMALL, "distractors": False}).parent
 
 
 def files(folder: Path) -> set[str]:
@@ -110,7 +112,7 @@ def test_names_are_valid_bids(dataset):
 @pytest.mark.skipif(shutil.which("bids-validator-deno") is None, reason="bids-validator-deno is not installed")
 @pytest.mark.parametrize("style", ["tse", "gre"])
 def test_the_bids_validator_finds_no_errors(tmp_path, style):
-    small = {"patients": 2, "slices": 2, "matrix": 64, "workers": 1, "twins": True}
+    small = {"patients": 2, "slices": 2, "matrix": 64, "twins": True}
     out = make_cohort(tmp_path / "cohort", style=style, layout="bids", **small).parent
     ended = subprocess.run(
         ["bids-validator-deno", out, "--format", "json"], capture_output=True, text=True, check=False
@@ -250,12 +252,15 @@ def test_truth_and_readings_are_those_of_the_dicom_cohort(dataset, dicom):
 
 
 def test_same_arguments_give_the_same_bytes_and_participants_do_not_depend_on_the_cohort(dataset, tmp_path):
-    fewer = make_cohort(tmp_path / "fewer", workers=1, layout="bids", **{**SMALL, "patients": 1}).parent
+    fewer = make_cohort(tmp_path / "fewer", layout="bids", **{**SMALL, "patients": 1}).parent
     images = {name: value for name, value in hashes(fewer).items() if "sub-" in name}
     assert len(images) == 12
     assert images.items() <= hashes(dataset).items()
     small = {**ONE, "patients": 3, "twins": True, "layout": "bids"}
-    again = [make_cohort(tmp_path / str(workers), **{**small, "workers": workers}).parent for workers in (1, 2)]
+    again = [
+        make_cohort(tmp_path / name, **small, spread=way).parent
+        for name, way in (("first", in_this_process), ("last", last_first))
+    ]
     assert hashes(again[0]) == hashes(again[1])
 
 

@@ -367,7 +367,7 @@ class TestScan:
 
 
 def test_truth_csv_has_a_column_for_each_finding(tmp_path):
-    options = {"seed": 3, "slices": 2, "matrix": 64, "workers": 1, "distractors": False}
+    options = {"seed": 3, "slices": 2, "matrix": 64, "distractors": False}
     rows = read_rows(make_cohort(tmp_path / "cohort", patients=3, **options).parent / "truth.csv")
     assert set(FINDING_COLUMNS) < set(TRUTH_COLUMNS)
     assert len(set(TRUTH_COLUMNS)) == len(TRUTH_COLUMNS)

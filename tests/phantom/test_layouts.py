@@ -146,7 +146,7 @@ def test_tables_number_stacks_and_slices_as_the_index_does(layouts, entries, tru
     listed = {(row["series_uid"], row["stack"], row["n_slices"]) for row in rows}
     counted = Counter(row["series_uid"] for row in truth.values())
     assert listed == {(series, "1", str(count)) for series, count in counted.items()}
-    stacks, unreadable = scan(layouts / "dicom", workers=0)
+    stacks, unreadable = scan(layouts / "dicom")
     assert not unreadable
     for stack in stacks:
         assert judge(stack).accepted
@@ -180,7 +180,7 @@ def test_an_enhanced_file_holds_the_pixels_and_positions_of_the_classic_ones(tmp
         assert header.get("RescaleSlope", 1) == unfolded.RescaleSlope
         assert header.EchoTime == unfolded.EffectiveEchoTime
         assert header.RepetitionTime == unfolded.RepetitionTime
-    before, after = (scan(tmp_path / str(flag), workers=0)[0][0] for flag in (False, True))
+    before, after = (scan(tmp_path / str(flag))[0][0] for flag in (False, True))
     assert judge(before) == judge(after)
     assert after.sop_class_uid in ENHANCED_MR
     assert after.phantom
@@ -298,7 +298,7 @@ def test_de_identification_keeps_every_layout(layouts, tmp_path):
     for patient in (ENHANCED, ANGLED):
         shutil.copytree(layouts / "dicom" / patient, source / patient)
     deidentify(str(source), str(tmp_path / "out"), str(tmp_path / "linkage.csv"))
-    before, after = (scan(folder, workers=0)[0] for folder in (source, tmp_path / "out"))
+    before, after = (scan(folder)[0] for folder in (source, tmp_path / "out"))
     assert Counter(map(judge, before)) == Counter(map(judge, after))
     assert sorted(len(stack.slices) for stack in before) == sorted(len(stack.slices) for stack in after)
     assert {stack.multi_frame for stack in after} == {False, True}

@@ -134,7 +134,7 @@ def test_most_of_a_cohort_fits_every_section_at_any_size_of_eight_and_more(peopl
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("people") / "cohort"
-    return make_cohort(folder, patients=40, seed=7, slices=2, matrix=64, distractors=False, workers=2).parent
+    return make_cohort(folder, patients=40, seed=7, slices=2, matrix=64, distractors=False).parent
 
 
 def test_the_tables_say_who_is_who_and_the_sections_keep_people_together(cohort):

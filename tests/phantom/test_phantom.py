@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +15,7 @@ import pytest
 from csv_rows import read_rows
 from dicom_fixtures import read_slice
 from file_hashes import hashes
+from spreads import all_die, last_first
 
 from scripts import datalists, records
 from scripts.__main__ import main
@@ -33,7 +32,7 @@ SMALL = {"patients": 7, "seed": 3, "slices": 5, "matrix": 96}  # the seventh has
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory) -> Path:
-    return make_cohort(tmp_path_factory.mktemp("phantom") / "cohort", workers=1, twins=True, **SMALL).parent
+    return make_cohort(tmp_path_factory.mktemp("phantom") / "cohort", twins=True, **SMALL).parent
 
 
 @pytest.fixture(scope="module")
@@ -41,18 +40,18 @@ def entries(cohort):
     return [entry for section in records.SECTIONS for entry in datalists.load(cohort / "datalist.json", section)]
 
 
-def test_same_arguments_give_the_same_bytes_on_any_number_of_workers(cohort, tmp_path):
-    again = make_cohort(tmp_path / "again", workers=2, twins=True, **SMALL).parent
+def test_same_arguments_give_the_same_bytes_in_whatever_order_patients_are_drawn(cohort, tmp_path):
+    again = make_cohort(tmp_path / "again", twins=True, spread=last_first, **SMALL).parent
     assert hashes(again) == hashes(cohort)
 
 
 def test_another_seed_gives_other_patients(cohort, tmp_path):
-    other = make_cohort(tmp_path / "other", workers=1, **{**SMALL, "patients": 1, "seed": 4}).parent
+    other = make_cohort(tmp_path / "other", **{**SMALL, "patients": 1, "seed": 4}).parent
     assert not set(hashes(other).values()) & set(hashes(cohort).values())
 
 
 def test_a_patient_is_the_same_in_a_cohort_of_another_size(cohort, tmp_path):
-    fewer = make_cohort(tmp_path / "fewer", workers=1, twins=True, **{**SMALL, "patients": 2}).parent
+    fewer = make_cohort(tmp_path / "fewer", twins=True, **{**SMALL, "patients": 2}).parent
     shared = {name: value for name, value in hashes(fewer).items() if name.startswith(("dicom/", "twins/"))}
     assert shared
     assert shared.items() <= hashes(cohort).items()
@@ -223,7 +222,7 @@ def test_dciodvfy_finds_no_errors(cohort):
 
 
 def test_gradient_echo_headers_are_physical(tmp_path):
-    out = make_cohort(tmp_path / "gre", patients=3, seed=0, style="gre", slices=2, matrix=64, workers=1).parent
+    out = make_cohort(tmp_path / "gre", patients=3, seed=0, style="gre", slices=2, matrix=64).parent
     for entry in datalists.load(out / "datalist.json", "training"):
         assert not entry["frame"]
         header = pydicom.dcmread(entry["image"], stop_before_pixels=True)
@@ -234,7 +233,7 @@ def test_gradient_echo_headers_are_physical(tmp_path):
 
 
 def test_rle_changes_the_file_but_not_the_pixels(tmp_path):
-    small = {"patients": 1, "seed": 3, "slices": 2, "matrix": 64, "workers": 1}
+    small = {"patients": 1, "seed": 3, "slices": 2, "matrix": 64}
     folders = [make_cohort(tmp_path / str(rle), rle=rle, **small).parent for rle in (False, True)]
     for plain, packed in zip(*(sorted(folder.rglob("IM05*")) for folder in folders), strict=True):
         pair = pydicom.dcmread(plain), pydicom.dcmread(packed)
@@ -256,7 +255,7 @@ def test_the_command_counts_what_it_made_and_draws_it(tmp_path, capsys):
 class TestFolder:
     """What may be written where."""
 
-    ONE: ClassVar = {"patients": 1, "seed": 0, "slices": 1, "matrix": 64, "workers": 1, "distractors": False}
+    ONE: ClassVar = {"patients": 1, "seed": 0, "slices": 1, "matrix": 64, "distractors": False}
 
     def test_a_folder_with_other_things_is_refused_even_with_force(self, tmp_path):
         (tmp_path / "thesis.txt").write_text("do not delete")
@@ -374,16 +373,8 @@ class TestFolder:
                 make_cohort(tmp_path / place, **self.ONE)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="kills with signals")
-def test_a_killed_process_ends_a_cohort_with_one_line_and_leaves_nothing(tmp_path, monkeypatch):
-    this = os.getpid()
-
-    def die(*_):
-        assert os.getpid() != this
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    monkeypatch.setattr("scripts.phantom.cohort.write_patient", die)
-    with pytest.raises(InputError, match=r"process that draws patients was killed.*fewer --workers") as caught:
-        make_cohort(tmp_path / "cohort", patients=2, slices=3, matrix=64, workers=2)
+def test_a_patient_that_ends_every_process_ends_a_cohort_with_one_line_and_leaves_nothing(tmp_path):
+    with pytest.raises(InputError, match=r"process that draws a patient was killed.*fewer --workers") as caught:
+        make_cohort(tmp_path / "cohort", patients=2, slices=3, matrix=64, spread=all_die)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

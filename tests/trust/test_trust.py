@@ -127,7 +127,7 @@ def test_the_interval_is_held_against_the_limit_not_the_mean(capsys):
 def test_the_report_of_an_untrained_network_says_what_failed(tmp_path, capsys, monkeypatch):
     weights = checkpoint(tmp_path / "run" / "models" / "model.pt", phantom=True)
     other = checkpoint(tmp_path / "other.pt", phantom=True, seed=5)
-    make_cohort(tmp_path / "run" / "phantom", patients=12, slices=3, matrix=128, workers=2, distractors=False)
+    make_cohort(tmp_path / "run" / "phantom", patients=12, slices=3, matrix=128, distractors=False)
     assert trust(str(tmp_path / "run"), repeat=str(other)) == 1
     report = json.loads((tmp_path / "run" / "trust" / "trust.json").read_text())
     verdicts = {row["measure"]: row["verdict"] for row in report["findings"]}
