@@ -42,11 +42,12 @@ from ..transforms import own_slices
 from .dicom_results.captures import secondary_captures
 from .dicom_results.reports import structured_report
 from .dicom_results.sources import headers, require_highdicom, save
+from .evaluator import SeriesEvents
 from .finished import Outputs, series_input, summary_sha256
 from .heatmap_files import write_heatmaps
 from .output_folder import OutputFolder, files_below
 from .results import add_identity, all_warnings, findings_in_words, notice_line, result_warnings
-from .series import SeriesDataset, SeriesEvents
+from .series import SeriesDataset
 
 
 class WriteSeries:
