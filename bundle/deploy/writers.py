@@ -13,7 +13,7 @@ from monai.deploy.operators.dicom_text_sr_writer_operator import DICOMTextSRWrit
 
 from scripts.errors import root_message
 from scripts.files import inside, safe_name, write_json
-from scripts.heatmaps.montages import source_overlays
+from scripts.heatmaps.overlays import source_overlays
 from scripts.inference.dicom_results.captures import secondary_captures
 from scripts.inference.dicom_results.reports import structured_report
 from scripts.inference.dicom_results.sources import save

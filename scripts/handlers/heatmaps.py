@@ -31,6 +31,9 @@ from ..networks import unwrapped
 from ..records import section_path
 from ..transforms import own_slices
 
+FEW_PATIENTS = 40
+"""Patients up to which an evaluation draws all their slices without being asked."""
+
 
 class GradCAM:
     """Add the Grad-CAM map of each slice to the evaluator's output, at the cost of one pass through what follows.
@@ -122,7 +125,7 @@ class WriteHeatmaps:
         panels: slices of each kind (true positive, false negative, false positive) in panels.png.
         choose: ``random`` slices of each kind, or those of the highest ``confidence``.
         seed: seed of the random choice.
-        sheets: whether to draw every patient's slices.
+        sheets: whether to draw every patient's slices; ``auto`` draws them where there are at most `FEW_PATIENTS`.
     """
 
     def __init__(
@@ -136,10 +139,12 @@ class WriteHeatmaps:
         panels: int = 6,
         choose: str = "random",
         seed: int = 0,
-        sheets: bool = True,
+        sheets: bool | str = "auto",
     ) -> None:
         if choose not in ("random", "confidence"):
             raise InputError(f"choose must be random or confidence, got {choose!r}")
+        if sheets not in (True, False, "auto"):
+            raise InputError(f"sheets must be True, False or auto, got {sheets!r}")
         self.dataset, self.output_dir, self.section, self.key = dataset, Path(output_dir), section, key
         self.threshold, self.facts = float(threshold), facts
         self.panels, self.choose, self.seed, self.sheets = int(panels), choose, int(seed), sheets
@@ -184,7 +189,10 @@ class WriteHeatmaps:
         with optional("panels"):
             write_panels(entries, picture, logits, raw, about, self.panels, self.choose, self.seed, panels)
             say(f"panels: {panels}")
-        if self.sheets:
+        n_patients = len({str(entry["patient_id"]) for entry in entries})
+        if self.sheets == "auto" and n_patients > FEW_PATIENTS:
+            say(f"no sheets of heat maps, because there are {n_patients} patients; --sheets True draws them")
+        elif self.sheets:
             folder = section_path(self.output_dir, "heatmaps", self.section)
             with optional("sheets of heat maps"):
                 write_sheets(entries, picture, logits, raw, about, folder)

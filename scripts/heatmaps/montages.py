@@ -1,24 +1,21 @@
 """Pictures made of many small ones, fast enough to draw one for each of thousands of series.
 
-Matplotlib takes seconds for sixty axes; here pixels are placed by numpy and letters by Pillow.
+Matplotlib takes seconds for sixty axes; here pixels are placed by numpy and letters by Pillow. This module imports
+neither torch nor MONAI, so that a process that only draws starts in a second, see `scripts.heatmaps.drawers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..files import replacing
-from ..records import SCORED
-from ..transforms import PERCENTILES, scale_slices
-from .targets import explained_task, heat_in_words
 
 HEAT = "inferno"  # perceptually even, dark is cold
 PLAIN, CALLED = (20, 20, 20), (200, 20, 20)
@@ -128,28 +125,23 @@ def save_png(picture: Picture, path: Path) -> None:
         Image.fromarray(picture).save(temporary, format="PNG", compress_level=1)
 
 
-def source_overlays(
-    pixels: Floats, heat: Floats, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
-) -> list[Picture]:
-    """Draw each slice with its heat map as its source image shows it.
+def save_sheet(
+    slices: Sequence[tuple[Floats, Floats]],
+    captions: Sequence[str],
+    called: Sequence[bool],
+    title: str,
+    scale_label: str,
+    path: Path,
+) -> None:
+    """Write a sheet of slices, each above its heat map.
 
     Args:
-        pixels: ``(columns, rows, slices)``, as `SeriesReader` gives them.
-        heat: the heat map on the same grid, in [0, 1].
-        rows: the slices, as in slices.csv.
-        summary: the series, as in summary.json.
-
-    Returns:
-        RGB ``(rows, columns, 3)`` of each slice, captioned.
+        slices: slice and heat map, each ``(H, W)`` in [0, 1].
+        captions: see `sheet_picture`.
+        called: see `sheet_picture`.
+        title: see `sheet_picture`.
+        scale_label: see `sheet_picture`.
+        path: the PNG.
     """
-    levels = scale_slices(torch.from_numpy(pixels)[None], *PERCENTILES)[0].numpy()
-    trained = ["PHANTOM WEIGHTS"] if summary["trained_on_phantom"] else []
-    task = explained_task(summary)
-    pictures = []
-    for index, row in enumerate(rows):
-        call = "compressed" if row.get("compressed") else "not compressed"
-        found = f"p {row['probability']:.2f} {call}" if row["status"] == SCORED else "not evaluable"
-        explains = [] if task is None else [f"heat: {heat_in_words(row, task)}"]
-        picture = overlay(levels[..., index].T, heat[..., index].T)
-        pictures.append(write_on(picture, [found, *explains, "RESEARCH USE ONLY", *trained]))
-    return pictures
+    pictures = [[grey(image), overlay(image, heat)] for image, heat in slices]
+    save_png(sheet_picture(pictures, captions, called, title, scale_label), path)

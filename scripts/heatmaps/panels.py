@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from ..files import replacing, write_csv
+from .drawers import Drawers
 from .grad_cam import enlarge
-from .montages import Picture, grey, overlay, save_png, sheet_picture
+from .montages import Picture, grey, overlay, save_png, save_sheet, sheet_picture
 
 Entry = Mapping[str, Any]
 Floats = NDArray[np.floating[Any]]
@@ -159,26 +160,26 @@ def write_sheets(
     for number, entry in enumerate(entries):
         groups.setdefault(str(entry["patient_id"]), []).append(number)
     names, written = numbered(entries), []
-    for patient_id, members in groups.items():
-        members.sort(key=lambda n: (str(entries[n].get("series_uid", "")), int(entries[n].get("slice_index") or 0)))
-        tops: dict[str, float] = {}
-        for n in members:
-            uid = str(entries[n].get("series_uid", ""))
-            tops[uid] = max(tops.get(uid, 0.0), float(raw[n].max()))
-        columns, captions, called = [], [], []
-        for n in members:
-            image = picture(n)
-            heat, _ = enlarged(raw[n], image.shape)
-            top = tops[str(entries[n].get("series_uid", ""))]
-            columns.append([grey(image), overlay(image, scaled(heat, top))])
-            called.append(bool(probabilities[n] >= facts["threshold"]))
-            kind = kind_of(int(entries[n]["label"]), called[-1])
-            short = "".join(word[0] for word in kind.split()).upper()
-            captions.append(f"{entries[n].get('slice_index', n)}  {short}  p {probabilities[n]:.2f}")
-        title = f"{names[patient_id]}: {sum(called)} of {len(members)} slices called compressed\n{notice(facts)}"
-        path = folder / f"{names[patient_id].replace(' ', '_')}.png"
-        save_png(sheet_picture(columns, captions, called, title, "Grad-CAM for compression / series maximum"), path)
-        written.append(path)
+    with Drawers(len(groups)) as drawers:
+        for patient_id, members in groups.items():
+            members.sort(key=lambda n: (str(entries[n].get("series_uid", "")), int(entries[n].get("slice_index") or 0)))
+            tops: dict[str, float] = {}
+            for n in members:
+                uid = str(entries[n].get("series_uid", ""))
+                tops[uid] = max(tops.get(uid, 0.0), float(raw[n].max()))
+            slices, captions, called = [], [], []
+            for n in members:
+                image = picture(n)
+                heat, _ = enlarged(raw[n], image.shape)
+                slices.append((image, scaled(heat, tops[str(entries[n].get("series_uid", ""))])))
+                called.append(bool(probabilities[n] >= facts["threshold"]))
+                kind = kind_of(int(entries[n]["label"]), called[-1])
+                short = "".join(word[0] for word in kind.split()).upper()
+                captions.append(f"{entries[n].get('slice_index', n)}  {short}  p {probabilities[n]:.2f}")
+            title = f"{names[patient_id]}: {sum(called)} of {len(members)} slices called compressed\n{notice(facts)}"
+            path = folder / f"{names[patient_id].replace(' ', '_')}.png"
+            drawers.draw(save_sheet, slices, captions, called, title, "Grad-CAM for compression / series maximum", path)
+            written.append(path)
     rows = [{"file": path.name, "patient_id": name} for name, path in zip(groups, written, strict=True)]
     write_csv(folder / "patients.csv", ("file", "patient_id"), sorted(rows, key=lambda row: row["file"]))
     return written

@@ -1,14 +1,12 @@
-"""Inference on whole series: finding them below what the user named, loading them, scoring them one by one."""
+"""Whole series: finding them below what the user named, and loading them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from ignite.engine import EventEnum, Events
-from monai.engines import SupervisedEvaluator
 from torch.utils.data import Dataset
 
 from ..cluster.spread import Spread, in_this_process
@@ -208,50 +206,3 @@ class SeriesDataset(Dataset[dict[str, Any]]):
         row = self.found.failure_of(self.series[index], "failed", reason)
         self.failures.append(row)
         say(f"left out {one_line(row['input'])}: {row['reason']}")
-
-
-class SeriesEvents(EventEnum):
-    """What a `SeriesEvaluator` fires beside ignite's events."""
-
-    LEFT = "left"
-    """The run is over, also where it was interrupted."""
-
-
-class SeriesEvaluator(SupervisedEvaluator):
-    """MONAI's evaluator over a `SeriesDataset`, which no series can stop.
-
-    A series that breaks loading, the network or the postprocessing is recorded in the dataset's failures; its batch and
-    output are empty lists, so that handlers find nothing to do.
-
-    Args:
-        val_handlers: as MONAI's; attached once the evaluator knows `SeriesEvents`.
-        kwargs: see MONAI's ``SupervisedEvaluator``.
-    """
-
-    def __init__(self, val_handlers: Sequence[Any] = (), **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.register_events(*SeriesEvents)
-        self._register_handlers(val_handlers)
-
-    def run(self, global_epoch: int = 1) -> None:
-        """Score all series; ends once, also where there is nothing to score."""
-        try:
-            if len(self.data_loader):
-                super().run(global_epoch)
-            else:
-                self.fire_event(Events.STARTED)
-                self.fire_event(Events.COMPLETED)
-        finally:
-            self.fire_event(SeriesEvents.LEFT)
-
-    def _iteration(self, engine: SupervisedEvaluator, batchdata: Mapping[str, Any]) -> Any:
-        try:
-            if "reason" not in batchdata:
-                return super()._iteration(engine, batchdata)
-            reason = str(batchdata["reason"][0])
-        except Exception as error:  # whatever a series provokes, the others are still good
-            reason = root_message(error)
-        for index in batchdata["index"]:
-            self.data_loader.dataset.add_failure(int(index), reason)
-        engine.state.batch = []
-        return []

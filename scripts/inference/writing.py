@@ -19,7 +19,8 @@ from ..console import one_line, say
 from ..dicom.own_results import SUMMARY, read_record
 from ..errors import root_message
 from ..files import remove, sha256, write_csv, write_json
-from ..heatmaps.montages import grey, overlay, save_png, sheet_picture, source_overlays
+from ..heatmaps.montages import save_png, save_sheet
+from ..heatmaps.overlays import source_overlays
 from ..heatmaps.targets import explained_task, heat_in_words
 from ..readers import decode
 from ..records import (
@@ -41,11 +42,12 @@ from ..transforms import own_slices
 from .dicom_results.captures import secondary_captures
 from .dicom_results.reports import structured_report
 from .dicom_results.sources import headers, require_highdicom, save
+from .evaluator import SeriesEvents
 from .finished import Outputs, series_input, summary_sha256
 from .heatmap_files import write_heatmaps
 from .output_folder import OutputFolder, files_below
 from .results import add_identity, all_warnings, findings_in_words, notice_line, result_warnings
-from .series import SeriesDataset, SeriesEvents
+from .series import SeriesDataset
 
 
 class WriteSeries:
@@ -178,9 +180,7 @@ class WriteSeries:
     ) -> None:
         """Write all slices, the most caudal first, each above its heat map."""
         slices, heat = own_slices(image.as_tensor())[0].cpu().numpy(), heatmap.cpu().numpy()
-        pictures = [
-            [grey(slices[..., index]), overlay(slices[..., index], heat[..., index])] for index in range(len(rows))
-        ]
+        pairs = [(slices[..., index], heat[..., index]) for index in range(len(rows))]
         scores = [f"p {row['probability']:.2f}" if row["status"] == SCORED else "-" for row in rows]
         captions = [f"{row['slice_index']}   {score}" for row, score in zip(rows, scores, strict=True)]
         title = f"{summary['series_uid']}: {findings_in_words(summary)}\n{notice_line(summary)}"
@@ -192,7 +192,7 @@ class WriteSeries:
             )
             scale = f"Grad-CAM for {task.name}"
         called = [bool(row["compressed"]) for row in rows]
-        save_png(sheet_picture(pictures, captions, called, title, f"{scale}, maximum = p"), path)
+        save_sheet(pairs, captions, called, title, f"{scale}, maximum = p", path)
 
     @staticmethod
     def write_overlays(drawn: Sequence[NDArray[np.uint8]], rows: Sequence[SliceResult], folder: Path) -> None:

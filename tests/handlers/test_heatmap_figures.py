@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from types import SimpleNamespace
 
@@ -9,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from scripts.errors import InputError
 from scripts.handlers import WriteHeatmaps
+from scripts.handlers.heatmaps import FEW_PATIENTS
+from scripts.heatmaps.drawers import PICTURES_PER_PROCESS
 
 SIDE, PATIENTS, SLICES = 96, 30, 10
 
@@ -54,7 +58,7 @@ def handler(tmp_path) -> WriteHeatmaps:
 def test_the_slices_are_never_all_floats_at_once(handler, tmp_path):
     handler(SimpleNamespace(state=SimpleNamespace(device=torch.device("cpu"))))
     assert handler.dataset.live == 0
-    assert handler.dataset.most <= SLICES
+    assert handler.dataset.most <= (min(os.cpu_count() or 1, PATIENTS // PICTURES_PER_PROCESS) + 2) * SLICES
     assert len(list((tmp_path / "heatmaps").glob("*.png"))) == PATIENTS
 
 
@@ -63,3 +67,23 @@ def test_the_raw_maps_hold_every_slice_in_order(handler, tmp_path):
     raw = np.load(tmp_path / "heatmaps.npz")
     assert list(raw["sop_uid"]) == [entry["sop_uid"] for entry in handler.dataset.entries]
     assert raw["raw"].shape == (PATIENTS * SLICES, 3, 3)
+
+
+@pytest.mark.parametrize(("patients", "sheets", "drawn"), [
+    (FEW_PATIENTS, "auto", True), (FEW_PATIENTS + 1, "auto", False), (FEW_PATIENTS + 1, True, True),
+    (1, False, False),
+])  # fmt: skip
+def test_sheets_of_many_patients_are_drawn_for_those_who_ask(patients, sheets, drawn, tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr("scripts.handlers.heatmaps.write_sheets", lambda *_: asked.append(True))
+    monkeypatch.setattr("scripts.handlers.heatmaps.write_panels", lambda *_: None)
+    dataset = SimpleNamespace(entries=[{"patient_id": str(number), "label": 0} for number in range(patients)])
+    handler = WriteHeatmaps(dataset, str(tmp_path), "testing", 0.5, {}, sheets=sheets)  # type: ignore[arg-type]
+    handler.write(list(range(patients)), np.zeros(patients), np.zeros((patients, 2, 2)))
+    assert bool(asked) == drawn
+    assert ("--sheets True draws them" in capsys.readouterr().out) == (not drawn and sheets == "auto")
+
+
+def test_another_word_for_sheets_is_refused(tmp_path):
+    with pytest.raises(InputError, match="sheets must be True, False or auto, got 'false'"):
+        WriteHeatmaps(Cache(), str(tmp_path), "testing", 0.5, {}, sheets="false")  # type: ignore[arg-type]

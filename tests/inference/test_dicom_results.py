@@ -16,7 +16,7 @@ from pydicom.sr.codedict import codes
 from tiny_models import SIZE, write_t2
 
 from scripts.errors import InputError
-from scripts.heatmaps.montages import source_overlays
+from scripts.heatmaps.overlays import source_overlays
 from scripts.inference.dicom_results import sources
 from scripts.inference.dicom_results.captures import secondary_captures
 from scripts.inference.dicom_results.reports import COMPRESSION, structured_report

@@ -56,27 +56,27 @@ def test_a_run_reads_the_header_of_every_file_once(tmp_path, weights, monkeypatc
     assert counted == {str(path): 1 for path in (tmp_path / "in").glob("*/*")}
 
 
-class RaisesOnce(nn.Module):
-    """The mean of small patches, except in one call, counted from 1."""
+class RaisesIn(nn.Module):
+    """The mean of small patches, except in some calls, counted from 1."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, *numbers: int) -> None:
         super().__init__()
-        self.number, self.calls = number, 0
+        self.numbers, self.calls = numbers, 0
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         self.calls += 1
-        if self.calls == self.number:
+        if self.calls in self.numbers:
             raise RuntimeError("the network broke")
         return nn.functional.avg_pool2d(image, 8)
 
 
 class FailsForOneSeries(Brightness):
-    """A network that breaks on the second series it sees."""
+    """A network that breaks on P0 to P3 together, and when each is tried alone, on the second."""
 
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.Sequential()
-        self.features.add_module("layer4", RaisesOnce(2))
+        self.features.add_module("layer4", RaisesIn(1, 3))
         nn.init.zeros_(self.head.bias)
 
 
@@ -300,6 +300,7 @@ def test_what_was_scored_before_an_interruption_is_whole_when_the_run_has_ended(
             checkpoint={"weights_sha256": "0" * 64, "trained_on_phantom": False, "epoch": None, "pos_weight": None},
             loaded=LOADED,
             inferer__heatmap=False,
+            batch_size=4,  # the slices of a series
             **{**SETTINGS, "profile": "paper"},
         )
     written = [path.parent.name for path in (tmp_path / "out").glob("*/summary.json")]

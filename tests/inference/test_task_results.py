@@ -20,7 +20,7 @@ from tiny_models import SIZE, write_t2
 
 from scripts import checkpoints
 from scripts.__main__ import main
-from scripts.heatmaps.montages import source_overlays
+from scripts.heatmaps.overlays import source_overlays
 from scripts.inference.dicom_results import coding
 from scripts.inference.dicom_results.captures import secondary_captures
 from scripts.inference.dicom_results.reports import structured_report
