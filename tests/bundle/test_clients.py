@@ -70,7 +70,7 @@ def weights(axial_series, tmp_path_factory) -> Path:
     path = folder / "model.pt"
     network.head.logit.weight.data.mul_(200)
     checkpoints.save(path, network, settings, trained_on={"phantom": True})
-    assert predict(str(axial_series), out=str(folder / "out"), weights=str(path)) == 0
+    assert predict(str(axial_series), out=str(folder / "out"), weights=str(path), precision="fp32") == 0
     logits = sorted(logits_of(next(folder.glob("out/*/slices.csv")).parent))
     network.head.logit.bias.data -= logits[len(logits) // 2] + 1.5
     checkpoints.save(path, network, settings, trained_on={"phantom": True})
@@ -92,11 +92,18 @@ def operating_points(weights, tmp_path_factory) -> str:
     return str(path)
 
 
+def in_float32(packed: Path, **changes: Any) -> Path:
+    """Let a packed bundle score in float32, as Deploy does everywhere, and change other keys of its inference.json."""
+    config = packed / "configs" / "inference.json"
+    write_json(config, {**read_json(config), "precision": "fp32", **changes})
+    return packed
+
+
 @pytest.fixture(scope="module")
 def packed(weights, operating_points, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("build")
     assemble(out=str(out), weights=str(weights), local=True, operating_points=operating_points)
-    return out / NAME
+    return in_float32(out / NAME)
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +120,7 @@ def predicted(axial_series, volume, weights, operating_points, tmp_path_factory)
     """Results of the predict command: ``dicom`` and ``nifti``."""
     out = tmp_path_factory.mktemp("predicted")
     call = {"weights": str(weights), "operating_points": operating_points, "allow_phantom_weights": True}
+    call |= {"precision": "fp32"}
     for name, source in (("dicom", axial_series), ("nifti", volume)):
         assert predict(str(source), out=str(out / name), **call) == 0
     return {name: next((out / name).glob("*/slices.csv")).parent for name in ("dicom", "nifti")}
@@ -284,7 +292,8 @@ def test_labels_threshold_is_the_users(label, shuffled):
 
 def test_label_and_predict_agree_on_a_real_scan(label, real_data, weights, tmp_path):
     source = real_data / "gm_challenge_t2star" / "sub-9418_run-1_T2starw.nii.gz"
-    assert predict(str(source), out=str(tmp_path), weights=str(weights), allow_phantom_weights=True) == 0
+    call = {"weights": str(weights), "allow_phantom_weights": True, "precision": "fp32"}
+    assert predict(str(source), out=str(tmp_path), **call) == 0
     result, _ = label.infer(f"?image={source}")
     wanted = logits_of(next(tmp_path.glob("*/slices.csv")).parent)
     assert [one["logit"] for one in result["slices"]] == pytest.approx(wanted, abs=TOLERANCE)
@@ -442,7 +451,8 @@ def test_deploy_lets_phantom_weights_score_no_patient(application, exported, rea
 
 def test_deploy_and_predict_agree_on_a_real_scan(application, exported, real_data, weights, tmp_path):
     source = real_data / "nema_axial_dicom"
-    assert predict(str(source), out=str(tmp_path / "p"), weights=str(weights), allow_phantom_weights=True) == 0
+    call = {"weights": str(weights), "allow_phantom_weights": True, "precision": "fp32"}
+    assert predict(str(source), out=str(tmp_path / "p"), **call) == 0
     allowed = {"CORD_ALLOW_PHANTOM_WEIGHTS": "true"}
     ended = run_application(application, source, tmp_path / "out", exported, **allowed)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -507,10 +517,9 @@ def second(cords, tmp_path_factory) -> tuple[Path, Path]:
     weights = folder / "model.pt"
     checkpoints.save(weights, network, settings)
     assemble(out=str(folder / "build"), weights=str(weights), local=True)
-    packed = folder / "build" / NAME
-    config = packed / "configs" / "inference.json"
-    write_json(config, {**read_json(config), "heatmap_task": "grade"})
-    assert predict(str(cords), out=str(folder / "out"), weights=str(weights), heatmap_task="grade") == 0
+    packed = in_float32(folder / "build" / NAME, heatmap_task="grade")
+    call = {"weights": str(weights), "heatmap_task": "grade", "precision": "fp32"}
+    assert predict(str(cords), out=str(folder / "out"), **call) == 0
     return packed, next(folder.glob("out/*/slices.csv")).parent
 
 

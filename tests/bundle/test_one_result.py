@@ -99,7 +99,7 @@ def weights(series, tmp_path_factory) -> Path:
     network.head.logit.weight.data.mul_(80)
     path = folder / "model.pt"
     checkpoints.save(path, network, {**SETTINGS, "profile": "imagenet"})
-    overrides = {**SETTINGS, "dataset_dir": str(series), "ckpt_path": str(path)}
+    overrides = {**SETTINGS, "precision": "fp32", "dataset_dir": str(series), "ckpt_path": str(path)}
     run_config(["inference.json"], **overrides, output_dir=str(folder / "out"))
     logits = sorted(float(row["logit"]) for row in rows_of(folder / "out"))
     network.head.logit.bias.data -= logits[2] + 1.5
@@ -109,8 +109,8 @@ def weights(series, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def config() -> dict[str, Any]:
-    """inference.json as packing writes it for calibrated weights."""
-    config = {**read_json(ROOT / "configs" / "inference.json"), **SETTINGS}
+    """inference.json as packing writes it for calibrated weights, in the precision of TorchScript."""
+    config = {**read_json(ROOT / "configs" / "inference.json"), **SETTINGS, "precision": "fp32"}
     config["displayable_configs"]["threshold"] = THRESHOLD
     config["calibration"] |= {"slope": SLOPE, "intercept": INTERCEPT}
     return config
@@ -130,6 +130,7 @@ def predicted(series, weights, tmp_path_factory) -> Path:
         **{**SETTINGS, "dataset_dir": str(series), "ckpt_path": str(weights), "output_dir": str(out)},
         **{"calibration__slope": SLOPE, "calibration__intercept": INTERCEPT},
         displayable_configs__threshold=THRESHOLD,
+        precision="fp32",
     )
     return out
 

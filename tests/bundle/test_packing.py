@@ -120,7 +120,7 @@ def test_whoever_follows_the_metadata_alone_gets_the_probabilities_of_predict(pr
     write_torchscript(network, model, read_json(configs / "metadata.json"), configs / "inference.json")
     files = write_t2(tmp_path / "study", PixelSpacing=[1.7, 1.7])
     main(["predict", str(tmp_path / "study"), "--out", str(tmp_path / "out"), "--weights", str(weights),
-          "--operating_points", str(points), "--allow_phantom_weights", "true"])  # fmt: skip
+          "--operating_points", str(points), "--precision", "fp32", "--allow_phantom_weights", "true"])  # fmt: skip
 
     # from here on, only the metadata in the exported model speak
     extra = {"metadata.json": ""}

@@ -141,6 +141,7 @@ def test_a_bright_marker_in_angled_stacks_is_hot_at_its_own_place(tmp_path):
         network={"_target_": "test_heatmap_files.Brightness"},
         checkpoint={"weights_sha256": "0" * 64, "trained_on_phantom": False},
         loaded=LOADED,
+        precision="fp32",
         raw_heatmap=True,
         **{**SETTINGS, "profile": "paper"},
     )

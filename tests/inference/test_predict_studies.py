@@ -212,6 +212,7 @@ def test_a_bright_marker_is_hot_at_its_own_place_in_the_patient(tmp_path):
         network={"_target_": "test_predict_studies.Brightness"},
         checkpoint={"weights_sha256": "0" * 64, "trained_on_phantom": False},
         loaded=LOADED,
+        precision="fp32",
         raw_heatmap=True,
         **{**SETTINGS, "profile": "paper"},
     )

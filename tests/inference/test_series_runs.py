@@ -121,6 +121,7 @@ def run_with_broken_series(folder: Path, out: Path, num_workers: int, monkeypatc
         network={"_target_": "test_series_runs.FailsForOneSeries"},
         checkpoint={"weights_sha256": "0" * 64, "trained_on_phantom": False, "epoch": None, "pos_weight": None},
         loaded=LOADED,
+        precision="fp32",
         postprocessing=postprocessing,
         handlers=["@writer", {"_target_": "test_series_runs.CountsEnds"}],
         dataloader__num_workers=num_workers,
@@ -175,6 +176,7 @@ def test_a_run_with_nothing_to_score_ends_once_and_writes_its_tables(tmp_path):
         network={"_target_": "test_series_runs.Brightness"},
         checkpoint={"weights_sha256": "0" * 64, "trained_on_phantom": False, "epoch": None, "pos_weight": None},
         loaded=LOADED,
+        precision="fp32",
         handlers=["@writer", {"_target_": "test_series_runs.CountsEnds"}],
         **{**SETTINGS, "profile": "paper"},
     )
@@ -299,6 +301,7 @@ def test_what_was_scored_before_an_interruption_is_whole_when_the_run_has_ended(
             network={"_target_": "test_series_runs.InterruptedAtThird"},
             checkpoint={"weights_sha256": "0" * 64, "trained_on_phantom": False, "epoch": None, "pos_weight": None},
             loaded=LOADED,
+            precision="fp32",
             inferer__heatmap=False,
             batch_size=4,  # the slices of a series
             **{**SETTINGS, "profile": "paper"},
