@@ -25,9 +25,9 @@ class GraphedStep:
     ignite's events around a step stay. MONAI's ``IterationEvents`` within a step fire only where it runs as ever. Of
     the output, images, labels and logits are overwritten by the next step; the loss is a copy.
 
-    Not supported: an optimizer that is not fused, gradient accumulation, MONAI's ``amp`` (use ``precision``), a ``prepare_batch`` that gives more than
-    images and labels, a learning rate that changes during a run (the graph keeps the one it was captured with), and
-    code in network or loss that asks the GPU for a value.
+    Not supported: an optimizer that is not fused, gradient accumulation, MONAI's ``amp`` (use ``precision``), a
+    ``prepare_batch`` that gives more than images and labels, a learning rate that changes during a run (the graph keeps
+    the one it was captured with), and code in network or loss that asks the GPU for a value.
     """
 
     def __init__(self) -> None:
