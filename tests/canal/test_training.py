@@ -300,9 +300,9 @@ def test_slices_that_the_table_does_not_know_are_left_out_and_counted(cohort, tm
     write_csv(tmp_path / "canal.csv", list(rows[0]), rows[:-1])
     entries = load(cohort / "datalist.json", "training") + load(cohort / "datalist.json", "testing")
     entries += load(cohort / "datalist.json", "validation")
-    dataset = CanalDataset(entries, str(tmp_path / "canal.csv"), Compose([]), Compose([]))
+    dataset = CanalDataset(entries, str(tmp_path / "canal.csv"), Compose([]), image_size=32)
     assert len(dataset.data) == len(rows) - 1
     assert f"1 of {len(rows)} slices are not in" in capsys.readouterr().out
     write_csv(tmp_path / "none.csv", list(rows[0]), [{**rows[0], "sop_uid": "1.2.3"}])
     with pytest.raises(InputError, match="knows none of the"):
-        CanalDataset(entries, str(tmp_path / "none.csv"), Compose([]), Compose([]))
+        CanalDataset(entries, str(tmp_path / "none.csv"), Compose([]), image_size=32)
