@@ -16,6 +16,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 AHEAD = 64
 """Tasks that the scheduler has beside those that are being done, so that no worker waits for this process."""
+FETCH_S = 20.0
+"""So long the result of a finished task may take to come; its worker may just have died."""
 DEATHS = 2
 """So often an item is tried that was the only one in the hands of a worker that died, while nothing else runs."""
 
@@ -77,10 +79,13 @@ def spread_over(
     completed = as_completed(loop=client.loop)
     submit_more()
     for future in completed:
-        group = waiting.pop(future)
         try:
-            result: Result = result_of(future)
+            result: Result = result_of(future, FETCH_S)
+        except LostError:  # it is being done again; the others do not wait for it
+            completed.add(future)
+            continue
         except KilledWorker:
+            group = waiting.pop(future)
             say(f"a worker process was killed; what it was doing is done again ({len(group)} at once)")
             if len(group) == 1:
                 suspects.append(group)
@@ -88,7 +93,7 @@ def spread_over(
                 middle = len(group) // 2
                 completed.update([submit(retry, part) for part in (group[:middle], group[middle:])])
         else:
-            yield group, result
+            yield waiting.pop(future), result
         submit_more()
     for group in suspects:
         yield group, alone(client, call, retry, group)
@@ -106,16 +111,27 @@ def alone(client: Client, call: Callable[[bytes], bytes], work: Callable[[Sequen
     return None
 
 
-def result_of(future: Future) -> Any:
+class LostError(Exception):
+    """A result went with its worker before it was fetched."""
+
+
+def result_of(future: Future, timeout_s: float | None = None) -> Any:
     """Wait for a task, and return its result.
 
     Raises:
         InputError: the work raised it, or the cluster is gone.
+        LostError: ``timeout_s`` is over.
     """
     from concurrent.futures import CancelledError
 
+    from distributed import TimeoutError as FetchTimeoutError
+
     try:
-        return pickle.loads(future.result())
+        return pickle.loads(future.result(timeout_s))
+    except FetchTimeoutError as error:
+        if future.status == "error":  # the work's own
+            raise
+        raise LostError from error
     except CancelledError as error:
         raise InputError(
             "the scheduler has gone, and with it what was not finished; start it and this command again "

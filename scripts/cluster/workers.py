@@ -174,9 +174,10 @@ def cores() -> int:
 
 
 def silence() -> None:
-    """Let dask say nothing: what matters to the user, we say."""
-    for name in ("distributed", "tornado", "asyncio"):
-        logging.getLogger(name).setLevel(ABOVE_ALL)
+    """Let dask, which has been imported, say nothing: what matters to the user, we say."""
+    for name in [*logging.root.manager.loggerDict, "tornado", "asyncio"]:
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(ABOVE_ALL)
 
 
 @contextlib.contextmanager

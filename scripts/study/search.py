@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
 from ..console import say
-from ..errors import InputError, check_seed, check_whole, root_message
+from ..errors import InputError, check_seed, check_whole
 from ..files import check_folder, inside, resolved
 from ..records import derive_seed
+from .databases import locked, open_storage, storing, without_password
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -23,63 +21,6 @@ if TYPE_CHECKING:
 
 LEARNING_RATES = (1e-6, 1e-2)
 BETA1 = (0.5, 0.99)
-DATABASE = "search.db"
-
-
-@contextmanager
-def storing(folder: Path, storage: str = "") -> Iterator[None]:
-    """Turn what the database says when it cannot be read or written into one line.
-
-    Raises:
-        InputError: it cannot.
-    """
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (StorageInternalError, SQLAlchemyError) as error:
-        reason = f"{without_password(storage) or folder / DATABASE} cannot be used ({root_message(error)})"
-        advice = "see that it runs and may be written" if storage else "make room on its disk if that is full"
-        raise InputError(f"{reason}; {advice}, or choose another {'--storage' if storage else '--out'}") from error
-
-
-def without_password(storage: str) -> str:
-    """Return a URL that may be shown."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(storage).render_as_string(hide_password=True) if storage else ""
-    except (ArgumentError, ValueError):
-        return f"{storage.partition('://')[0]}://…"
-
-
-def open_storage(folder: Path, storage: str) -> Any:
-    """Open the database of a search.
-
-    Args:
-        folder: the search's folder, which holds it where no other is named.
-        storage: URL of another, as Optuna takes it.
-
-    Raises:
-        InputError: Optuna cannot open it.
-    """
-    import optuna
-    from sqlalchemy import NullPool
-
-    if not storage:
-        # no URL: a folder's name may hold what a URL reads as something else
-        connect = partial(sqlite3.connect, resolved(folder / DATABASE))
-        return optuna.storages.RDBStorage("sqlite://", {"creator": connect, "poolclass": NullPool})
-    try:
-        return optuna.storages.get_storage(storage)
-    except Exception as error:  # every driver has its own
-        raise InputError(
-            f"--storage {without_password(storage)} cannot be opened ({root_message(error).splitlines()[0]}); expected "
-            "a URL that Optuna opens, such as postgresql+psycopg://user:password@host/database, with its driver "
-            "installed and the database there"
-        ) from error
 
 
 def open_study(folder: Path, settings: Mapping[str, Any], storage: str = "") -> Study:
@@ -135,20 +76,6 @@ def queue_interrupted(study: Study, folder: Path) -> int:
     return running
 
 
-def locked(folder: Path, name: str, timeout_s: float = 0) -> FileLock:
-    """Return the lock of a trial, or of the whole search, that this process now holds; the system frees it at its end.
-
-    Raises:
-        Timeout: another process holds it.
-    """
-    path = inside(folder, f"locks/{name}.lock")
-    path.parent.mkdir(exist_ok=True)
-    lock = FileLock(path, timeout=timeout_s)
-    with suppress(NotImplementedError):  # a network disk without locks: one process at a time
-        lock.acquire()
-    return lock
-
-
 class Claim(NamedTuple):
     """A trial that this process runs.
 
@@ -186,8 +113,18 @@ def claim(study: Study, folder: Path, trials: int, seed: int) -> Claim | None:
             "beta1": trial.suggest_float("beta1", *BETA1),
         }
         name = trial.user_attrs.get("folder", f"trial_{number:03d}")
-        lock = locked(folder, name)
-        trial.set_user_attr("folder", name)
+        try:
+            lock = locked(folder, name)
+        except Timeout as error:
+            raise InputError(
+                f"another process runs {name} in {folder}, and not in this database; give both the same --storage, or "
+                "choose another --out"
+            ) from error
+        try:
+            trial.set_user_attr("folder", name)
+        except BaseException:
+            lock.release()
+            raise
     finally:
         search_lock.release()
     drawn = f"learning rate {values['learning_rate']:.3g}, beta1 {values['beta1']:.3f}"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..canal.localiser import make_localiser
 from ..canal.truth import load_mask
 from ..checkpoints import SEEN
+from ..cluster.workers import Workers
 from ..console import progress
 from ..datalists import load
 from ..dicom.loaded import identities
@@ -85,9 +86,9 @@ def cohort_with_twins(cohort: Path, out: Path) -> Path:
     if recipe.get("twins"):
         return cohort
     names = ("patients", "seed", "style", "slices", "matrix")
-    made = make_cohort(
-        out, twins=True, distractors=False, reuse=True, **{name: recipe[name] for name in names if name in recipe}
-    ).parent
+    options = {name: recipe[name] for name in names if name in recipe}
+    with Workers() as workers:
+        made = make_cohort(out, twins=True, distractors=False, reuse=True, spread=workers.spread, **options).parent
     before, after = ({slice_key(row) for row in load(one / "datalist.json", "testing")} for one in (cohort, made))
     if before != after:
         raise InputError(f"{cohort} was made by another version of the phantom; run quickstart again in a new folder")

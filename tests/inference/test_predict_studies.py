@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from csv_rows import read_rows
 from dicom_fixtures import SAGITTAL
 from tiny_models import LOADED, SETTINGS, SIZE, checkpoint, picture, write_t2
 from torch import nn
 
+from bundle.campaigns.processes import workers_of
 from scripts import checkpoints
 from scripts.errors import InputError
 from scripts.inference import writing
@@ -173,6 +181,33 @@ def test_phantom_weights_score_the_phantom_alone_unless_told_otherwise(tmp_path,
     assert all(summary["trained_on_phantom"] for summary in found.values())
     for path in (tmp_path / "all").glob("*/slices.csv"):
         assert all("trained on a synthetic phantom" in row["notice"] for row in read_rows(path))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the worker processes in /proc")
+def test_several_processes_share_the_series_and_give_the_same_results_though_one_is_killed(tmp_path, weights):
+    for number in range(6):
+        write_t2(tmp_path / "in" / str(number), patient=f"P{number}", series=f"T2 {number}")
+    shutil.make_archive(str(tmp_path / "in" / "zipped"), "zip", tmp_path / "in" / "0")
+    shutil.rmtree(tmp_path / "in" / "0")
+    predict(str(tmp_path / "in"), out=str(tmp_path / "one"), weights=weights)
+    words = ["predict", str(tmp_path / "in"), "--out", str(tmp_path / "two"), "--weights", weights, "--workers", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scripts", *words],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    while process.poll() is None and not list(tmp_path.glob("two/*/summary.json")):
+        time.sleep(0.01)
+    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    assert out.count("6 series scored, 0 kept") == 1
+    assert "Traceback" not in err
+    one, two = results(tmp_path / "one"), results(tmp_path / "two")
+    assert one == two
+    assert len(one) == 6
+    for name in ("series.csv", "failures.csv"):
+        assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()
 
 
 class Brightness(nn.Module):
