@@ -197,6 +197,9 @@ def margins_around(centre_px: Sequence[float], window: tuple[int, int], size: tu
 
 def each_padded(image: torch.Tensor, margins: Sequence[Sequence[int]]) -> torch.Tensor:
     """Pad with zeros, or cut, every slice of ``(C, H, W, D)`` by margins of its own."""
+    first = list(margins[0])
+    if all(list(own) == first for own in margins):
+        return pad(image, [0, 0, *first]) if any(first) else image
     slices = [pad(one, list(own)) for one, own in zip(image.unbind(3), margins, strict=True)]
     return torch.stack(slices, dim=3)
 

@@ -275,3 +275,15 @@ for line in {MISTAKES!r}.split("\\n"):
     ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-400:]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("package", ["scripts", "bundle"])
+def test_the_help_of_every_command_loads_nothing_that_takes_seconds(package):
+    program = (
+        f"import sys; from {package}.__main__ import COMMANDS; from scripts.__main__ import main\n"
+        f"for name in COMMANDS: assert main([name, '--help'], COMMANDS, '{package}') == 0\n"
+        "heavy = {'torch', 'torchvision', 'monai', 'ignite', 'itk', 'matplotlib', 'sklearn', 'pandas', 'statsmodels'}\n"
+        "print(sorted(heavy & {*sys.modules}))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.stdout.splitlines()[-1] == "[]", ended.stderr

@@ -26,10 +26,10 @@ def test_a_slice_alone_equals_the_slice_in_its_series(cohort, axial_series, chai
     files = {}
     for path in axial_series.iterdir():
         alone = transform({"image": str(path)})["image"]
-        files[alone.meta["slices"]] = alone
+        files[json.loads(alone.meta["slices"])[0]["sop_uid"]] = alone
     assert series.shape == (1, 96, 96, len(files))
     for number, entry in enumerate(json.loads(series.meta["slices"])):
-        alone = files[json.dumps([entry])]
+        alone = files[entry["sop_uid"]]
         assert torch.equal(series.as_tensor()[..., number], alone.as_tensor()[..., 0])
 
 

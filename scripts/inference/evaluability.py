@@ -85,5 +85,5 @@ def slice_problems(image: MetaTensor, limits: Mapping[str, Any] = LIMITS) -> lis
     labels = str(image.meta.get("label_map") or "")
     whole = geometry_problem(image, limits) or (f"looks like a label map ({labels})" if labels else "")
     whole = whole or canal_problem(image)
-    volume = own_slices(image.as_tensor())[0].cpu().numpy()
-    return [whole or picture_problem(volume[..., index], limits) for index in range(volume.shape[-1])]
+    slices = own_slices(image.as_tensor())[0].cpu().permute(2, 0, 1).contiguous().numpy()
+    return [whole or picture_problem(one, limits) for one in slices]
