@@ -15,6 +15,7 @@ import yaml
 from scripts.console import say
 from scripts.errors import InputError
 from scripts.files import ROOT, read_json, write_json, write_text
+from scripts.records import DEFAULT_PATIENT_RULE
 from scripts.report.operating_points_file import Chosen, read_operating_point
 
 from .checks import LARGEST_WEIGHTS_BYTES, check
@@ -46,6 +47,7 @@ def assemble(
     local: bool = False,
     operating_points: str = "",
     operating_point: str = "youden",
+    patient_rule: str = DEFAULT_PATIENT_RULE,
     force: bool = False,
 ) -> None:
     """Copy the files of the bundle to OUT/cervical_cord_compression, check them, and write a zip next to it.
@@ -61,6 +63,7 @@ def assemble(
         local: pack for clients on this machine: the weights go into the folder whatever their size, without a URL.
         operating_points: the operating_points.json of a run; clients use its threshold and calibration.
         operating_point: which of its points, e.g. youden or sensitivity_95.
+        patient_rule: by which whole series are called, as of `python -m scripts predict`.
         force: replace an earlier packed folder.
     """
     from scripts import checkpoints
@@ -71,7 +74,9 @@ def assemble(
         raise InputError(f"{target} exists; choose another --out, or replace it with --force")
     content = checkpoints.read_classifier(weights) if weights else None
     digest = checkpoints.sha256(weights) if weights else ""
-    chosen = read_operating_point(operating_points, operating_point, digest) if operating_points else None
+    chosen = None
+    if operating_points:
+        chosen = read_operating_point(operating_points, operating_point, digest, patient_rule)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=target.parent) as folder:
         packed = Path(folder) / NAME
@@ -158,10 +163,13 @@ def write_operating_point(packed: Path, chosen: Chosen) -> None:
     inference["displayable_configs"]["threshold"] = chosen.threshold
     inference["calibration"] |= {"slope": chosen.slope, "intercept": chosen.intercept}
     inference["threshold_source"] = chosen.source
+    of_patients = {"rule": chosen.patient_rule, "threshold": chosen.patient_threshold, "source": chosen.patient_source}
+    inference["patient_level"] |= of_patients
     write_json(packed / "configs" / "inference.json", inference)
     metadata = read_json(packed / "configs" / "metadata.json")
     calibration = {"slope": chosen.slope, "intercept": chosen.intercept}
     metadata["threshold"] = {"probability": chosen.threshold, **calibration, "source": chosen.source}
+    metadata["threshold"]["patient_level"] = of_patients
     metadata["network_interface"]["output"] |= calibration
     write_json(packed / "configs" / "metadata.json", metadata)
 

@@ -110,6 +110,7 @@ def check_threshold(packed: Path, metadata: dict[str, Any]) -> list[str]:
     inference = read_json(packed / "configs" / "inference.json")
     used = {name: inference["calibration"][name] for name in ("slope", "intercept")}
     used["probability"] = inference["displayable_configs"]["threshold"]
+    used["patient_level"] = {name: inference["patient_level"][name] for name in ("rule", "threshold", "source")}
     stated = {**used, **metadata.get("threshold", {})}
     return [
         f"inference.json has the {'threshold' if name == 'probability' else name} {value}, metadata.json {stated[name]}"

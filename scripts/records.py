@@ -254,6 +254,8 @@ class SeriesFindings(TaskFindings):
     Attributes:
         smallest_cord_ap_mm: None where no cord was measured.
         largest_mscc_percent: of the slices that are called compressed; None where there is none, or none was measured.
+        patient_score: by ``patient_rule``, see `scripts.evaluation.patient_rules`; None where no slice was scored.
+        patient_compressed: 1 if ``patient_score`` reaches ``patient_threshold``, else 0; None where either is missing.
     """
 
     n_slices: int
@@ -264,6 +266,8 @@ class SeriesFindings(TaskFindings):
     max_probability: float | None
     smallest_cord_ap_mm: float | None
     largest_mscc_percent: float | None
+    patient_score: float | None
+    patient_compressed: int | None
 
 
 class RunFacts(TypedDict, total=False):
@@ -300,6 +304,9 @@ class ResultFacts(Weights):
     Attributes:
         threshold: probability, after calibration, from which a slice is called compressed.
         threshold_source: where it was chosen.
+        patient_rule: by which a whole series is scored and called.
+        patient_threshold: score from which it is called compressed; None where no such threshold was chosen.
+        patient_threshold_source: where it was chosen, or why there is none.
         slope: of the calibration.
         intercept: of the calibration.
         heatmap: whether heat maps were computed.
@@ -315,6 +322,9 @@ class ResultFacts(Weights):
     research_use_only: bool
     threshold: float
     threshold_source: str
+    patient_rule: str
+    patient_threshold: float | None
+    patient_threshold_source: str
     slope: float
     intercept: float
     heatmap: bool
@@ -394,6 +404,8 @@ class SeriesRecord(SeriesFindings):
     Attributes:
         status: ``scored``, ``kept`` (from an earlier run), or that of its `Failure`.
         folder: of its results, below the output folder; of a failure, its input.
+        patient_rule: see `ResultFacts`.
+        patient_threshold: see `ResultFacts`.
     """
 
     patient_id: str
@@ -402,8 +414,14 @@ class SeriesRecord(SeriesFindings):
     status: str
     folder: str
     reason: str
+    patient_rule: str
+    patient_threshold: float | None
 
 
+PATIENT_RULES = {"max": "logit", "top_3_mean": "logit", "expected_count": "slices", "longest_run_mm": "mm"}
+"""Rules by which a whole patient or series is scored, and the unit of the score; `scripts.evaluation.patient_rules`."""
+DEFAULT_PATIENT_RULE = "top_3_mean"
+"""By it one bright slice alone does not decide; it was fixed before any result was seen."""
 DATALIST_FIELDS = tuple(DatalistFields.__annotations__)
 OPTIONAL_FIELDS = ("person", "grade", "kind", "t2_signal")
 """What a datalist says of a slice only where it is known."""
@@ -429,10 +447,16 @@ PATIENT_COLUMNS = (
 TASK_FINDINGS = tuple(TaskFindings.__annotations__)
 """What series.csv has beside SERIES_COLUMNS, as far as the network has these tasks."""
 FAILURE_COLUMNS = tuple(Failure.__annotations__)
+WORKLIST_COLUMNS = (
+    *("rank", "patient_id", "study_uid", "series_uid", "patient_score", "patient_rule", "patient_threshold"),
+    *("patient_compressed", "n_evaluated", "n_compressed", "folder"),
+)
+"""Columns of worklist.csv: the scored series, the highest patient-level score first."""
 SERIES_COLUMNS = (
     *("patient_id", "study_uid", "series_uid", "status", "n_slices", "n_evaluated", "n_compressed"),
     *("max_probability", "longest_run_slices", "longest_run_mm", "folder", "reason"),
     *("smallest_cord_ap_mm", "largest_mscc_percent"),
+    *("patient_score", "patient_rule", "patient_threshold", "patient_compressed"),
 )
 
 

@@ -20,7 +20,7 @@ from scripts.canal.localiser import Localiser
 from scripts.console import printable
 from scripts.dicom.stacks import Stack
 from scripts.errors import InputError
-from scripts.inference.results import add_identity, result_facts
+from scripts.inference.results import add_identity, findings_in_words, result_facts
 from scripts.inference.series import series_of_stack
 from scripts.readers import metadata_of
 from scripts.records import SeriesSummary, SliceResult
@@ -109,7 +109,10 @@ class SeriesClassifier:
         self.postprocessing = filter_compose(parser.get_parsed_content("postprocessing"), DISALLOW_LOAD_SAVE)
         self.inferer = parser.get_parsed_content("inferer")
         source = str(parser.get("threshold_source", ""))
-        self.facts = result_facts(metadata, weights, threshold, source, self.inferer, self.device, self.network)
+        patient_level = parser.get_parsed_content("patient_level")
+        self.facts = result_facts(
+            metadata, weights, threshold, source, self.inferer, self.device, self.network, patient_level
+        )
 
     def __call__(self, pixels: Pixels, stack: Stack) -> Scored:
         """Score a volume.
@@ -178,7 +181,5 @@ class ClassifierOperator(Operator):
                 sources, pixels = ordered(selected.series, stack, selected.image)
                 scored = self.classifier(pixels, stack)
                 results.append(Result(**vars(scored), series=selected.series, sources=sources, pixels=pixels))
-                logging.info(
-                    "series %s: %d slices compressed", printable(stack.series_uid), scored.summary["n_compressed"]
-                )
+                logging.info("series %s: %s", printable(stack.series_uid), findings_in_words(scored.summary))
         op_output.emit(results, "results")

@@ -17,7 +17,7 @@ from scripts.heatmaps.overlays import source_overlays
 from scripts.inference.dicom_results.captures import secondary_captures
 from scripts.inference.dicom_results.reports import structured_report
 from scripts.inference.dicom_results.sources import save
-from scripts.inference.results import notice_line
+from scripts.inference.results import findings_in_words, notice_line, patient_line
 from scripts.inference.task_results import calls_in_words
 from scripts.records import SCORED
 
@@ -29,7 +29,8 @@ def as_text(result: Result) -> str:
     summary = result.summary
     lines = [
         notice_line(summary),
-        f"Spinal cord compression: {summary['n_compressed']} of {summary['n_evaluated']} slices called compressed.",
+        f"Spinal cord compression: {findings_in_words(summary)}.",
+        patient_line(summary),
         *([f"Highest grade: {summary['highest_grade']}."] if summary.get("highest_grade") is not None else []),
     ]
     for row in result.rows:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from .estimates import NAN, Floats, validated_arrays, wilson_interval
+from .patient_rules import LEAST_PATIENTS
 
 SENSITIVITY = 0.95
 
@@ -38,6 +39,29 @@ def choose(labels: ArrayLike, logits: ArrayLike, patients: ArrayLike) -> dict[st
         "paper_0.5": OperatingPoint(0.0),
         "youden": youden(labels, logits, patients),
         "sensitivity_95": threshold_for_sensitivity(labels, logits, patients),
+    }
+
+
+def choose_for_patients(references: ArrayLike, scores: ArrayLike) -> dict[str, OperatingPoint]:
+    """Choose ``youden`` and ``sensitivity_95`` for the patients' scores by one rule, on validation patients.
+
+    Args:
+        references: 1 if any slice of the patient is compressed, shape (K,).
+        scores: of each patient, shape (K,); NaN where it is not known.
+    """
+    reference, score = np.asarray(references), np.asarray(scores, dtype=np.float64)
+    reference, score = reference[np.isfinite(score)], score[np.isfinite(score)]
+    with_it, free = int((reference == 1).sum()), int((reference == 0).sum())
+    if min(with_it, free) < LEAST_PATIENTS:
+        note = (
+            f"undefined: {with_it} validation patients with compression and {free} without; at least {LEAST_PATIENTS} "
+            "of each are needed"
+        )
+        return {name: OperatingPoint(NAN, note) for name in ("youden", "sensitivity_95")}
+    each = np.arange(len(reference))
+    return {
+        "youden": youden(reference, score, each),
+        "sensitivity_95": threshold_for_sensitivity(reference, score, each),
     }
 
 

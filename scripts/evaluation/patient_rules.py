@@ -8,23 +8,31 @@ from numpy.typing import ArrayLike, NDArray
 from .estimates import Floats, Ints, sum_by, validated_arrays
 
 TOP_K = 3
+LEAST_PATIENTS = 10
+"""Validation patients of each class from which a threshold is chosen."""
 
 
 def patient_scores(
-    labels: ArrayLike, logits: ArrayLike, probabilities: ArrayLike, patients: ArrayLike
+    labels: ArrayLike,
+    logits: ArrayLike,
+    probabilities: ArrayLike,
+    patients: ArrayLike,
+    longest_run_mm: ArrayLike | None = None,
 ) -> tuple[Ints, dict[str, Floats]]:
-    """Return each patient's reference (1 if any slice is compressed) and its score by three rules.
+    """Return each patient's reference (1 if any slice is compressed) and its score by each of ``PATIENT_RULES``.
 
     Args:
         labels: 1 compressed, 0 not, shape (N,).
         logits: shape (N,).
         probabilities: calibrated, shape (N,).
         patients: patient of each slice, shape (N,).
+        longest_run_mm: longest run of slices that are called compressed, of each patient in sorted order, shape (K,);
+            without, that rule gives no score.
 
     Returns:
         References, shape (K,), in sorted order of the patients, and scores, each of shape (K,): ``max`` (largest
-        logit), ``top_3_mean`` (mean of the three largest logits, or of all if fewer) and ``expected_count`` (sum of
-        the probabilities).
+        logit), ``top_3_mean`` (mean of the three largest logits, or of all if fewer), ``expected_count`` (sum of
+        the probabilities) and ``longest_run_mm``.
     """
     label, score, code, k = validated_arrays(labels, logits, patients)
     order = np.lexsort((-score, code))
@@ -32,11 +40,30 @@ def patient_scores(
     rank = np.arange(len(owner)) - np.searchsorted(owner, np.arange(k))[owner]
     top = rank < TOP_K
     sums = sum_by(owner[top], k, ranked[top])
-    return (sum_by(code, k, label) > 0).astype(np.int64), {
+    scores = {
         "max": ranked[rank == 0],
         f"top_{TOP_K}_mean": sums / sum_by(owner[top], k),
         "expected_count": sum_by(code, k, probabilities),
     }
+    if longest_run_mm is not None:
+        scores["longest_run_mm"] = np.asarray(longest_run_mm, dtype=np.float64)
+    return (sum_by(code, k, label) > 0).astype(np.int64), scores
+
+
+def patient_score(rule: str, logits: ArrayLike, probabilities: ArrayLike, longest_run_mm: float) -> float | None:
+    """Return the score of one patient by one rule, as `patient_scores` computes it; None where no slice was scored.
+
+    Args:
+        rule: one of ``PATIENT_RULES``.
+        logits: of the patient's slices, shape (N,).
+        probabilities: calibrated, shape (N,).
+        longest_run_mm: longest run of slices that are called compressed.
+    """
+    n = len(np.asarray(logits))
+    if n == 0:
+        return None
+    _, scores = patient_scores(np.zeros(n, np.int64), logits, probabilities, np.zeros(n), [longest_run_mm])
+    return float(scores[rule][0])
 
 
 def level_scores(

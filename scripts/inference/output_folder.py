@@ -25,7 +25,7 @@ from ..dicom.own_results import LOCK, MANIFEST, SUMMARY, own_files, read_record
 from ..errors import InputError, naming, naming_final
 from ..files import inside, safe_name, write_json
 
-TABLES = ("series.csv", "failures.csv")
+TABLES = ("series.csv", "worklist.csv", "failures.csv")
 
 
 def files_below(folder: Path) -> list[str]:

@@ -13,11 +13,12 @@ from monai.utils import MetaKeys
 
 from ..dicom.listings import is_volume_file
 from ..dicom.loaded import nominal_spacing_mm
-from ..records import SeriesFindings
+from ..errors import InputError
+from ..records import DEFAULT_PATIENT_RULE, PATIENT_RULES
 from ..tasks import COMPRESSED, DEFAULT_TASKS, task_named, tasks_of
 from .evaluability import slice_problems
 from .heatmap_files import on_one_grid
-from .results import series_findings, slice_results
+from .results import series_class, series_findings, slice_results
 from .task_results import with_tasks
 
 if TYPE_CHECKING:
@@ -26,11 +27,16 @@ if TYPE_CHECKING:
 REDRAWN = "slices are missing or stand at angles, so the map lies on a regular grid of its own, right to half a voxel"
 
 
-def series_class(findings: SeriesFindings) -> str:
-    """Classify a whole series."""
-    if not findings["n_evaluated"]:
-        return "not evaluable"
-    return "compressed" if findings["n_compressed"] else "not compressed"
+def patient_rule_of(patient_level: Mapping[str, Any]) -> tuple[str, float | None]:
+    """Return rule and threshold of the call of a whole series.
+
+    Raises:
+        InputError: there is no such rule.
+    """
+    rule, threshold = str(patient_level["rule"]), patient_level["threshold"]
+    if rule not in PATIENT_RULES:
+        raise InputError(f"patient_level#rule must be one of {', '.join(PATIENT_RULES)}, got {rule!r}")
+    return rule, None if threshold is None else float(threshold)
 
 
 class SliceScoresd(MapTransform):
@@ -55,6 +61,7 @@ class SliceScoresd(MapTransform):
         canal: outlines canal and cord in crops around the canal, whose measures are then part of the results.
         tasks: names of the network's tasks.
         heatmap_task: the one that the heat map explains; the result names it.
+        patient_level: ``rule`` and ``threshold`` of the call of the whole series; without, there is no such call.
     """
 
     def __init__(
@@ -67,11 +74,14 @@ class SliceScoresd(MapTransform):
         canal: Localiser | None = None,
         tasks: Sequence[str] = DEFAULT_TASKS,
         heatmap_task: str = COMPRESSED,
+        patient_level: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(keys)
         self.threshold, self.image, self.limits = float(threshold), image, dict(limits or {})
         self.canal, self.tasks = canal, tasks_of(tasks)
         self.heatmap_task = task_named(heatmap_task, self.tasks).name
+        patient_level = patient_level or {"rule": DEFAULT_PATIENT_RULE, "threshold": None}
+        self.rule, self.patient_threshold = patient_rule_of(patient_level)
         calibration = calibration or {"slope": 1.0, "intercept": 0.0}
         self.slope, self.intercept = float(calibration["slope"]), float(calibration["intercept"])
 
@@ -92,9 +102,15 @@ class SliceScoresd(MapTransform):
             measures = self.canal.measures(image) if self.canal is not None else []
             rows = slice_results(image, logits, problems, self.threshold, self.slope, self.intercept, measures)
             rows = with_tasks(rows, scores, self.tasks)
-            findings = series_findings([rows], [nominal_spacing_mm(image)])
+            findings = series_findings([rows], [nominal_spacing_mm(image)], self.rule, self.patient_threshold)
             result["slice_results"], result["series_findings"] = rows, findings
-            about = {"class": series_class(findings), "threshold": self.threshold, "heatmap_task": self.heatmap_task}
+            about = {
+                "class": series_class(findings),
+                "threshold": self.threshold,
+                "patient_rule": self.rule,
+                "patient_threshold": self.patient_threshold,
+                "heatmap_task": self.heatmap_task,
+            }
             result["result"] = {**(result.get("result") or {}), **about, **findings, "slices": rows}
         return result
 

@@ -14,7 +14,7 @@ from ..console import one_line, progress, say
 from ..dicom.listings import named_paths
 from ..errors import InputError, exit_status
 from ..files import check_folder
-from ..records import Failure, Series, SeriesRecord
+from ..records import DEFAULT_PATIENT_RULE, Failure, Series, SeriesRecord
 from .weights import operating_point_settings, weights_paths, weights_settings
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def predict(
     threshold: float | None = None,
     operating_points: str = "",
     operating_point: str = "youden",
+    patient_rule: str = DEFAULT_PATIENT_RULE,
     batch_size: int = 16,
     force: bool = False,
     resume: bool = False,
@@ -61,8 +62,8 @@ def predict(
     """Score every axial T2 or T2* series below INPUTS, slice by slice, with a heat map. Research use only.
 
     Writes OUT/<series_uid>/slices.csv (one row per slice), summary.json, heatmap.nii.gz (on the grid of the series),
-    heatmap.png; OUT/series.csv with what became of each series, and OUT/failures.csv with what was refused or could
-    not be read, and why.
+    heatmap.png; OUT/worklist.csv with the scored series, the highest patient-level score first; OUT/series.csv with
+    what became of each series, and OUT/failures.csv with what was refused or could not be read, and why.
 
     Exit status: 0 everything that may hold images was scored or refused, 1 something could not be read or failed, 2 no
     series was scored.
@@ -79,6 +80,9 @@ def predict(
         operating_points: operating_points.json of these weights, from `report` or `recalibrate`; probabilities are then
             calibrated, and the threshold is that of one of its points.
         operating_point: which of its points, e.g. youden or sensitivity_95.
+        patient_rule: how a whole series is scored: max (highest logit), top_3_mean (mean of the three highest),
+            expected_count (sum of the probabilities) or longest_run_mm. It is called at that rule's own threshold in
+            operating_points.json; without one there is no patient-level call.
         batch_size: slices that go through the network at once.
         force: also score series that are not axial T2 or T2*.
         resume: leave series that have results of the same images, weights and settings as they are.
@@ -136,7 +140,9 @@ def predict(
     if threshold is not None:
         overrides |= {"displayable_configs__threshold": threshold, "threshold_source": "given with --threshold"}
     if operating_points:
-        overrides |= operating_point_settings(operating_points, operating_point, digest)
+        overrides |= operating_point_settings(operating_points, operating_point, digest, patient_rule)
+    else:
+        overrides["patient_level__rule"] = patient_rule
     check_folder(out)
     if test_time_average or hotspots:
         say("18 views of each slice: expect 18 times the cost of one")
@@ -253,7 +259,7 @@ def report_outcome(folder: OutputFolder, outcome: Outcome) -> int:
     )
     for reason, count in Counter(row["reason"] for row in failures).most_common(5):
         say(f"  left out ({count}): {reason}")
-    tables = ("series.csv", "failures.csv") if failures else ("series.csv",)
+    tables = ("worklist.csv", "series.csv", *(["failures.csv"] if failures else []))
     say(f"tables: {', '.join(str(folder.path / name) for name in tables)}")
     return exit_status(len(records), sum(row["status"] in ("unreadable", "failed") for row in failures))
 

@@ -15,9 +15,11 @@ from ..canal.measures import NOT_MEASURED, mscc_percent
 from ..dicom.loaded import identities, slice_geometry_mm
 from ..evaluation.coding import runs
 from ..evaluation.estimates import NAN
+from ..evaluation.patient_rules import patient_score
 from ..files import read_json
 from ..inferers import SeriesInferer
 from ..records import (
+    DEFAULT_PATIENT_RULE,
     RESEARCH_USE,
     SCORED,
     ResultFacts,
@@ -32,6 +34,9 @@ from ..records import (
 from .crops import canal_warnings, slice_crops
 from .task_results import contradiction_warnings, task_findings
 
+NO_CALL = "no patient-level call"
+"""Where no threshold for whole patients was chosen on enough of them."""
+
 
 def result_facts(
     metadata: str | Mapping[str, Any],
@@ -41,6 +46,7 @@ def result_facts(
     inferer: SeriesInferer,
     device: torch.device | str,
     network: nn.Module,
+    patient_level: Mapping[str, Any],
 ) -> ResultFacts:
     """Collect what every result repeats.
 
@@ -52,6 +58,7 @@ def result_facts(
         inferer: how the network is applied.
         device: where it runs, which with the network decides what precision and backend mean.
         network: what is applied.
+        patient_level: ``rule``, ``threshold`` and ``source`` of the call of a whole series.
     """
     model = read_json(Path(metadata)) if isinstance(metadata, str) else metadata
     running = inferer.running(network, device)
@@ -71,6 +78,9 @@ def result_facts(
         "research_use_only": True,
         "threshold": float(threshold),
         "threshold_source": threshold_source,
+        "patient_rule": patient_level["rule"],
+        "patient_threshold": patient_level["threshold"],
+        "patient_threshold_source": patient_level["source"],
     }
 
 
@@ -84,6 +94,18 @@ def notice_line(facts: ResultFacts) -> str:
         f"{RESEARCH_USE}{trained}. {facts['model_name']} {facts['model_version']}, "
         f"{ensemble}weights sha256 {facts['weights_sha256'][:16]}, threshold {facts['threshold']:g}{chosen}."
     )
+
+
+def patient_line(summary: SeriesSummary) -> str:
+    """Return the call of a whole series in a sentence: score, rule, threshold, and where that was chosen."""
+    score, threshold = summary["patient_score"], summary["patient_threshold"]
+    if score is None:
+        return "Patient level: no slice was scored."
+    scored = f"score {score:.3g} by {summary['patient_rule']}"
+    if threshold is None:
+        return f"Patient level: no call ({summary['patient_threshold_source']}); {scored}."
+    called = "compressed" if summary["patient_compressed"] else "not compressed"
+    return f"Patient level: {called}; {scored}, threshold {threshold:.3g} ({summary['patient_threshold_source']})."
 
 
 def slice_results(
@@ -142,14 +164,20 @@ def slice_results(
 
 
 def series_findings(
-    stacks: Sequence[Sequence[SliceResult]], nominal_mm: Sequence[float] | None = None
+    stacks: Sequence[Sequence[SliceResult]],
+    nominal_mm: Sequence[float] | None = None,
+    rule: str = DEFAULT_PATIENT_RULE,
+    threshold: float | None = None,
 ) -> SeriesFindings:
-    """Count the slices of a series, and measure its longest run of compressed slices as a trial would code it.
+    """Count the slices of a series, measure its longest run as a trial would code it, and call the series.
 
     Args:
         stacks: the slices of each stack of the series. A run ends at the border of its stack, and at a slice that
             could not be evaluated.
         nominal_mm: distance that neighbouring slices of each stack should have; NaN where it is not known.
+        rule: by which the series is scored, see `scripts.evaluation.patient_rules`.
+        threshold: score from which it is called compressed; without, it is not called. Thresholds of slices do not
+            apply to it.
     """
     nominal = nominal_mm or [NAN] * len(stacks)
     rows = [row for stack in stacks for row in stack]
@@ -162,17 +190,22 @@ def series_findings(
         nominal_mm=[stated for stated, stack in zip(nominal, stacks, strict=True) for _ in stack],
     )
     scored = [row["probability"] for row in rows if row["probability"] is not None]
+    logits = [row["logit"] for row in rows if row["logit"] is not None]
+    longest_mm = round(max((run.length_mm for run in found), default=0.0), 4)
+    score = patient_score(rule, logits, scored, longest_mm)
     return {
         "n_slices": len(rows),
         "n_evaluated": len(scored),
         "n_compressed": sum(called),
         "longest_run_slices": max((len(run.slices) for run in found), default=0),
-        "longest_run_mm": round(max((run.length_mm for run in found), default=0.0), 4),
+        "longest_run_mm": longest_mm,
         "max_probability": max(scored, default=None),
         "smallest_cord_ap_mm": min((row["cord_ap_mm"] for row in rows if row["cord_ap_mm"] is not None), default=None),
         "largest_mscc_percent": max(
             (row["mscc_percent"] for row in rows if row["compressed"] and row["mscc_percent"] is not None), default=None
         ),
+        "patient_score": score,
+        "patient_compressed": None if score is None or threshold is None else int(score >= threshold),
         **task_findings(rows),
     }
 
@@ -208,7 +241,17 @@ def findings_in_words(findings: SeriesFindings) -> str:
     text = f"{findings['n_compressed']} of {findings['n_evaluated']} slices compressed"
     if findings.get("highest_grade") is not None:
         text += f", highest grade {findings['highest_grade']} in slice {findings['highest_grade_slice']}"
-    return text + (f", {n_unscored} not evaluable" if n_unscored else "")
+    text += f", {n_unscored} not evaluable" if n_unscored else ""
+    called = series_class(findings)
+    return f"{text}; {called if called == NO_CALL else f'patient level: {called}'}"
+
+
+def series_class(findings: SeriesFindings) -> str:
+    """Classify a whole series by its patient-level call; thresholds of slices do not apply to it."""
+    if not findings["n_evaluated"]:
+        return "not evaluable"
+    called = findings["patient_compressed"]
+    return NO_CALL if called is None else "compressed" if called else "not compressed"
 
 
 def result_warnings(rows: Sequence[SliceResult]) -> list[str]:

@@ -57,14 +57,19 @@ def weights_settings(
     return {name: settings[name] for name in checkpoints.SETTINGS}, about["weights_sha256"]
 
 
-def operating_point_settings(operating_points: str, name: str, weights_sha256: str) -> dict[str, Any]:
-    """Return the threshold and calibration of an operating point of these weights."""
+def operating_point_settings(
+    operating_points: str, name: str, weights_sha256: str, patient_rule: str
+) -> dict[str, Any]:
+    """Return thresholds and calibration of an operating point of these weights."""
     from ..report.operating_points_file import read_operating_point
 
-    chosen = read_operating_point(operating_points, name, weights_sha256)
+    chosen = read_operating_point(operating_points, name, weights_sha256, patient_rule)
     return {
         "displayable_configs__threshold": chosen.threshold,
         "threshold_source": chosen.source,
         "calibration__slope": chosen.slope,
         "calibration__intercept": chosen.intercept,
+        "patient_level__rule": chosen.patient_rule,
+        "patient_level__threshold": chosen.patient_threshold,
+        "patient_level__source": chosen.patient_source,
     }

@@ -29,6 +29,7 @@ from ..records import (
     SERIES_COLUMNS,
     SLICE_COLUMNS,
     TASK_FINDINGS,
+    WORKLIST_COLUMNS,
     Failure,
     ResultFacts,
     Series,
@@ -256,6 +257,10 @@ def series_record(summary: SeriesSummary, status: str, folder: str) -> SeriesRec
         "max_probability": summary["max_probability"],
         "longest_run_slices": summary["longest_run_slices"],
         "longest_run_mm": summary["longest_run_mm"],
+        "patient_score": summary["patient_score"],
+        "patient_rule": summary["patient_rule"],
+        "patient_threshold": summary["patient_threshold"],
+        "patient_compressed": summary["patient_compressed"],
         "smallest_cord_ap_mm": summary["smallest_cord_ap_mm"],
         "largest_mscc_percent": summary["largest_mscc_percent"],
         "folder": folder,
@@ -264,17 +269,31 @@ def series_record(summary: SeriesSummary, status: str, folder: str) -> SeriesRec
     }
 
 
+def worklist(records: Sequence[SeriesRecord]) -> list[dict[str, Any]]:
+    """Return the rows of worklist.csv: series by falling patient-level score, those without any score last."""
+
+    def place(row: SeriesRecord) -> tuple[bool, float, str, str]:
+        score = row["patient_score"]
+        return score is None, -(score or 0.0), row["patient_id"], row["series_uid"]
+
+    return [
+        {"rank": rank, **{name: row[name] for name in WORKLIST_COLUMNS[1:]}}  # type: ignore[literal-required]
+        for rank, row in enumerate(sorted(records, key=place), start=1)
+    ]
+
+
 def task_findings_of(summary: SeriesSummary | WrittenSummary) -> TaskFindings:
     """Return what the further tasks found in a series; nothing of a network that has none."""
     return cast(TaskFindings, {name: value for name, value in summary.items() if name in TASK_FINDINGS})
 
 
 def write_tables(output_dir: Path, records: Sequence[SeriesRecord], failures: Sequence[Failure]) -> None:
-    """Write failures.csv, and series.csv (every series and what became of it), which marks a run as finished."""
+    """Write failures.csv, worklist.csv, and series.csv (what became of every series), which marks a run as finished."""
     failed = [
         {"series_uid": row["series_uid"], "status": row["status"], "reason": row["reason"], "folder": row["input"]}
         for row in failures
     ]
     write_csv(output_dir / "failures.csv", FAILURE_COLUMNS, failures)
+    write_csv(output_dir / "worklist.csv", WORKLIST_COLUMNS, worklist(records))
     columns = [name for name in TASK_FINDINGS if any(name in row for row in records)]
     write_csv(output_dir / "series.csv", (*SERIES_COLUMNS, *columns), [*records, *failed])

@@ -1,4 +1,4 @@
-"""Trial coding per patient, its agreement with the reference, patient-level rules, and disc levels."""
+"""Trial coding per patient, its agreement with the reference, and disc levels."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ import numpy as np
 import pandas as pd
 
 from ..evaluation.agreement import bland_altman, icc_a1
-from ..evaluation.auc import obuchowski_auc, pooled_auc
+from ..evaluation.auc import pooled_auc
 from ..evaluation.coding import Coding, code_patient
 from ..evaluation.estimates import NAN, Bools, Estimate, Floats, Ints, defined
-from ..evaluation.operating_points import youden
-from ..evaluation.patient_rules import level_scores, patient_scores
+from ..evaluation.patient_rules import level_scores
 from ..evaluation.proportions import confusion, rates
-from .inputs.cohorts import Cohort, slice_column
+from .inputs.cohorts import Cohort, column_of, slice_column
 from .inputs.columns import numbers
-from .inputs.predictions import Predictions
 from .operating_points_file import OperatingPoints
-from .results import SliceArrays, slice_arrays
+from .results import SliceArrays
 
 MEASURES = {
     "n_compressed": "compressed slices",
@@ -30,27 +28,59 @@ MEASURES = {
 }
 
 
-def geometry(cohort: Cohort) -> tuple[Floats, Floats, bool]:
+def geometry(frame: pd.DataFrame, table: pd.DataFrame | None) -> tuple[Floats, Floats, bool]:
     """Return position and thickness of each slice in mm, or slice indices; and whether they are mm.
 
     Millimetres are used only if every scored slice has both: a run is never half measured.
+
+    Args:
+        frame: scored slices.
+        table: geometry.csv, if there is one.
     """
-    position, thickness = slice_column(cohort, "position_mm"), slice_column(cohort, "thickness_mm")
+    position, thickness = (column_of(frame, table, name) for name in ("position_mm", "thickness_mm"))
     if position is not None and thickness is not None:
         place, thick = numbers(position).to_numpy(np.float64), numbers(thickness).to_numpy(np.float64)
         if np.isfinite(place).all() and np.isfinite(thick).all() and (thick > 0).all():
             return place, thick, True
-    index = cohort.predictions.slices["slice_index"].to_numpy(np.float64)
+    index = frame["slice_index"].to_numpy(np.float64)
     return index, np.full(len(index), NAN), False
 
 
-def stacks(cohort: Cohort) -> Ints:
+def stacks(frame: pd.DataFrame, table: pd.DataFrame | None) -> Ints:
     """Number the stacks of the scored slices: one per series, or several where geometry.csv has a column ``stack``."""
-    names = [cohort.predictions.slices["series_uid"]]
-    within = slice_column(cohort, "stack")
+    names = [frame["series_uid"]]
+    within = column_of(frame, table, "stack")
     if within is not None:
         names.append(within.str.strip())
     return np.asarray(pd.MultiIndex.from_arrays(names).factorize()[0], dtype=np.int64)
+
+
+def code_patients(
+    frame: pd.DataFrame, table: pd.DataFrame | None, slices: SliceArrays, called: Bools, chances: Any
+) -> tuple[list[Coding], bool]:
+    """Code every patient, in sorted order; returns also whether lengths are in mm.
+
+    There are no codings where some slices have neither millimetres nor a slice_index: runs cannot be found then.
+
+    Args:
+        frame: scored slices.
+        table: geometry.csv, if there is one.
+        slices: the same slices as arrays.
+        called: whether each slice is (called) compressed, shape (N,).
+        chances: probability of each slice, or its label, shape (N,).
+    """
+    place, thick, millimetres = geometry(frame, table)
+    if not np.isfinite(place).all():
+        return [], False
+    stack, stated = stacks(frame, table), column_of(frame, table, "nominal_spacing_mm")
+    nominal = (
+        np.full(len(place), NAN) if stated is None else numbers(stated).where(lambda mm: mm > 0).to_numpy(np.float64)
+    )
+    order = np.argsort(slices.patients, kind="stable")
+    groups = np.split(order, np.searchsorted(slices.patients[order], np.arange(1, len(slices.ids))))
+    return [
+        code_patient(called[g], chances[g], place[g], thick[g], stack[g], millimetres, nominal[g]) for g in groups
+    ], millimetres
 
 
 def trial_coding(
@@ -65,26 +95,13 @@ def trial_coding(
         threshold: raw logit from which a slice is called compressed.
         seed: of the resampling.
     """
-    place, thick, millimetres = geometry(cohort)
-    stack = stacks(cohort)
-    stated = slice_column(cohort, "nominal_spacing_mm")
-    nominal = (
-        np.full(len(place), NAN) if stated is None else numbers(stated).where(lambda mm: mm > 0).to_numpy(np.float64)
-    )
+    frame, table = cohort.predictions.slices, cohort.slices
     probability = operating.calibration.probabilities(slices.logits)
-    called = slices.logits >= threshold
-    order = np.argsort(slices.patients, kind="stable")
-    groups = np.split(order, np.searchsorted(slices.patients[order], np.arange(1, len(slices.ids))))
-    if not np.isfinite(place).all():
+    model, millimetres = code_patients(frame, table, slices, slices.logits >= threshold, probability)
+    reference, _ = code_patients(frame, table, slices, slices.labels == 1, slices.labels)
+    if not model:
         reason = "neither millimetres nor slice_index are known for every slice, so runs cannot be found"
         return {"millimetres": False, "reason": reason, "agreement": {}}, pd.DataFrame()
-
-    def code(calls: Any, chances: Any) -> list[Coding]:
-        return [
-            code_patient(calls[g], chances[g], place[g], thick[g], stack[g], millimetres, nominal[g]) for g in groups
-        ]
-
-    model, reference = code(called, probability), code(slices.labels == 1, slices.labels)
     phantom = {None: "unknown", False: "no"}.get(cohort.facts.get("phantom"), "yes")
     rows = []
     for name, by_model, by_reference in zip(slices.ids, model, reference, strict=True):
@@ -115,34 +132,6 @@ def trial_coding(
     return {"millimetres": millimetres, "reason": reason, "agreement": agreement}, pd.DataFrame(rows)
 
 
-def patient_level(slices: SliceArrays, operating: OperatingPoints, validation: Predictions | None) -> dict[str, Any]:
-    """One call per patient by three rules, each with its own ROC and its own threshold, chosen on validation patients.
-
-    Args:
-        slices: the slices.
-        operating: for calibrated probabilities.
-        validation: labelled slices of validation patients, if there are any.
-    """
-    reference, scores = rules(slices, operating)
-    free = int((reference == 0).sum())
-    each, sizes = np.arange(len(reference)), np.bincount(slices.patients, minlength=len(reference))
-    content: dict[str, Any] = {"n_patients": len(reference), "n_compression_free_patients": free, "rules": {}}
-    chosen = rules(slice_arrays(validation.slices), operating) if validation else None
-    for name, score in scores.items():
-        rule: dict[str, Any] = {"auc": replace(obuchowski_auc(reference, score, each), n_slices=len(slices.labels))}
-        if free == 0:
-            rule["auc"] = Estimate(
-                NAN, NAN, NAN, len(reference), len(slices.labels), "no patient is free of compression"
-            )
-        point = youden(chosen[0], chosen[1][name], np.arange(len(chosen[0]))) if chosen else None
-        rule["threshold"] = defined(point.logit) if point else None
-        rule["status"] = (point.note or "chosen on validation patients") if point else "no validation predictions"
-        if point and np.isfinite(point.logit):
-            rule |= unit_rates(reference, score, each, sizes, point.logit)
-        content["rules"][name] = rule
-    return content
-
-
 def unit_rates(labels: Ints, scores: Floats, patients: Any, sizes: Any, threshold: float) -> dict[str, Estimate]:
     """Rates of calls that are each made of several slices; they rest on the slices of the units in the denominator.
 
@@ -157,13 +146,6 @@ def unit_rates(labels: Ints, scores: Floats, patients: Any, sizes: Any, threshol
     entering = {"sensitivity": labels == 1, "specificity": labels == 0, "ppv": called, "npv": ~called}
     entering["prevalence"] = np.ones(len(labels), dtype=bool)
     return {name: replace(found[name], n_slices=int(sizes[units].sum())) for name, units in entering.items()}
-
-
-def rules(slices: SliceArrays, operating: OperatingPoints) -> tuple[Ints, dict[str, Floats]]:
-    """References and scores of the patients."""
-    return patient_scores(
-        slices.labels, slices.logits, operating.calibration.probabilities(slices.logits), slices.patients
-    )
 
 
 def disc_levels(cohort: Cohort, slices: SliceArrays, threshold: float) -> dict[str, Any] | None:

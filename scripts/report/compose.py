@@ -13,7 +13,7 @@ import numpy as np
 from ..console import optional, say
 from ..errors import InputError
 from ..files import write_csv, write_json
-from . import codings, figures, operating_points_file, readers, subgroups
+from . import codings, figures, operating_points_file, patient_level, readers, subgroups
 from .card import check_card, write_card
 from .facts import MARK, check_phantom, cohort_summary, warnings_for
 from .guards import check_external, check_origin, validation_of
@@ -76,7 +76,7 @@ def compose(
         if one is None:
             continue
         say(f"{one.name} cohort: {len(one.patients)} patients, {len(one.predictions.slices)} slices")
-        found = cohort_results(one, chosen, validation, point, columns, margin, seed, out, phantom_mark)
+        found = cohort_results(one, chosen, point, columns, margin, seed, out, phantom_mark)
         found["calibration"]["applied"]["apart"] = others_only[one.name]
         if one is internal:
             found |= compare_models(Model(internal, chosen), models, margin, compare_at) or {"models": []}
@@ -113,7 +113,7 @@ def operating_of(
             f"{path} was chosen on {present.source}, not on {validation.path} as it is now; to choose anew on that, "
             f"remove {path.name} or move it to another folder; to report with it, move {validation.path.name} away"
         )
-    content = operating_points_file.fit_operating_points(validation, internal.facts)
+    content = operating_points_file.fit_operating_points(validation, internal.facts, internal.slices)
     return operating_points_file.parse_operating_points(content, path), content
 
 
@@ -139,7 +139,6 @@ def check_point(point: str, chosen: OperatingPoints) -> None:
 def cohort_results(
     cohort: Cohort,
     chosen: OperatingPoints,
-    validation: Predictions | None,
     point: str,
     family: Sequence[str],
     margin: float,
@@ -155,7 +154,9 @@ def cohort_results(
     found["calibration"], judged = calibration(slices, chosen)
     found["subgroups"] = subgroups.subgroups(cohort, slices, family, margin, seed)
     found["trial_coding"], table = codings.trial_coding(cohort, slices, chosen, threshold, seed)
-    found["patient_level"] = codings.patient_level(slices, chosen, validation)
+    found["patient_level"], reference, ranks = patient_level.patient_level(
+        cohort.predictions.slices, cohort.slices, chosen, point
+    )
     found["disc_levels"] = codings.disc_levels(cohort, slices, threshold)
     found["readers"] = readers.reader_study(cohort, threshold)
     found["label_rules"] = label_rules(cohort, slices)
@@ -175,7 +176,6 @@ def cohort_results(
     if found["trial_coding"]["agreement"]:
         limits = found["trial_coding"]["agreement"]["n_compressed"]
         pictures["coding"] = figures.bland_altman(table, limits, "n_compressed", "slices")
-    reference, ranks = codings.rules(slices, chosen)
     if 0 < reference.sum() < len(reference):
         pictures["patients"] = figures.roc_of_rules(found["patient_level"], reference, ranks)
     sizes = dict.fromkeys(pictures, figures.SIZE)

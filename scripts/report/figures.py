@@ -95,7 +95,7 @@ def roc_of_rules(level: Mapping[str, Any], reference: Ints, scores: Mapping[str,
     def draw(axes: Axes) -> None:
         unit_square(axes, "1 - specificity (patients)", "sensitivity (patients)")
         axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=0.8)
-        for (name, score), colour in zip(scores.items(), (ACCENT, "#b0703c", "#7a5195"), strict=True):
+        for (name, score), colour in zip(scores.items(), (ACCENT, "#b0703c", "#7a5195", "#4d7d4d"), strict=False):
             rule = level["rules"][name]
             text = f"{name.replace('_', ' ')}, AUC {rule['auc'].value:.3f}"
             axes.plot(*roc_points(reference, score), color=colour, linewidth=1.8, label=text)

@@ -19,13 +19,16 @@ from ..evaluation.estimates import defined
 from ..evaluation.operating_points import OperatingPoint
 from ..evaluation.platt import Calibration, baseline
 from ..files import read_json
-from ..records import RunFacts, probability
+from ..records import DEFAULT_PATIENT_RULE, PATIENT_RULES, RunFacts, probability
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .inputs.predictions import Predictions
 
 FILE = "operating_points.json"
 PAPER = OperatingPoint(0.0)
+NO_PATIENT_POINT = "none was chosen for whole patients"
 LARGEST = 1e9  # beyond any threshold, slope or intercept; keeps what is computed with them finite
 
 
@@ -44,6 +47,7 @@ class OperatingPoints:
         patients: fingerprints of the patient_ids it was chosen on; ``None`` if that was not recorded.
         series: fingerprints of the series_uids it was chosen on; ``None`` if that was not recorded.
         facts: of the run it was chosen on.
+        patient_points: thresholds for whole patients, by the name of the point and by rule.
     """
 
     points: Mapping[str, OperatingPoint]
@@ -56,6 +60,11 @@ class OperatingPoints:
     patients: frozenset[str] | None = None
     series: frozenset[str] | None = None
     facts: RunFacts = field(default_factory=RunFacts)
+    patient_points: Mapping[str, Mapping[str, OperatingPoint]] = field(default_factory=dict)
+
+    def patient_point(self, name: str, rule: str) -> OperatingPoint:
+        """Return the threshold for whole patients by a rule; NaN with the reason where there is none."""
+        return self.patient_points.get(name, {}).get(rule, OperatingPoint(np.nan, NO_PATIENT_POINT))
 
 
 class Chosen(NamedTuple):
@@ -66,26 +75,37 @@ class Chosen(NamedTuple):
         slope: of the calibration, above 0.
         intercept: of the calibration.
         source: where all of it was chosen, for people.
+        patient_rule: by which whole patients are called.
+        patient_threshold: score from which they are; None where there is no such point.
+        patient_source: where it was chosen, or why there is none, for people.
     """
 
     threshold: float
     slope: float
     intercept: float
     source: str
+    patient_rule: str
+    patient_threshold: float | None
+    patient_source: str
 
 
-def read_operating_point(path: str, name: str, weights_sha256: str = "") -> Chosen:
+def read_operating_point(
+    path: str, name: str, weights_sha256: str = "", patient_rule: str = DEFAULT_PATIENT_RULE
+) -> Chosen:
     """Read one operating point with the calibration of its file; without a fitted one, with the file's baseline.
 
     Args:
         path: an operating_points.json, written by `python -m scripts report` or `recalibrate`.
         name: of the operating point, e.g. youden.
         weights_sha256: of the weights it is to be used with; empty where that is not known yet.
+        patient_rule: by which whole patients are called, see `scripts.evaluation.patient_rules`.
 
     Raises:
         InputError: the file or the point is missing or malformed, the point was not attained, or it was chosen for
             other weights.
     """
+    if patient_rule not in PATIENT_RULES:
+        raise InputError(f"patient_rule must be one of {', '.join(PATIENT_RULES)}, got {patient_rule!r}")
     found = read(Path(path))
     if name not in found.points:
         raise InputError(f"{path} has no operating point {name!r}; it has {', '.join(found.points)}")
@@ -103,27 +123,37 @@ def read_operating_point(path: str, name: str, weights_sha256: str = "") -> Chos
     how = "calibrated" if found.fitted else f"not calibrated{undone}"
     kind = "phantom patients" if found.facts.get("phantom") else "patients"
     source = f"operating point {name}, chosen on {found.n_patients} {kind}, {how}"
-    return Chosen(probability(point.logit, line.slope, line.intercept), line.slope, line.intercept, source)
+    threshold, patients = probability(point.logit, line.slope, line.intercept), found.patient_point(name, patient_rule)
+    if np.isfinite(patients.logit):
+        called = patients.logit, f"operating point {name}, chosen on {found.n_patients} {kind}"
+        return Chosen(threshold, line.slope, line.intercept, source, patient_rule, *called)
+    return Chosen(threshold, line.slope, line.intercept, source, patient_rule, None, f"{name}: {patients.note}")
 
 
-def fit_operating_points(validation: Predictions, facts: RunFacts) -> dict[str, Any]:
+def fit_operating_points(
+    validation: Predictions, facts: RunFacts, geometry: pd.DataFrame | None = None
+) -> dict[str, Any]:
     """Choose thresholds and fit the calibration on validation slices; returns the content of the file.
 
     Args:
         validation: labelled slices of patients that the network was not trained on and that are not tested.
         facts: of the run; ``pos_weight`` gives the baseline.
+        geometry: geometry.csv of these slices, if there is one.
     """
     from ..evaluation.calibration import fit_calibration  # needs statsmodels, which reading a file does not
+    from .patient_level import fit_patient_points
 
     frame = validation.slices
     slices = frame["label"].to_numpy(), frame["logit"].to_numpy(), frame["patient_id"].to_numpy(dtype=str)
     fitted = fit_calibration(*slices)
+    points = operating_points.choose(*slices)
+    line = baseline(float(facts.get("pos_weight", 1.0))) if fitted.note else fitted
     return {
         "scale": "thresholds are raw logits; a slice is called compressed when its logit reaches the threshold",
         "points": {
-            name: {"logit": defined(point.logit), "status": point.note or "chosen"}
-            for name, point in operating_points.choose(*slices).items()
+            name: {"logit": defined(point.logit), "status": point.note or "chosen"} for name, point in points.items()
         },
+        "patient_level": fit_patient_points(frame, geometry, line, points),
         "calibration": {
             "formula": "P(compressed) = sigmoid(intercept + slope * logit)",
             "slope": defined(fitted.slope),
@@ -182,6 +212,7 @@ def parse_operating_points(content: Any, path: Path) -> OperatingPoints:
         calibration = replace(first, note=str(line.get("status", "not fitted")))
         if fitted:
             calibration = Calibration(_number(line["slope"]), _number(line["intercept"]), n_patients, n_slices)
+        of_patients = _patient_points(content.get("patient_level") or {})
         patients, series = (_fingerprints(origin.get(f"{name}_sha256")) for name in ("patients", "series"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
@@ -210,6 +241,7 @@ def parse_operating_points(content: Any, path: Path) -> OperatingPoints:
         patients,
         series,
         facts,
+        of_patients,
     )
 
 
@@ -224,7 +256,11 @@ def default(facts: RunFacts) -> OperatingPoints:
 def summary_lines(found: OperatingPoints) -> Sequence[str]:
     """Return one line for each operating point, and one where no calibration could be fitted."""
     missing = [] if found.fitted else [f"no calibration could be fitted: {found.calibration.note}"]
-    return missing + [f"{name}: {point.note or format(point.logit, '.3f')}" for name, point in found.points.items()]
+    lines = [f"{name}: {point.note or format(point.logit, '.3f')}" for name, point in found.points.items()]
+    for name, rules in found.patient_points.items():
+        point = rules[DEFAULT_PATIENT_RULE]
+        lines.append(f"{name}, whole patients by {DEFAULT_PATIENT_RULE}: {point.note or format(point.logit, '.3f')}")
+    return missing + lines
 
 
 def fingerprint(name: str) -> str:
@@ -241,6 +277,16 @@ def _number(value: Any) -> float:
     return float(value)
 
 
+def _patient_points(content: Any) -> dict[str, dict[str, OperatingPoint]]:
+    """Read the thresholds for whole patients; files up to 0.8 have none."""
+    return {
+        str(name): {
+            rule: OperatingPoint(_number(rules[rule]["score"]), _reason(rules[rule], "score")) for rule in PATIENT_RULES
+        }
+        for name, rules in content.get("points", {}).items()
+    }
+
+
 def _fingerprints(names: Any) -> frozenset[str] | None:
     if names is None:
         return None
@@ -249,5 +295,5 @@ def _fingerprints(names: Any) -> frozenset[str] | None:
     return frozenset(names)
 
 
-def _reason(point: Mapping[str, Any]) -> str:
-    return "" if point["logit"] is not None else str(point.get("status", "undefined"))
+def _reason(point: Mapping[str, Any], value: str = "logit") -> str:
+    return "" if point[value] is not None else str(point.get("status", "undefined"))

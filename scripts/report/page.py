@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 
 from ..files import write_text
 from .codings import MEASURES
+from .patient_level import RULES_TEXT
 
 TEMPLATE = Path(__file__).with_name("page.html")
 NAMES = {
@@ -97,5 +98,7 @@ def write_page(folder: Path, content: Mapping[str, Any]) -> None:
             encoded = base64.b64encode((folder / name).read_bytes()).decode("ascii")
             pictures[name] = f"data:image/png;base64,{encoded}"
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    titles = {"names": NAMES, "measures": MEASURES, "measure_titles": MEASURE_TITLES}
-    write_text(folder / "report.html", template.render(r=content, pictures=pictures, **titles))
+    titles: dict[str, Any] = {"names": NAMES, "measures": MEASURES, "measure_titles": MEASURE_TITLES}
+    write_text(
+        folder / "report.html", template.render(r=content, pictures=pictures, patient_rules_text=RULES_TEXT, **titles)
+    )

@@ -28,8 +28,9 @@ def recalibrate(predictions: str, out: str, labels: str = "", current: str = "")
     """
     from . import operating_points_file
     from .facts import VERY_FEW
-    from .inputs.facts import read_facts
-    from .inputs.predicted import facts_of_predict, join
+    from .inputs.cohorts import geometry_table
+    from .inputs.facts import cohort_of, read_facts
+    from .inputs.predicted import facts_of_predict, geometry_of_predict, join
     from .inputs.predictions import read_predictions
 
     source = Path(predictions)
@@ -45,7 +46,8 @@ def recalibrate(predictions: str, out: str, labels: str = "", current: str = "")
     facts: RunFacts = {**read_facts(home, home), **(facts_of_predict(source) if source.is_dir() else RunFacts())}
     scored = join(source, Path(labels)) if source.is_dir() else read_predictions(source)
     before = before or operating_points_file.default(facts)
-    content = operating_points_file.fit_operating_points(scored, facts)
+    geometry = geometry_of_predict(source) if source.is_dir() else geometry_table(cohort_of(home)[0])[0]
+    content = operating_points_file.fit_operating_points(scored, facts, geometry)
     after = operating_points_file.parse_operating_points(content, path)
     write_json(path, content)
     frame = scored.slices

@@ -47,7 +47,7 @@ from scripts.files import read_json, write_json
 from scripts.inference.predict import predict
 from scripts.networks import CordCompressionNet
 from scripts.readers import SeriesReader
-from scripts.records import MEASURE_COLUMNS, TASK_FINDINGS, probability
+from scripts.records import MEASURE_COLUMNS, PATIENT_RULES, TASK_FINDINGS, probability
 from scripts.tasks import TASKS
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1800)]
@@ -82,6 +82,7 @@ def operating_points(weights, tmp_path_factory) -> str:
     """What `report` writes: a calibration of slope 2 and intercept 0.5, and the threshold 0.119 on its scale."""
     content = {
         "points": {"youden": {"logit": (math.log(THRESHOLD / (1 - THRESHOLD)) - 0.5) / 2, "status": "chosen"}},
+        "patient_level": {"points": {"youden": {rule: {"score": -1e6, "status": "chosen"} for rule in PATIENT_RULES}}},
         "calibration": {"slope": 2.0, "intercept": 0.5},
         "baseline": {"slope": 1.0, "intercept": 0.0, "pos_weight": None},
         "chosen_on": {"n_patients": 12, "n_slices": 402},
@@ -249,7 +250,10 @@ def test_label_scores_shuffled_dicom_like_predict_and_puts_the_map_in_its_place(
     result, heatmap = label.infer(f"?image={shuffled}")
     assert_same_slices(result["slices"], predicted["dicom"])
     summary = json.loads((predicted["dicom"] / "summary.json").read_text())
-    for name in ("threshold", "n_slices", "n_evaluated", "n_compressed", "longest_run_slices", "longest_run_mm"):
+    for name in (
+        *("threshold", "n_slices", "n_evaluated", "n_compressed", "longest_run_slices", "longest_run_mm"),
+        *("patient_rule", "patient_threshold", "patient_compressed"),
+    ):
         assert result[name] == summary[name], name
     assert result["threshold"] == pytest.approx(THRESHOLD)
     assert result["class"] == "compressed"
@@ -393,6 +397,10 @@ def test_deploy_agrees_with_predict_among_distractors_and_writes_valid_dicom(
         "intercept",
         "threshold",
         "threshold_source",
+        "patient_rule",
+        "patient_threshold",
+        "patient_threshold_source",
+        "patient_compressed",
         "n_compressed",
         "longest_run_slices",
         "longest_run_mm",

@@ -112,6 +112,7 @@ def config() -> dict[str, Any]:
     """inference.json as packing writes it for calibrated weights, in the precision of TorchScript."""
     config = {**read_json(ROOT / "configs" / "inference.json"), **SETTINGS, "precision": "fp32"}
     config["displayable_configs"]["threshold"] = THRESHOLD
+    config["patient_level"]["threshold"] = -1e6
     config["calibration"] |= {"slope": SLOPE, "intercept": INTERCEPT}
     return config
 
@@ -131,6 +132,7 @@ def predicted(series, weights, tmp_path_factory) -> Path:
         **{"calibration__slope": SLOPE, "calibration__intercept": INTERCEPT},
         displayable_configs__threshold=THRESHOLD,
         precision="fp32",
+        patient_level__threshold=-1e6,
     )
     return out
 
@@ -167,7 +169,10 @@ def test_deploy_applies_the_calibration_slice_by_slice(classify, series, predict
     scored = classify(decode(stack), stack)
     assert_same_slices(scored.rows, rows_of(predicted))
     summary = read_json(next(predicted.glob("*/summary.json")))
-    for name in ("slope", "intercept", "threshold", "n_slices", "n_evaluated", "n_compressed", "longest_run_mm"):
+    for name in (
+        *("slope", "intercept", "threshold", "n_slices", "n_evaluated", "n_compressed", "longest_run_mm"),
+        *("patient_rule", "patient_threshold", "patient_compressed"),
+    ):
         assert scored.summary[name] == summary[name], name
     assert set(scored.summary) == SeriesSummary.__required_keys__ <= set(summary)
     assert set(scored.rows[0]) == set(rows_of(predicted)[0])

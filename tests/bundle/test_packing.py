@@ -100,7 +100,10 @@ def test_the_operating_point_becomes_the_threshold_of_all_clients(packed):
     assert math.log(threshold / (1 - threshold)) == pytest.approx(0.5 + 2 * -1.25)
     source = "operating point youden, chosen on 12 phantom patients, calibrated"
     calibration = {"slope": 2.0, "intercept": 0.5}
-    assert metadata["threshold"] == {"probability": threshold, **calibration, "source": source}
+    of_patients = {"rule": "top_3_mean", "threshold": None, "source": "youden: none was chosen for whole patients"}
+    stated = {"probability": threshold, **calibration, "source": source, "patient_level": of_patients}
+    assert metadata["threshold"] == stated
+    assert {name: inference["patient_level"][name] for name in of_patients} == of_patients
     assert inference["threshold_source"] == source
     assert {name: inference["calibration"][name] for name in calibration} == calibration
 

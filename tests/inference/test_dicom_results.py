@@ -38,6 +38,11 @@ SUMMARY = {
     "max_probability": 0.875,
     "smallest_cord_ap_mm": 6.25,
     "largest_mscc_percent": None,
+    "patient_rule": "max",
+    "patient_threshold": 1.5,
+    "patient_threshold_source": "operating point youden, chosen on 24 patients",
+    "patient_score": 1.75,
+    "patient_compressed": 1,
     "warnings": "",
 }
 

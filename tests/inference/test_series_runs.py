@@ -236,6 +236,7 @@ def test_a_stack_ends_a_run_of_compressed_slices():
                 "status": "not evaluable: blank slice" if call is None else "scored",
                 "position_mm": first_mm + 3.0 * index,
                 "thickness_mm": 3.0,
+                "logit": None if call is None else 0.5 + call,
                 "cord_ap_mm": None if call is None else 7.0 - call - 0.5 * index,
                 "mscc_percent": None if index else 10.0 * (call or 0),
             }
@@ -253,6 +254,8 @@ def test_a_stack_ends_a_run_of_compressed_slices():
         "max_probability": 0.75,
         "smallest_cord_ap_mm": 3.5,
         "largest_mscc_percent": 10.0,
+        "patient_score": 1.5,
+        "patient_compressed": None,
     }
     assert series_findings([lower])["longest_run_slices"] == 2
     assert np.isclose(series_findings([stack([None], 0.0)])["longest_run_mm"], 0.0)

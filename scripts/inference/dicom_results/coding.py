@@ -17,6 +17,11 @@ RUN_SLICES = Code("RUN_SLICES", SCHEME, "Longest run of compressed slices")
 RUN_MM = Code("RUN_MM", SCHEME, "Length of the longest run of compressed slices")
 HIGHEST = Code("HIGHEST", SCHEME, "Highest probability among the slices")
 SMALLEST_AP = Code("SMALLEST_AP", SCHEME, "Smallest anteroposterior diameter of the cord among the slices")
+PATIENT_SCORE = Code("PATIENT_SCORE", SCHEME, "Patient-level score")
+NO_CALL = Code("NO_PATIENT_CALL", SCHEME, "No patient-level call")
+LOGIT = Code("{logit}", "UCUM", "logit")
+UNITS = {"logit": LOGIT, "slices": SLICES, "mm": codes.UCUM.Millimeter}
+"""Unit of the patient-level score by each rule."""
 LARGEST_MSCC = Code("LARGEST_MSCC", SCHEME, "Largest MSCC among the compressed slices")
 MEASURES: dict[str, tuple[Code, Code]] = {
     "cord_ap_mm": (Code("CORD_AP", SCHEME, "Anteroposterior diameter of the cord"), codes.UCUM.Millimeter),

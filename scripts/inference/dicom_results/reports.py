@@ -11,8 +11,8 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
-from ...records import SeriesSummary, SliceResult
-from ..results import notice_line
+from ...records import PATIENT_RULES, SeriesSummary, SliceResult
+from ..results import notice_line, patient_line
 from ..task_results import chance_of_call
 from .coding import (
     CALLS,
@@ -28,13 +28,16 @@ from .coding import (
     MEASURES,
     N_COMPRESSED,
     N_EVALUATED,
+    NO_CALL,
     NOT_EVALUATED,
+    PATIENT_SCORE,
     RUN_MM,
     RUN_SLICES,
     SCHEME,
     SLICES,
     SMALLEST_AP,
     T2_SIGNAL,
+    UNITS,
 )
 from .sources import evidence, highdicom, require_highdicom, software, source_of, without_values
 
@@ -87,8 +90,8 @@ def slice_group(row: SliceResult, image: Dataset, common: dict[str, Any]) -> Any
 
 def series_group(summary: SeriesSummary, common: dict[str, Any]) -> Any:
     """Describe the whole series."""
-    call = codes.SCT.Present if summary["n_compressed"] else codes.SCT.Absent
-    evaluated = [evaluation(COMPRESSION, call if summary["n_evaluated"] else NOT_EVALUATED)]
+    called = {None: NO_CALL, 0: codes.SCT.Absent, 1: codes.SCT.Present}[summary["patient_compressed"]]
+    evaluated = [evaluation(COMPRESSION, called if summary["n_evaluated"] else NOT_EVALUATED)]
     grade, n_bright = summary.get("highest_grade"), summary.get("n_t2_signal")
     if grade is not None:
         evaluated.append(evaluation(HIGHEST_GRADE, CALLS["grade"][1][str(grade)]))
@@ -102,6 +105,7 @@ def series_group(summary: SeriesSummary, common: dict[str, Any]) -> Any:
             *measurement(RUN_SLICES, summary["longest_run_slices"], SLICES),
             *measurement(RUN_MM, summary["longest_run_mm"], codes.UCUM.Millimeter),
             *measurement(HIGHEST, summary["max_probability"], codes.UCUM.NoUnits),
+            *measurement(PATIENT_SCORE, summary["patient_score"], UNITS[PATIENT_RULES[summary["patient_rule"]]]),
             *measurement(SMALLEST_AP, summary["smallest_cord_ap_mm"], codes.UCUM.Millimeter),
             *measurement(LARGEST_MSCC, summary["largest_mscc_percent"], codes.UCUM.Percent),
             *(item for key, name in COUNTS.items() for item in measurement(name, summary.get(key), SLICES)),  # type: ignore[arg-type]
@@ -171,7 +175,7 @@ def structured_report(images: Sequence[Dataset], rows: Sequence[SliceResult], su
     )
     unscored = [f"slice {row['slice_index']}: {row['status']}" for row in rows if row["probability"] is None]
     warnings = [summary["warnings"]] if summary["warnings"] else []
-    for text in (notice_line(summary), *unscored, *warnings):
+    for text in (notice_line(summary), patient_line(summary), *unscored, *warnings):
         report[0].ContentSequence.append(comment(text))
     first = images[0]
     result = highdicom.sr.Comprehensive3DSR(

@@ -130,6 +130,17 @@ def read_cohort(name: str, run: Path, cohort: Path | None, patients: Path | None
 
 def slice_column(cohort: Cohort, column: str) -> pd.Series | None:
     """Return a column of geometry.csv for each scored slice, ``""`` where unknown; ``None`` without such a column."""
-    if cohort.slices is None or column not in cohort.slices:
+    return column_of(cohort.predictions.slices, cohort.slices, column)
+
+
+def column_of(frame: pd.DataFrame, table: pd.DataFrame | None, column: str) -> pd.Series | None:
+    """Return a column of geometry.csv for scored slices, ``""`` where unknown; ``None`` without such a column.
+
+    Args:
+        frame: scored slices.
+        table: geometry.csv, if there is one.
+        column: of it.
+    """
+    if table is None or column not in table:
         return None
-    return look_up(cohort.predictions.slices, cohort.slices, column, geometry.FILE).fillna("")
+    return look_up(frame, table, column, geometry.FILE).fillna("")

@@ -51,6 +51,12 @@ def summaries(folder: Path) -> list[Path]:
     return found
 
 
+def geometry_of_predict(folder: Path) -> pd.DataFrame:
+    """Return where the slices that predict scored lie, as far as its slices.csv say it, as geometry.csv has it."""
+    tables = [read_table(path.with_name("slices.csv"), [*KEY, "slice_index"]) for path in summaries(folder)]
+    return pd.concat(tables).filter([*KEY, "slice_index", "position_mm", "thickness_mm"]).fillna("")
+
+
 def read_cells_of(table: Path) -> list[dict[str, str]]:
     """Read the rows of series.csv."""
     header, lines = read_cells(table, ("status", "folder"))
