@@ -23,7 +23,7 @@ AGAINST = ("", "subgroup", "model")
 LARGEST = 1_000_000  # patients; beyond, a wish counts as impossible
 FEW = 30  # informative patients, below which intervals are measured to be too narrow
 FEWEST_ERRORS = 5  # as many independent slices on either side of a threshold as the normal approximation needs
-CAUTION = 0.8  # one-sided confidence of the pilot's variance
+CAUTION = 0.95  # one-sided confidence of the pilot's variance
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,9 @@ def scaled_spread(spread: Spread, factor: float, design: Design) -> float:
 
 
 def cautious(target: Target, patients: int) -> Target:
-    """Return a target with the upper 80 % limit of the variance that so many patients of a pilot showed.
+    """Return a target with the upper limit, at ``CAUTION``, of the variance that so many patients of a pilot showed.
+
+    It holds for normal numbers; where a few patients differ much from the rest, it falls short (docs/simulation.md).
 
     Source: Browne, Stat Med 14:1933-1940 (1995).
     """
@@ -164,7 +166,7 @@ def size_of(patients: int, target: Target, wish: Wish) -> Size:
     smaller = min(wish.share, 1 - wish.share) if wish.against == "subgroup" else 1.0
     informative = target.informative(patients * smaller)
     df = informative - 1
-    if df <= 0:
+    if df < 1:
         return Size(patients, *slices_of(patients, target), informative, NAN, NAN, NAN, NAN)
     if wish.against == "subgroup":
         parts = target.variance(wish.value - wish.difference) / wish.share, own / (1 - wish.share)
@@ -190,11 +192,11 @@ def power_of(effect: float, df: float, level: float) -> float:
 
     Args:
         effect: the difference divided by its standard error.
-        df: degrees of freedom.
+        df: degrees of freedom, at least 1.
         level: of the test.
     """
-    if effect > 30:  # beyond, scipy's noncentral t has no number, and the power is 1 unless df is below 1
-        return 1.0 if df >= 1 else NAN
+    if effect > 30:  # beyond, scipy's noncentral t has no number
+        return 1.0
     return float(ttest_power(effect, 1, level, df=df))
 
 

@@ -12,7 +12,18 @@ from ..console import say
 from ..errors import InputError
 from ..evaluation.designs import Pilot
 from ..evaluation.estimates import defined
-from ..evaluation.planning import FEW, LARGEST, Size, Target, Wish, cautions, cautious, patients_needed, size_of
+from ..evaluation.planning import (
+    CAUTION,
+    FEW,
+    LARGEST,
+    Size,
+    Target,
+    Wish,
+    cautions,
+    cautious,
+    patients_needed,
+    size_of,
+)
 from ..files import write_json
 from ..report.inputs.predictions import read_predictions
 from .plan_options import Options, check_options, design_from, read_pilot, target_from, wish_from
@@ -82,8 +93,8 @@ def careful_size(options: Options, target: Target, wish: Wish, pilot: Pilot) -> 
     beware = "" if counted >= FEW else f", fewer than {FEW}"
     many = f"{size.patients:,} patients" if size else f"more than {LARGEST:,} patients"
     return (size.patients if size else None), (
-        f"how patients differ is itself estimated, from {counted} patients of the pilot{beware}: with the upper 80 % "
-        f"limit of that variance (Browne 1995), plan for {many}"
+        f"how patients differ is itself estimated, from {counted} patients of the pilot{beware}: with the upper "
+        f"{100 * CAUTION:g} % limit of that variance (Browne 1995), plan for {many}"
     )
 
 

@@ -49,7 +49,7 @@ def test_a_pilot_gives_everything_and_an_option_replaces_it(run, tmp_path):
     all_of_it, rarer = planned(tmp_path, *pilot), planned(tmp_path, *pilot, "--prevalence", "0.1")
     assert all_of_it["pilot"]["n_patients"]["all"] == 40
     assert all_of_it["cautious_patients"] > all_of_it["patients"]
-    assert "upper 80 % limit" in all_of_it["warnings"][-1]
+    assert "upper 95 % limit" in all_of_it["warnings"][-1]
     assert rarer["assumed"] == {**all_of_it["assumed"], "prevalence": 0.1}
     assert rarer["patients"] > all_of_it["patients"]
 
