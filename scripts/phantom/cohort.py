@@ -11,7 +11,7 @@ from typing import Any
 
 import joblib
 
-from ..cohort import geometry
+from ..cohort import geometry, looks
 from ..cohort.divisions import split_patients
 from ..cohort.labels import read_labels
 from ..cohort.rulings import dispute, dispute_columns, open_slices
@@ -35,7 +35,7 @@ CANAL_COLUMNS = ("canal_column_px", "canal_row_px")
 RECIPE = "phantom.json"
 TABLES = ("patients.csv", "labels.csv", "rulings.csv", geometry.FILE, "truth.csv")
 WRITTEN = {
-    "dicom": {*TABLES, RECIPE, "datalist.json", "dicom", "twins", "masks", "contact_sheet.png"},
+    "dicom": {*TABLES, RECIPE, "datalist.json", "dicom", "twins", "masks", "contact_sheet.png", looks.FILE, looks.LOCK},
     "bids": {"README", "dataset_description.json", "participants.tsv", "participants.json", "derivatives"},
 }
 """What the top folder of a cohort holds, besides the ``sub-*`` of BIDS."""
