@@ -1,13 +1,12 @@
 """Do the intervals cover, do the tests hold their level?
 
-``python -m bundle simulate --out docs/simulation.md`` draws cohorts of 15 to 200 patients. It counts how
+``python -m bundle simulate --parts coverage`` draws cohorts of 15 to 200 patients. It counts how
 often an interval holds the truth, which is the same number in one very large cohort, and how often a test rejects where
 nothing differs.
 """
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -223,14 +222,7 @@ def document(
     """
     by_setting = {f"{k}, {title}": tallies for title, sizes in covered.items() for k, tallies in sizes.items()}
     lines = [
-        "# Do the intervals cover, do the tests hold their level?",
-        "",
-        "This command wrote the page; running it again replaces the page:",
-        "",
-        f"    python -m bundle simulate --repetitions {repetitions} --null_repetitions {null_repetitions} "
-        f"--seed {seed} --out docs/simulation.md",
-        "",
-        f"numpy {np.__version__}, scipy {scipy.__version__}, Python {platform.python_version()}. Simulated scores, no "
+        f"numpy {np.__version__}, scipy {scipy.__version__}. Simulated scores, no "
         "images and no patients: this judges formulas, not the model.",
         "",
         "The report prints one interval for each AUC: of the pooled AUC the recommended one. Obuchowski's is measured "
@@ -258,10 +250,10 @@ def document(
         "are not exchangeable.",
         "",
     ]
-    return "\n".join([*lines, *table(rejected, rejection_cell, "test"), ""])
+    return "\n".join([*lines, *table(rejected, rejection_cell, "test")])
 
 
-def page(repetitions: int, null_repetitions: int, seed: int) -> str:
+def coverage_part(repetitions: int, null_repetitions: int, seed: int) -> str:
     """Run the whole simulation and write it up as Markdown."""
     covered = {
         title: {f"{k} patients": coverage(population, k, repetitions, seed) for k in SIZES}

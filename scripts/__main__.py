@@ -46,6 +46,7 @@ COMMANDS: Commands = {
     "morphometry": ("study.morphometry", "measure cord and canal in mm, and find compression by their shape alone"),
     "trust": ("trust.command", "test whether a network's heat maps locate lesions, and print the tests that fail"),
     "ablation": ("study.ablation", "train variants with several seeds and show what each idea buys"),
+    "plan": ("study.plan", "compute how many patients and slices a study needs"),
     "sweep": ("study.sweep", "train the paper's seven heads under one protocol and compare them"),
     "search": ("study.search", "random search over learning rate and beta1"),
     "cross-validate": ("study.cross_validate", "train and test once per fold or left-out site"),

@@ -13,6 +13,7 @@ permutes or sums over patients, so that writing each slice twice changes nothing
 | which threshold? | ``operating_points`` |
 | how much of the cord, per patient and per disc level? | ``coding``, ``patient_rules`` |
 | do readers, or two codings, agree? | ``agreement`` |
+| how many patients does a study need? | ``designs``, ``planning`` |
 | do masks and measures fit the truth? what does shape alone find? | ``morphometry`` |
 
 Whether the intervals cover is measured by ``python -m bundle simulate``, see docs/simulation.md.

@@ -10,6 +10,7 @@ if find_spec("statsmodels") is None:
 from statsmodels.genmod.families import Binomial
 from statsmodels.genmod.generalized_linear_model import GLM
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import ttest_power
 from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
 
-__all__ = ["GLM", "Binomial", "PerfectSeparationWarning", "multipletests"]
+__all__ = ["GLM", "Binomial", "PerfectSeparationWarning", "multipletests", "ttest_power"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from .estimates import NAN, Estimate, Floats, logit_interval, sum_by, validated_arrays
+from .estimates import NAN, Bools, Estimate, Floats, logit_interval, sum_by, validated_arrays
 from .per_patient import patient_aucs
 
 
@@ -43,6 +43,24 @@ def roc_points(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
     last = np.flatnonzero(np.r_[np.diff(score[order]) != 0, True])
     true, false = np.r_[0, np.cumsum(label)[last]], np.r_[0, np.cumsum(~label)[last]]
     return false / false[-1], true / true[-1]
+
+
+def placements(label: Bools, score: Floats) -> tuple[Floats, Floats]:
+    """Return where each slice stands among those of the other label; the mean of either result is the AUC.
+
+    Args:
+        label: whether a slice is compressed, shape (N,); both must occur.
+        score: shape (N,).
+
+    Returns:
+        Of each compressed slice, the share of other slices that score lower; of each other slice, the share of
+        compressed ones that score higher. Ties count one half.
+    """
+    low, high = np.sort(score[~label]), np.sort(score[label])
+    x, y = score[label], score[~label]
+    below = (np.searchsorted(low, x, "left") + np.searchsorted(low, x, "right")) / (2 * len(low))
+    above = 1 - (np.searchsorted(high, y, "left") + np.searchsorted(high, y, "right")) / (2 * len(high))
+    return below, above
 
 
 @dataclass(frozen=True)
@@ -80,14 +98,11 @@ def components(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> Com
     Source: Obuchowski, Biometrics 53:567-578 (1997), equations 1-3.
     """
     label, score, code, k = validated_arrays(labels, scores, patients)
-    low, high = np.sort(score[~label]), np.sort(score[label])
     m, n = sum_by(code[label], k), sum_by(code[~label], k)
-    if not len(low) or not len(high):
+    if label.all() or not label.any():
         nothing: Floats = np.zeros(k)
         return Components(NAN, nothing, nothing, m, n)
-    x, y = score[label], score[~label]
-    below = (np.searchsorted(low, x, "left") + np.searchsorted(low, x, "right")) / (2 * len(low))
-    above = 1 - (np.searchsorted(high, y, "left") + np.searchsorted(high, y, "right")) / (2 * len(high))
+    below, above = placements(label, score)
     value = float(below.mean())
     positive, negative = sum_by(code[label], k, below - value), sum_by(code[~label], k, above - value)
     return Components(value, positive, negative, m, n)

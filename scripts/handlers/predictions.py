@@ -11,6 +11,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.utils import evenly_divisible_all_gather
 
+from ..cohort import looks
 from ..console import optional, say
 from ..datasets import SliceDataset
 from ..evaluation.multiclass import class_metrics
@@ -100,10 +101,23 @@ class WritePredictions:
         figures = ", ".join(f"{name} {'undefined' if v is None else f'{v:.3f}'}" for name, v in main_metrics.items())
         say(f"{about}: {figures} at threshold {self.threshold:g}")
         say(f"predictions: {written}")
+        if self.section == "testing" and "datalist" in self.facts:
+            with optional("count of the looks at the held-out patients"):
+                self.count_looks(written)
         if metrics["auc"] is not None:
             curve = section_path(self.output_dir, "roc.png", self.section)
             with optional("ROC curve"):
                 say(f"ROC curve: {roc(labels, scores, metrics, about, curve)}")
+
+    def count_looks(self, written: Path) -> None:
+        """Record that the held-out patients were looked at, and say how often they have been."""
+        facts = self.facts
+        found = looks.record(
+            Path(facts["datalist"]), facts["datalist_sha256"], facts.get("weights_sha256", ""), sha256(written)
+        )
+        say(f"{found.sentence()} ({looks.FILE} beside the datalist)")
+        for problem in found.problems:
+            say(f"warning: {problem}")
 
 
 def task_metrics(table: Sequence[dict[str, Any]], tasks: Sequence[Task]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cluster.spread import Spread, in_this_process
-from ..cohort import geometry
+from ..cohort import geometry, looks
 from ..cohort.divisions import split_patients
 from ..cohort.labels import read_labels
 from ..cohort.rulings import dispute, dispute_columns, open_slices
@@ -34,7 +34,7 @@ CANAL_COLUMNS = ("canal_column_px", "canal_row_px")
 RECIPE = "phantom.json"
 TABLES = ("patients.csv", "labels.csv", "rulings.csv", geometry.FILE, "truth.csv")
 WRITTEN = {
-    "dicom": {*TABLES, RECIPE, "datalist.json", "dicom", "twins", "masks", "contact_sheet.png"},
+    "dicom": {*TABLES, RECIPE, "datalist.json", "dicom", "twins", "masks", "contact_sheet.png", looks.FILE, looks.LOCK},
     "bids": {"README", "dataset_description.json", "participants.tsv", "participants.json", "derivatives"},
 }
 """What the top folder of a cohort holds, besides the ``sub-*`` of BIDS."""

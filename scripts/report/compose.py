@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..files import write_csv, write_json
 from . import codings, figures, operating_points_file, patient_level, readers, subgroups
 from .card import check_card, write_card
-from .facts import MARK, check_phantom, cohort_summary, warnings_for
+from .facts import MARK, check_phantom, cohort_summary, looks_of, warnings_for
 from .guards import check_external, check_origin, validation_of
 from .inputs.cohorts import Cohort, read_cohort
 from .inputs.predictions import Predictions
@@ -67,16 +67,20 @@ def compose(
     if anew:
         write_json(path, anew)
         say(f"wrote {path}")
+    for other in others:
+        looks_of(other)
+    looks = {one.name: looks_of(one) for one in (internal, external_run) if one}
     phantom_mark = MARK if phantom else ""
     content: dict[str, Any] = {"title": "Spinal cord compression on axial T2-weighted cervical MRI", "phantom": phantom}
     content |= {"seed": seed, "operating_point": point, "threshold": chosen.points[point].logit}
-    content |= {"warnings": warnings_for(internal, external_run, phantom)}
+    content |= {"warnings": warnings_for(internal, external_run, phantom, looks)}
     notes: list[dict[str, str]] = []
     for one in (internal, external_run):
         if one is None:
             continue
         say(f"{one.name} cohort: {len(one.patients)} patients, {len(one.predictions.slices)} slices")
         found = cohort_results(one, chosen, point, columns, margin, seed, out, phantom_mark)
+        found["cohort"] = cohort_summary(one, looks[one.name])
         found["calibration"]["applied"]["apart"] = others_only[one.name]
         if one is internal:
             found |= compare_models(Model(internal, chosen), models, margin, compare_at) or {"models": []}
@@ -149,8 +153,7 @@ def cohort_results(
     """All results of one cohort, its figures and its coding.csv."""
     slices = slice_arrays(cohort.predictions.slices)
     threshold = chosen.points[point].logit
-    found: dict[str, Any] = {"cohort": cohort_summary(cohort)}
-    found |= discrimination(slices, chosen, seed)
+    found: dict[str, Any] = discrimination(slices, chosen, seed)
     found["calibration"], judged = calibration(slices, chosen)
     found["subgroups"] = subgroups.subgroups(cohort, slices, family, margin, seed)
     found["trial_coding"], table = codings.trial_coding(cohort, slices, chosen, threshold, seed)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from ..cohort.looks import Looks, record
 from ..errors import InputError
 from .inputs.cohorts import Cohort
 from .inputs.columns import numbers
@@ -33,8 +34,29 @@ def check_phantom(cohorts: Sequence[Cohort]) -> bool | None:
     return next(iter(flags.values()))
 
 
-def warnings_for(internal: Cohort, external: Cohort | None, phantom: bool | None) -> list[str]:
-    """What the reader must know before any number."""
+def looks_of(cohort: Cohort) -> Looks | None:
+    """Count how many networks were scored on the held-out patients, and record this one if its evaluation did not.
+
+    Returns:
+        The count; None where the cohort has no datalist, so that nobody counts.
+    """
+    if cohort.datalist is None:
+        return None
+    scored, weights = (cohort.facts.get(name, "") for name in ("datalist_sha256", "weights_sha256"))
+    return record(cohort.datalist, str(scored), str(weights), cohort.predictions.sha256, once=True)
+
+
+def warnings_for(
+    internal: Cohort, external: Cohort | None, phantom: bool | None, looks: Mapping[str, Looks | None]
+) -> list[str]:
+    """What the reader must know before any number.
+
+    Args:
+        internal: the reported run.
+        external: the external run, if there is one.
+        phantom: whether both are synthetic.
+        looks: at the held-out patients of each.
+    """
     found = [PHANTOM] if phantom else []
     if phantom is None:
         found.append("Neither run nor datalist says whether these patients are real or synthetic.")
@@ -43,6 +65,13 @@ def warnings_for(internal: Cohort, external: Cohort | None, phantom: bool | None
     for one in (internal, external):
         if one is None:
             continue
+        counted = looks.get(one.name)
+        if counted and counted.networks > 1:
+            found.append(
+                f"{counted.networks} networks have been scored on the held-out patients of the {one.name} cohort. If "
+                "one was chosen by these scores, it was chosen on the patients that it is tested on, and its numbers "
+                "here are too good."
+            )
         n_patients = len(one.patients)
         size = f"The {one.name} cohort has {n_patients} patients."
         if n_patients < VERY_FEW:
@@ -55,8 +84,8 @@ def warnings_for(internal: Cohort, external: Cohort | None, phantom: bool | None
     return found
 
 
-def cohort_summary(cohort: Cohort) -> dict[str, Any]:
-    """Return what a cohort is: who was scored, what was left out and where it came from."""
+def cohort_summary(cohort: Cohort, looks: Looks | None = None) -> dict[str, Any]:
+    """Return what a cohort is: who was scored, what was left out, where it came from and how often it was looked at."""
     slices, excluded, table = cohort.predictions.slices, cohort.predictions.excluded, cohort.patients
     lost = sorted(set(excluded["patient_id"]) - set(table.index))
     facts = {name: value for name, value in cohort.facts.items() if name != "versions"}
@@ -74,6 +103,7 @@ def cohort_summary(cohort: Cohort) -> dict[str, Any]:
         "patients_without_any_slice_left": lost,
         "problems": cohort.problems,
         "predictions_sha256": cohort.predictions.sha256,
+        "looks": looks.content() if looks else None,
         "facts": facts,
         "training_versions": cohort.facts.get("versions"),
     }

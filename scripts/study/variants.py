@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .. import runner
+from ..cohort.looks import FILE
 from ..console import markdown, say
 from ..datalists import load
 from ..errors import InputError
@@ -198,6 +199,12 @@ def write_tables(
         columns = (*names, "sensitivity", "specificity", "grade 1")
         parts += [title[0].upper() + title[1:], markdown_table(columns, [row_of(row) for row in own])]
     parts += task_table(ready, trainings)
+    n = sum(len(several) for several in trainings.values())
+    parts.append(
+        f"{n} network{' was' if n == 1 else 's were'} scored on the same held-out patients, and each is a look "
+        f"(`{FILE}` beside the datalist counts them). The best of them was found on these patients: measure its "
+        "accuracy on others."
+    )
     meanings = "\n".join(f"- `{name}`: {markdown(one.get('meaning', ''))}" for name, one in ready.items())
     text = "\n\n".join([meanings, *parts]) + "\n"
     write_text(path.with_suffix(".md"), text)

@@ -276,6 +276,7 @@ class TestFolder:
 
     def test_force_replaces_a_cohort(self, tmp_path):
         make_cohort(tmp_path / "cohort", **self.ONE)
+        (tmp_path / "cohort" / "looks.jsonl").write_text("")  # which an evaluation leaves there
         path = make_cohort(tmp_path / "cohort", force=True, **{**self.ONE, "seed": 1})
         assert datalists.datalist_info(path)["seed"] == 1
 

@@ -34,6 +34,7 @@ class Cohort:
         truth: ``truth.csv`` of a phantom, its numbers NaN where there is none, or ``None``.
         facts: what run and datalist record about themselves.
         problems: what was missing or did not fit, for the reader.
+        datalist: that of the cohort, where it has one.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Cohort:
     truth: pd.DataFrame | None
     facts: RunFacts
     problems: list[str] = field(default_factory=list)
+    datalist: Path | None = None
 
 
 def patient_table(path: Path, ids: pd.Index) -> tuple[pd.DataFrame, list[str]]:
@@ -125,7 +127,9 @@ def read_cohort(name: str, run: Path, cohort: Path | None, patients: Path | None
             *label_problems(labels, predictions.slices, facts.get("phantom", False)),
         ]
     truth = truth_table(folder) if facts.get("phantom") else None
-    return Cohort(name, run, predictions, table, slices, labels, truth, facts, [*problems, *wrong])
+    path = folder / "datalist.json"
+    datalist = path if path.is_file() else None
+    return Cohort(name, run, predictions, table, slices, labels, truth, facts, [*problems, *wrong], datalist)
 
 
 def slice_column(cohort: Cohort, column: str) -> pd.Series | None:
