@@ -18,7 +18,7 @@ UNBOUNDED = (-np.inf, np.inf)
 SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
 FEWEST_PATIENTS = 3
 """Patients below which the spread between patients is a guess, and so is an interval."""
-VACUOUS = 0.99
+VACUOUS = 0.95
 """Share of the possible values; an interval that holds so many of them excludes nothing that matters."""
 
 

@@ -100,8 +100,8 @@ def threshold_for_sensitivity(
     met = bound[whole] >= target
     if not met[-1]:
         note = (
-            f"unattained: with {k} patients, the one-sided {confidence:.0%} lower bound of the sensitivity is only "
-            f"{bound[-1]:.3f} even where every slice is called, and {target:g} is asked for"
+            f"unattained: with {k} patients, the one-sided {100 * confidence:g} % lower bound of the sensitivity is "
+            f"only {bound[-1]:.3f} even where every slice is called, and {target:g} is asked for"
         )
         return OperatingPoint(NAN, note)
     start = len(met) - int(np.argmin(met[::-1])) if not met.all() else 0

@@ -88,6 +88,6 @@ def median_auc(aucs: ArrayLike, n_slices: int, confidence: float = 0.95) -> Esti
     low, high = float(interval.low), float(interval.high)
     if np.isnan(low) or np.isnan(high):
         return Estimate(
-            centre, NAN, NAN, k, n_slices, f"{k} patients are too few for a {confidence:.0%} interval of a median"
+            centre, NAN, NAN, k, n_slices, f"{k} patients are too few for a {100 * confidence:g} % interval of a median"
         )
     return Estimate(centre, low, high, k, n_slices, possible=SHARE)

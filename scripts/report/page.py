@@ -53,7 +53,7 @@ def range_of(leaf: Mapping[str, Any], percents: bool = False) -> str:
     if leaf["low"] is None:
         return f"no interval{reason(leaf)}"
     low, high = (percent(leaf[name]) if percents else number(leaf[name], 3) for name in ("low", "high"))
-    return f"95 % interval {low} to {high}"
+    return f"95{GLUE}% interval {f'{low} to {high}'.replace(' ', GLUE)}"
 
 
 def counted_noun(count: int, name: str) -> str:
@@ -95,7 +95,17 @@ def percent(value: float | None) -> str:
 def write_page(folder: Path, content: Mapping[str, Any]) -> None:
     """Write report.html from the content of report.json and the figures in ``folder``."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    for function in (interval, rests_on, counted_noun, column_title, number, p_value, percent, capitalize_first):
+    for function in (
+        interval,
+        in_words,
+        rests_on,
+        counted_noun,
+        column_title,
+        number,
+        p_value,
+        percent,
+        capitalize_first,
+    ):
         environment.filters[function.__name__] = function
     environment.filters["range"] = range_of
     pictures = {}

@@ -37,8 +37,13 @@ def plain(value: Any) -> str:
 
 
 def listed(values: Any) -> str:
-    """Write several values; ``none`` where there is none."""
-    return ("; " if any(" " in str(one) for one in values) else ", ").join(map(plain, values)) or "none"
+    """Write several values."""
+    return ", ".join(map(plain, values))
+
+
+def changes(augmentation: Any) -> str:
+    """Write the random transforms."""
+    return "; ".join(augmentation) or "none named"
 
 
 def beginning(pretrained: str) -> str:
@@ -80,7 +85,7 @@ SETTINGS = (
     Setting("what it shows", ("crop_fraction", "side_mm"), region, "the whole slice"),
     Setting("channels", ("context", "outlines"), channels, "the slice, three times"),
     Setting("grey values", ("profile",), normalisation, "0 to 1"),
-    Setting("augmentation", ("augmentation",), listed, "none"),
+    Setting("augmentation", ("augmentation",), changes, "none named"),
     Setting("tasks", ("tasks",), listed, "compressed"),
     Setting("weight of compressed slices in the loss", ("pos_weight",), plain, "3.8"),
     Setting("optimiser", ("optimizer",), plain, "Adam"),

@@ -51,7 +51,8 @@ def test_two_patients_give_no_interval_of_anything_and_the_reason():
     ("low", "high", "possible", "kept"),
     [
         (0.0004, 1.0, SHARE, False),
-        (0.02, 1.0, SHARE, True),
+        (0.033, 0.994, SHARE, False),
+        (0.06, 1.0, SHARE, True),
         (-0.999, 0.995, DIFFERENCE, False),
         (-0.9, 0.9, DIFFERENCE, True),
         (-40.0, 60.0, (-np.inf, np.inf), True),

@@ -145,7 +145,7 @@ def test_what_is_missing_says_why_in_its_place_and_nothing_is_listed_that_is_not
 
 def test_a_lower_bound_is_not_called_a_sensitivity(content):
     status = content["operating_points"]["sensitivity_95"]["status"]
-    assert re.match(r"unattained: .* one-sided 95% lower bound of the sensitivity is only 0\.\d+ even where", status)
+    assert re.match(r"unattained: .* one-sided 95 % lower bound of the sensitivity is only 0\.\d+ even where", status)
 
 
 def test_page_and_card_state_the_settings_of_the_run(study, content):
