@@ -63,17 +63,14 @@ def arguments(transform: Transform) -> Iterator[tuple[str, str]]:
     for name in inspect.signature(type(transform).__init__).parameters:
         if name in kept and (text := numbers(kept[name])):
             yield name, text
-    if isinstance(transform, Randomizable) and "prob" in kept:
-        yield "prob", numbers(kept["prob"])
     for one in kept.values():
         if isinstance(one, Transform):
             yield from arguments(one)
 
 
 def numbers(value: Any) -> str:
-    """Write a number, or several; empty where it is something else."""
+    """Write a number, or the ends of a range; what is the same along all axes once. Empty for anything else."""
     several: Sequence[Any] = value if isinstance(value, tuple | list) else (value,)
-    flat = [one for each in several for one in (each if isinstance(each, tuple | list) else (each,))]
-    if not flat or not all(isinstance(one, int | float | np.number) and not isinstance(one, bool) for one in flat):
+    if not all(isinstance(one, int | float | np.number) and not isinstance(one, bool) for one in several):
         return ""
-    return " to ".join(f"{one:.4g}" for one in flat) if len(flat) == 2 else " ".join(f"{one:.4g}" for one in flat)
+    return " to ".join(dict.fromkeys(f"{one:.4g}" for one in several))
