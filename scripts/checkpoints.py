@@ -39,7 +39,7 @@ DEFAULTS = {
     **{"tasks": list(DEFAULT_TASKS), "branch": DEFAULT_BRANCH},
 }
 # what a checkpoint tells of its training, which settings need not repeat
-HISTORY = ("trained_on", "epoch", "pos_weight", "precision")
+HISTORY = ("trained_on", "epoch", "pos_weight", "precision", "training")
 
 
 def describe(
@@ -239,10 +239,17 @@ def about_run(
     pos_weight: float,
     precision: str,
     device: torch.device | str,
+    training: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Add to a run's settings what its network is trained on, and in which precision."""
+    """Add to a run's settings what its network is trained on, in which precision, and how (`training_record`)."""
     trained = {"seed": seed, "pos_weight": pos_weight, "precision": actual_precision(precision, device)}
-    return {**settings, "trained_on": dataset.counts(), **trained}
+    return {**settings, "trained_on": dataset.counts(), "training": dict(training), **trained}
+
+
+def recorded(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a checkpoint records of its network and of its training, for reports."""
+    known = {name: content[name] for name in (*SETTINGS, *HISTORY) if name in content and name != "training"}
+    return {**known, **content.get("training", {})}
 
 
 def about_results(
@@ -252,6 +259,7 @@ def about_results(
     seed: int,
     precision: str = "fp32",
     device: torch.device | str = "cpu",
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Collect what every result of an evaluation carries: the model, the slices, seed, precision and software.
 
@@ -262,6 +270,7 @@ def about_results(
         seed: seed of the evaluation.
         precision: precision of the evaluation, see `scripts.inferers`.
         device: where it runs.
+        settings: what the checkpoint records of its network and training, see `recorded`.
     """
     metadata = read_json(Path(bundle_root) / "configs" / "metadata.json")
     return {
@@ -272,4 +281,5 @@ def about_results(
         "seed": seed,
         "precision": actual_precision(precision, device),
         "versions": {name: version(name) for name in ("monai", "numpy", "scikit-learn", "torch", "torchvision")},
+        **({"settings": dict(settings)} if settings else {}),
     }

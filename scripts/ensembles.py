@@ -21,10 +21,15 @@ SHARED = (*checkpoints.SEEN, "profile", "tasks", "canal_sha256")
 
 
 class Loaded(NamedTuple):
-    """What a config applies: a network, or an ensemble, and what every result repeats of its weights."""
+    """What a config applies: a network, or an ensemble, and what every result repeats of its weights.
+
+    Attributes:
+        settings: what the checkpoint records of its network and training; ``differs`` where those of an ensemble do.
+    """
 
     network: nn.Module
     weights: Weights
+    settings: Mapping[str, Any] | None = None
 
 
 def load_networks(
@@ -44,19 +49,30 @@ def load_networks(
     Raises:
         InputError: see `scripts.checkpoints.read`; also where a checkpoint differs in `SHARED`, or two are the same.
     """
-    first, network = checkpoints.load_network(path, network, settings), unwrapped(network)
-    networks, about = [network], [(str(path), first)]
+    content, network = checkpoints.read(path, settings), unwrapped(network)
+    network.load_state_dict(content["model"])
+    networks, about = [network], [(str(path), checkpoints.about_weights(path, content))]
+    records = [checkpoints.recorded(content)]
     for other in named_checkpoints(ensemble) if isinstance(ensemble, str) and ensemble else ensemble or ():
         content = checkpoints.read_classifier(other)
         check_member(other, content, path, settings)
         member = checkpoints.network_with_weights(content)
         networks.append(member.to(next(network.parameters()).device).to(memory_format=torch.channels_last))
         about.append((str(other), checkpoints.about_weights(other, content)))
+        records.append(checkpoints.recorded(content))
     if len(networks) == 1:
-        return Loaded(network, first)
+        return Loaded(network, about[0][1], records[0])
     weights = about_ensemble(about)
     own = {one["weights_sha256"]: member for (_, one), member in zip(about, networks, strict=True)}
-    return Loaded(Ensemble([own[digest] for digest in weights["ensemble_sha256"]]).eval(), weights)
+    members = Ensemble([own[digest] for digest in weights["ensemble_sha256"]]).eval()
+    names = dict.fromkeys(name for one in records for name in one)
+    return Loaded(members, weights, {name: common(name, records, "differs") for name in names})
+
+
+def common(name: str, members: Sequence[Mapping[str, Any]], otherwise: Any) -> Any:
+    """Return what all members say under a name, or else another value."""
+    values = [one.get(name) for one in members]
+    return values[0] if all(value == values[0] for value in values) else otherwise
 
 
 def named_checkpoints(text: str) -> list[str]:
@@ -108,16 +124,11 @@ def about_ensemble(named: Sequence[tuple[str, Weights]]) -> Weights:
             raise InputError(f"{paths[digest]} and {path} are the same network; name each once")
         paths[digest] = path
     hashes, members = sorted(paths), [one for _, one in named]
-
-    def common(name: str) -> Any:
-        values = [one[name] for one in members]  # type: ignore[literal-required]
-        return values[0] if all(value == values[0] for value in values) else None
-
     return {
         "weights_sha256": text_sha256(hashes),
         "trained_on_phantom": any(one["trained_on_phantom"] for one in members),
-        "epoch": common("epoch"),
-        "pos_weight": common("pos_weight"),
-        "training_precision": common("training_precision"),
+        "epoch": common("epoch", members, None),
+        "pos_weight": common("pos_weight", members, None),
+        "training_precision": common("training_precision", members, None),
         "ensemble_sha256": hashes,
     }

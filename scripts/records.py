@@ -388,11 +388,13 @@ class Failure(TypedDict):
 
     Attributes:
         input: file or folder; what lies in a zip is named ``study.zip/a/IM0001``.
+        patient_id: PatientID of a DICOM series; empty where it is not known.
         status: ``refused`` (not axial T2, or not fit for these weights), ``unreadable`` (a file or folder that could
             not be read or was not opened), ``no image`` (text, a picture, a table of contents) or ``failed``.
     """
 
     input: str
+    patient_id: str
     series_uid: str
     status: str
     reason: str

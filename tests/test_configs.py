@@ -23,6 +23,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from scripts import checkpoints, datalists, slice_files
 from scripts.errors import InputError, root_message
 from scripts.records import slice_key
+from scripts.report.settings import run_settings
 from scripts.runner import check_overrides, run_config
 
 TRAIN = {**SMALL, "max_epochs": 4, "min_epochs": 1, "learning_rate": 0.001}
@@ -118,6 +119,21 @@ def test_evaluation_writes_every_held_out_slice_once(cohort, evaluated):
     assert metrics["pos_weight"] == 3.8
     assert metrics["versions"]["torch"] == torch.__version__.split("+")[0]
     assert (evaluated / "roc.png").is_file()
+
+
+def test_an_evaluation_tells_the_settings_that_the_training_had(evaluated):
+    rows = {row["setting"]: row["this"] for row in run_settings(evaluated)}
+    assert "not recorded" not in rows.values()
+    told = json.loads((evaluated / "metrics.json").read_text())["settings"]
+    for name in ("image_size", "batch_size", "max_epochs", "min_epochs"):
+        assert told[name] == TRAIN[name], name
+    assert rows["augmentation"] == (
+        "RandFlipd: prob 0.5, spatial_axis 1; "
+        "RandAffined: prob 0.8, rotate_range 0.175, translate_range 3.2, scale_range 0.1; "
+        "RandAdjustContrastd: prob 0.3, gamma 0.8 to 1.25; RandScaleIntensityd: prob 0.5, factors -0.1 to 0.1"
+    )
+    assert rows["epochs run"] == str(len(read_rows(evaluated / "history.csv")))
+    assert (rows["weights to begin with"], rows["learning rate"], rows["optimiser"]) == ("none", "0.001", "Adam")
 
 
 def test_inference_scores_equal_evaluation_slice_by_slice(cohort, evaluated, tmp_path):

@@ -20,6 +20,8 @@ from scripts.canal.localiser import Localiser
 from scripts.console import printable
 from scripts.dicom.stacks import Stack
 from scripts.errors import InputError
+from scripts.heatmaps.montages import Sides
+from scripts.inference.heatmap_files import sides_of_slices
 from scripts.inference.results import add_identity, findings_in_words, result_facts
 from scripts.inference.series import series_of_stack
 from scripts.readers import metadata_of
@@ -36,11 +38,13 @@ class Scored:
         summary: the series, as in summary.json.
         rows: the slices, most caudal first, as in slices.csv.
         heatmap: ``(columns, rows, slices)`` in [0, 1].
+        sides: of the patient, at the edges of each slice.
     """
 
     summary: SeriesSummary
     rows: list[SliceResult]
     heatmap: Pixels
+    sides: list[Sides]
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,8 @@ class SeriesClassifier:
             data["pred"] = self.inferer(data["image"][None].to(self.device), self.network)[0]
         data = self.postprocessing(data)
         rows, summary = add_identity(series_of_stack(stack), self.facts, data["slice_results"], data["series_findings"])
-        return Scored(summary, rows, data["heatmap"].as_tensor()[0].cpu().numpy())
+        heatmap = data["heatmap"]
+        return Scored(summary, rows, heatmap.as_tensor()[0].cpu().numpy(), sides_of_slices(heatmap))
 
 
 def ordered(series: Any, stack: Stack, image: Any) -> tuple[list[Dataset], Pixels]:

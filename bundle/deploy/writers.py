@@ -107,5 +107,5 @@ def write_report(result: Result, folder: Path) -> None:
 
 def write_captures(result: Result, folder: Path) -> None:
     """Write each slice with its heat map as a Secondary Capture."""
-    colour = source_overlays(result.pixels, result.heatmap, result.rows, result.summary)
+    colour = source_overlays(result.pixels, result.heatmap, result.rows, result.summary, result.sides)
     save(secondary_captures(result.sources, result.rows, result.summary, colour), folder)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..dicom.loaded import identities
 from ..evaluation.proportions import ratio
-from ..heatmaps.montages import Picture, grey, save_png, sheet_picture
+from ..heatmaps.montages import NETWORK_SIDES, Picture, grey, save_png, sheet_picture
 from ..records import Series
 from ..tables import Row
 from ..transforms import PERCENTILES, SquareFieldOfViewd, crops_of, scale_slices
@@ -185,7 +185,8 @@ def sheet(located: Sequence[Located], path: Path, shown: int, seed: int) -> None
         "Blue: canal, yellow: cord, red cross: centre found, green cross: true centre. Red captions: no canal found."
     )
     pictures = [[outlined(one)] for one in chosen]
-    save_png(sheet_picture(pictures, captions, [one.row["crop"] != "canal" for one in chosen], title, "", 6), path)
+    lost = [one.row["crop"] != "canal" for one in chosen]
+    save_png(sheet_picture(pictures, captions, lost, title, "", NETWORK_SIDES, 6), path)
 
 
 def outlined(one: Located) -> Picture:

@@ -35,6 +35,7 @@ class Pair(TypedDict):
     patients: int
     not_compared: int
     weights: str
+    note: str
 
 
 def agree(labels: str, out: str = "adjudicate.csv", weights: str = "linear") -> int:
@@ -148,19 +149,21 @@ def compare(what: str, first: str, second: str, one: Iterable[Label], other: Ite
         "patients": result.n_patients,
         "not_compared": len(set(left) | set(right)) - len(rated),
         "weights": weights,
+        "note": result.note,
     }
 
 
 def lines(table: Sequence[Pair]) -> Iterable[str]:
     """Lay the pairs out for reading, then the matrix of label kappas."""
+    from ..evaluation.estimates import in_words
+
     for row in table:
-        value = row["kappa"] or "undefined"
-        if row["low"]:
-            value = f"{float(row['kappa']):.2f} (95 % {float(row['low']):.2f} to {float(row['high']):.2f})"
+        ends = {name: float(cell) if cell else None for name, cell in (("low", row["low"]), ("high", row["high"]))}
+        value = in_words({"value": float(row["kappa"]) if row["kappa"] else None, **ends, "note": row["note"]}, 2)
         kind = "kappa" if row["weights"] == "none" else f"{row['weights']} weighted kappa"
         share = f", {row['observed_percent']} % equal" if row["slices"] else ""
         counts = f"{row['slices']} slices of {row['patients']} patients"
-        few = "; few patients, a rough interval" if 0 < row["patients"] < FEW_PATIENTS else ""
+        few = "; few patients, a rough interval" if row["low"] and row["patients"] < FEW_PATIENTS else ""
         yield f"{row['what']}: {row['first']} and {row['second']}: {kind} {value}{share}, {counts}{few}"
     yield from matrix([row for row in table if row["what"] == "label" and not row["first"].endswith(")")])
 

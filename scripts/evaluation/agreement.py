@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from .bootstrap import LARGEST_CHUNK
-from .estimates import NAN, Estimate, Floats, Ints, patient_codes, sum_by, t_quantile
+from .estimates import DIFFERENCE, NAN, Estimate, Floats, Ints, patient_codes, sum_by, t_quantile
 
 WEIGHTS = ("none", "linear", "quadratic")
 
@@ -108,7 +108,7 @@ def clustered(value: float, sums: Floats, n_slices: int, confidence: float) -> E
     error = np.sqrt(k / (k - 1) * (sums**2).sum()) / (1 - value**2)
     half = t_quantile(confidence, k - 1) * error
     low, high = np.tanh([np.arctanh(value) - half, np.arctanh(value) + half])
-    return Estimate(value, float(low), float(high), k, n_slices)
+    return Estimate(value, float(low), float(high), k, n_slices, possible=DIFFERENCE)
 
 
 def icc_a1(ratings: ArrayLike, n_slices: int, confidence: float = 0.95) -> Estimate:
@@ -139,7 +139,8 @@ def icc_a1(ratings: ArrayLike, n_slices: int, confidence: float = 0.95) -> Estim
     if not np.isfinite(z).all():
         return Estimate(value, NAN, NAN, n, n_slices, "agreement is complete but for one patient: no interval")
     half = t_quantile(confidence, n - 1) * np.sqrt((n - 1) / n * ((z[1:] - z[1:].mean()) ** 2).sum())
-    return Estimate(value, float(np.tanh(z[0] - half)), float(np.tanh(z[0] + half)), n, n_slices)
+    ends = float(np.tanh(z[0] - half)), float(np.tanh(z[0] + half))
+    return Estimate(value, *ends, n, n_slices, possible=DIFFERENCE)
 
 
 def icc_from_sums(n: int, columns: Floats, row_squares: Floats, squares: Floats) -> Floats:

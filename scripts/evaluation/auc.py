@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from .estimates import NAN, Bools, Estimate, Floats, logit_interval, sum_by, validated_arrays
+from .estimates import NAN, SHARE, Bools, Estimate, Floats, logit_interval, sum_by, validated_arrays
 from .per_patient import patient_aucs
 
 
@@ -172,7 +172,7 @@ def pooled_auc(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, confid
         note = "leaving patients out changes nothing, so the spread cannot be estimated"
         return Estimate(parts.auc, NAN, NAN, k, len(label), note)
     low, high = logit_interval(parts.auc, float(error), parts.n_informative - 1, confidence)
-    return Estimate(parts.auc, low, high, k, len(label))
+    return Estimate(parts.auc, low, high, k, len(label), possible=SHARE, n_informative=parts.n_informative)
 
 
 def obuchowski_auc(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, confidence: float = 0.95) -> Estimate:
@@ -204,4 +204,4 @@ def interval_of(parts: Components, n_slices: int, confidence: float = 0.95) -> E
         note = "too few patients with each label for an interval"
         return Estimate(parts.auc, NAN, NAN, k, n_slices, note)
     low, high = logit_interval(parts.auc, float(np.sqrt(variance)), parts.n_informative - 1, confidence)
-    return Estimate(parts.auc, low, high, k, n_slices)
+    return Estimate(parts.auc, low, high, k, n_slices, possible=SHARE, n_informative=parts.n_informative)

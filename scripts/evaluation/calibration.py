@@ -11,7 +11,18 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 from ._statsmodels import GLM, Binomial, PerfectSeparationWarning
-from .estimates import NAN, Estimate, Floats, Ints, sum_by, t_interval, t_quantile, validated_arrays
+from .estimates import (
+    FEWEST_PATIENTS,
+    NAN,
+    SHARE,
+    Estimate,
+    Floats,
+    Ints,
+    sum_by,
+    t_interval,
+    t_quantile,
+    validated_arrays,
+)
 from .platt import Calibration
 from .proportions import ratio
 
@@ -149,7 +160,7 @@ def assess(labels: ArrayLike, logits: ArrayLike, patients: ArrayLike, confidence
         coefficient(logistic(ones, label, code, k, x, offset=x)),
         coefficient(logistic(np.column_stack([ones, x]), label, code, k, x)),
         mean_interval(loss, size, confidence),
-        Estimate(float(np.abs(gaps).sum() / n) if n else NAN, NAN, NAN, k, n, "biased upwards; no interval is offered"),
+        Estimate(float(np.abs(gaps).sum() / n) if n else NAN, NAN, NAN, k, n, "it is biased upwards"),
         curve(label, x, code, k, bins),
     )
 
@@ -164,7 +175,7 @@ def mean_interval(sums: Floats, sizes: Floats, confidence: float = 0.95) -> Esti
         return Estimate(value, NAN, NAN, k, n, "one patient, or no error at all, gives no interval")
     error = np.sqrt(k / (k - 1) * ((sums - value * sizes) ** 2).sum()) / n / value
     half = t_quantile(confidence, k - 1) * error
-    return Estimate(value, float(value * np.exp(-half)), float(value * np.exp(half)), k, n)
+    return Estimate(value, float(value * np.exp(-half)), float(value * np.exp(half)), k, n, possible=SHARE)
 
 
 def equal_mass_bins(x: Floats, bins: int = 10) -> Ints:
@@ -190,6 +201,8 @@ def curve(label: ArrayLike, x: Floats, code: Ints, k: int, bins: Ints) -> Curve:
     fitted = logistic(spline(x, knots), label, code, k, x)
     if fitted.note:
         return Curve(empty, empty, empty, empty, mean_p, shares, fitted.note)
+    if k < FEWEST_PATIENTS:
+        return Curve(empty, empty, empty, empty, mean_p, shares, f"{k} patients give no band")
     first, last = np.quantile(x, [0.005, 0.995], method="inverted_cdf")
     grid = np.linspace(float(first), float(last), 200)
     design = spline(grid, knots)

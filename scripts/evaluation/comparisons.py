@@ -13,7 +13,7 @@ from scipy import stats
 from ._statsmodels import multipletests
 from .auc import Components, components, covariance
 from .bootstrap import LARGEST_CHUNK
-from .estimates import NAN, Comparison, Floats, patient_codes, sum_by, t_interval
+from .estimates import DIFFERENCE, NAN, Comparison, Floats, patient_codes, sum_by, t_interval
 
 LARGE = 500
 SMALLEST_CELL = 10  # patients on either side; below it a studentised permutation has nothing to studentise with
@@ -94,7 +94,8 @@ def paired_proportion(a: ArrayLike, b: ArrayLike, patients: ArrayLike, confidenc
     error = float(np.sqrt(k / (k - 1) * ((gain - value * size) ** 2).sum()) / n)
     statistic = float(gain.sum() / np.sqrt((gain**2).sum()))
     low, high = t_interval(value, error, k - 1, confidence)
-    return Comparison(value, low, high, k, n, "", statistic, k - 1, float(2 * stats.norm.sf(abs(statistic))), error)
+    p_value = float(2 * stats.norm.sf(abs(statistic)))
+    return Comparison(value, low, high, k, n, "", statistic, k - 1, p_value, error, possible=DIFFERENCE)
 
 
 def studentised(value: float, variance: float, df: float, k: int, n: int, confidence: float) -> Comparison:
@@ -107,7 +108,8 @@ def studentised(value: float, variance: float, df: float, k: int, n: int, confid
     error = float(np.sqrt(variance))
     low, high = t_interval(value, error, df, confidence)
     p_value = float(2 * stats.t.sf(abs(value) / error, df))
-    return Comparison(value, low, high, k, n, "", value / error, df, p_value, error)
+    about: Any = {"possible": DIFFERENCE, "n_informative": int(df) + 1}
+    return Comparison(value, low, high, k, n, "", value / error, df, p_value, error, **about)
 
 
 def n_permutations(k: int) -> int:
@@ -230,9 +232,9 @@ def permute(
     differences, variances = difference_and_variance(inside[None].astype(float))
     value, variance = float(differences[0]), float(variances[0])
     if min(members, k - members) < SMALLEST_CELL:
-        return Comparison(value, NAN, NAN, k, n_slices, f"fewer than {SMALLEST_CELL} patients on one side: not tested")
+        return Comparison(value, NAN, NAN, k, n_slices, f"fewer than {SMALLEST_CELL} patients on one side")
     if not variance > 1e-18:
-        return Comparison(value, NAN, NAN, k, n_slices, "one side lacks a class or does not vary: not tested")
+        return Comparison(value, NAN, NAN, k, n_slices, "one side lacks a class or does not vary")
     error = float(np.sqrt(variance))
     statistic = value / error
     rng = np.random.default_rng(seed)
@@ -252,7 +254,8 @@ def permute(
     if not np.isfinite(half):
         note = "too many permutations lack a class for an interval"
         return Comparison(value, NAN, NAN, k, n_slices, note, statistic, df, p_value, error)
-    return Comparison(value, value - half, value + half, k, n_slices, "", statistic, df, p_value, error)
+    ends = value - half, value + half
+    return Comparison(value, *ends, k, n_slices, "", statistic, df, p_value, error, possible=DIFFERENCE)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,20 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 NAN = float("nan")
+UNBOUNDED = (-np.inf, np.inf)
+SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
+FEWEST_PATIENTS = 3
+"""Patients below which the spread between patients is a guess, and so is an interval."""
+VACUOUS = 0.95
+"""Share of the possible values; an interval that holds so many of them excludes nothing that matters."""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A result and its confidence interval.
+
+    An interval that says nothing is none: where it rests on fewer than `FEWEST_PATIENTS`, or holds nearly all possible
+    values, its ends become NaN and ``note`` says why.
 
     Attributes:
         value: the estimate; NaN where it is undefined.
@@ -26,6 +36,8 @@ class Estimate:
         n_patients: patients it rests on.
         n_slices: slices it rests on.
         note: why value or interval is undefined; empty where both are given.
+        possible: the smallest and the largest value that it could have, such as `SHARE`.
+        n_informative: patients that the interval rests on, e.g. those of the scarcer kind; None where all inform it.
     """
 
     value: float
@@ -34,11 +46,27 @@ class Estimate:
     n_patients: int
     n_slices: int
     note: str = ""
+    possible: tuple[float, float] = field(default=UNBOUNDED, kw_only=True)
+    n_informative: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Take an interval away that says nothing."""
+        if not np.isfinite(self.high - self.low):
+            return
+        n = self.n_patients if self.n_informative is None else self.n_informative
+        reason = ""
+        if n < FEWEST_PATIENTS:
+            reason = f"it would rest on {n} patient{'' if n == 1 else 's'}"
+        elif self.high - self.low >= VACUOUS * (self.possible[1] - self.possible[0]):
+            reason = f"from {self.possible[0]:g} to {self.possible[1]:g}, nearly everything is possible"
+        if reason:
+            for name, value in (("low", NAN), ("high", NAN), ("note", reason)):
+                object.__setattr__(self, name, value)
 
     def leaf(self) -> dict[str, Any]:
-        """Return the leaf of report.json; what is undefined is ``None``, never 0 or 1."""
+        """Return the leaf of report.json; what is undefined is ``None``, never 0 or 1, and ``note`` says why."""
         number = {name: defined(getattr(self, name)) for name in ("value", "low", "high")}
-        return {**number, "n_patients": self.n_patients, "n_slices": self.n_slices}
+        return {**number, "n_patients": self.n_patients, "n_slices": self.n_slices, "note": self.note}
 
 
 @dataclass(frozen=True)
@@ -61,6 +89,28 @@ class Comparison(Estimate):
 def defined(number: float) -> float | None:
     """Turn NaN and infinities into ``None``."""
     return float(number) if np.isfinite(number) else None
+
+
+def in_words(leaf: Mapping[str, Any] | None, digits: int = 3, sign: str = "") -> str:
+    """Write a leaf for people: ``0.940 (0.912 to 0.960)``, or ``0.940 (no interval: ...)`` with the reason.
+
+    Args:
+        leaf: of an `Estimate`; None where there is none.
+        digits: behind the point.
+        sign: ``+`` to write the sign of numbers above 0, too.
+    """
+    if leaf is None or leaf["value"] is None:
+        return f"not defined{reason(leaf)}"
+    value, low, high = (
+        "" if leaf[name] is None else f"{round(leaf[name], digits) + 0.0:{sign},.{digits}f}"  # + 0.0: no -0.0
+        for name in ("value", "low", "high")
+    )
+    return f"{value} ({low} to {high})" if low and high else f"{value} (no interval{reason(leaf)})"
+
+
+def reason(leaf: Mapping[str, Any] | None) -> str:
+    """Write why a leaf lacks something, after a colon; nothing where that is not known."""
+    return f": {leaf['note']}" if leaf and leaf.get("note") else ""
 
 
 def patient_codes(patients: ArrayLike) -> tuple[Ints, int]:

@@ -63,10 +63,8 @@ def mean_class_accuracy(
     value = float(np.mean(accuracies))
     if len(present) < 2:
         return Estimate(value, NAN, NAN, k, len(true), "all slices have the same label")
-    if min(informative) < 2:
-        return Estimate(value, NAN, NAN, k, len(true), "too few patients with each label for an interval")
-    variance = k / (k - 1) * float((share**2).sum()) / len(present) ** 2
-    return from_variance(value, variance, min(informative), len(true), confidence)
+    variance = k / max(k - 1, 1) * float((share**2).sum()) / len(present) ** 2
+    return from_variance(value, variance, min(informative), k, len(true), confidence)
 
 
 def class_estimates(
@@ -102,7 +100,7 @@ def class_estimates(
 def class_metrics(
     truth: ArrayLike, called: ArrayLike, patients: ArrayLike, classes: Sequence[str], ordered: bool
 ) -> dict[str, Any]:
-    """Compute what an evaluation writes of one task: `class_estimates` as JSON, without their notes."""
+    """Compute what an evaluation writes of one task: `class_estimates` as JSON."""
     found = class_estimates(truth, called, patients, classes, ordered)
     single = {name: one.leaf() for name, one in found["class_accuracy"].items()}
     return found | {

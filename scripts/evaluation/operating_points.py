@@ -123,7 +123,10 @@ def threshold_for_sensitivity(
     whole = np.r_[positive[1:] != positive[:-1], True]  # a threshold takes all equal scores or none
     met = bound[whole] >= target
     if not met[-1]:
-        note = f"unattained: with {k} patients even calling every slice shows a sensitivity of {bound[-1]:.3f} only"
+        note = (
+            f"unattained: with {k} patients, the one-sided {100 * confidence:g} % lower bound of the sensitivity is "
+            f"only {bound[-1]:.3f} even where every slice is called, and {target:g} is asked for"
+        )
         return OperatingPoint(NAN, note)
     start = len(met) - int(np.argmin(met[::-1])) if not met.all() else 0
     values, thresholds = candidate_thresholds(score)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from .bootstrap import resample_means
-from .estimates import NAN, Estimate, Floats, sum_by, validated_arrays
+from .estimates import NAN, SHARE, Estimate, Floats, sum_by, validated_arrays
 
 
 def patient_aucs(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> Floats:
@@ -66,7 +66,7 @@ def mean_auc(
     tail = (1 - confidence) / 2
     lower, upper = np.quantile(t, [tail, 1 - tail], method="inverted_cdf")
     low, high = np.clip(centre - np.array([upper, lower]) * standard_error, 0, 1)
-    return Estimate(centre, float(low), float(high), k, n_slices)
+    return Estimate(centre, float(low), float(high), k, n_slices, possible=SHARE)
 
 
 def median_auc(aucs: ArrayLike, n_slices: int, confidence: float = 0.95) -> Estimate:
@@ -88,6 +88,6 @@ def median_auc(aucs: ArrayLike, n_slices: int, confidence: float = 0.95) -> Esti
     low, high = float(interval.low), float(interval.high)
     if np.isnan(low) or np.isnan(high):
         return Estimate(
-            centre, NAN, NAN, k, n_slices, f"{k} patients are too few for a {confidence:.0%} interval of a median"
+            centre, NAN, NAN, k, n_slices, f"{k} patients are too few for a {100 * confidence:g} % interval of a median"
         )
-    return Estimate(centre, low, high, k, n_slices)
+    return Estimate(centre, low, high, k, n_slices, possible=SHARE)

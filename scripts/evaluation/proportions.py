@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .estimates import NAN, Estimate, Floats, sum_by, t_quantile, validated_arrays, wilson_interval
+from .estimates import NAN, SHARE, Estimate, Floats, sum_by, t_quantile, validated_arrays, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -60,23 +60,35 @@ def ratio(
         return Estimate(NAN, NAN, NAN, 0, 0, "no slice enters the denominator")
     value = float(a.sum() / total)
     variance = k / max(k - 1, 1) * float(((a - value * b) ** 2).sum()) / total**2
-    return from_variance(value, variance, k, slices, confidence)
+    return from_variance(value, variance, k, k, slices, confidence)
 
 
-def from_variance(value: float, variance: float, k: int, n_slices: int, confidence: float) -> Estimate:
-    """Wilson's interval from the clustered variance of a proportion over ``k`` patients."""
-    if k < 2:
-        return Estimate(value, NAN, NAN, k, n_slices, "one patient gives no interval")
-    n_effective = value * (1 - value) / variance if variance > 0 and 0 < value < 1 else float(k)
-    low, high = wilson_interval(value, n_effective, t_quantile(confidence, k - 1))
-    return Estimate(value, float(low), float(high), k, n_slices)
+def from_variance(
+    value: float, variance: float, n_informative: int, n_patients: int, n_slices: int, confidence: float
+) -> Estimate:
+    """Wilson's interval from the clustered variance of a proportion.
+
+    Args:
+        value: the proportion.
+        variance: of it.
+        n_informative: patients of the scarcest kind, which give the degrees of freedom.
+        n_patients: patients it rests on.
+        n_slices: slices it rests on.
+        confidence: level of the interval.
+    """
+    if n_informative < 2:
+        note = "one patient gives no interval" if n_patients < 2 else "too few patients with each label for an interval"
+        return Estimate(value, NAN, NAN, n_patients, n_slices, note)
+    n_effective = value * (1 - value) / variance if variance > 0 and 0 < value < 1 else float(n_informative)
+    low, high = wilson_interval(value, n_effective, t_quantile(confidence, n_informative - 1))
+    ends = float(low), float(high)
+    return Estimate(value, *ends, n_patients, n_slices, possible=SHARE, n_informative=n_informative)
 
 
 def rates(c: Confusion, confidence: float = 0.95) -> Mapping[str, Estimate]:
     """Return sensitivity, specificity, PPV, NPV, accuracy, F1, balanced accuracy and prevalence."""
     positive, negative = c.tp + c.fn, c.tn + c.fp
     everything = positive + negative
-    total = int(everything.sum())
     sensitivity = ratio(c.tp, positive, confidence)
     specificity = ratio(c.tn, negative, confidence)
     return {
@@ -85,7 +97,7 @@ def rates(c: Confusion, confidence: float = 0.95) -> Mapping[str, Estimate]:
         "ppv": ratio(c.tp, c.tp + c.fp, confidence),
         "npv": ratio(c.tn, c.tn + c.fn, confidence),
         "accuracy": ratio(c.tp + c.tn, everything, confidence),
-        "f1": ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn, confidence, total),
+        "f1": ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn, confidence, int((c.tp + c.fp + c.fn).sum())),
         "balanced_accuracy": balanced_accuracy(c, sensitivity.value, specificity.value, confidence),
         "prevalence": ratio(positive, everything, confidence),
     }
@@ -101,6 +113,4 @@ def balanced_accuracy(c: Confusion, sensitivity: float, specificity: float, conf
     share = (c.tp - sensitivity * positive) / positive.sum() + (c.tn - specificity * negative) / negative.sum()
     variance = k / max(k - 1, 1) * float((share**2).sum()) / 4
     informative = int(min((positive > 0).sum(), (negative > 0).sum()))
-    if informative < 2:
-        return Estimate(value, NAN, NAN, k, total, "too few patients with each label for an interval")
-    return from_variance(value, variance, informative, total, confidence) if k else Estimate(value, NAN, NAN, k, total)
+    return from_variance(value, variance, informative, k, total, confidence)

@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -19,7 +20,14 @@ from ..files import replacing
 
 HEAT = "inferno"  # perceptually even, dark is cold
 PLAIN, CALLED = (20, 20, 20), (200, 20, 20)
+LIGHT, DARK = (255, 235, 120), (0, 0, 0)  # of letters and their edge on a picture
+OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "S": "I", "I": "S"}
+BAR = 24  # pixels across
 Picture = NDArray[np.uint8]
+Sides = tuple[str, str]
+"""The sides of the patient on which the left and the right edge of a picture lie."""
+NETWORK_SIDES: Sides = ("R", "L")
+"""Of what the network sees where there is no header: its columns run to the patient's left, see `Orientationd`."""
 Floats = NDArray[np.floating[Any]]
 
 
@@ -51,28 +59,58 @@ def font(size: int) -> Any:
     return ImageFont.load_default(size)
 
 
-def write_on(picture: Picture, lines: Sequence[str]) -> Picture:
-    """Write lines into the upper left corner of a picture, light with a dark edge so that they show anywhere."""
+def sides_of(affine: Floats, across: int) -> Sides:
+    """Return the sides of the patient at the left and right edge of pictures.
+
+    Args:
+        affine: from indices to mm, RAS, (4, 4).
+        across: axis of the array that runs from left to right in the picture.
+    """
+    right = str(aff2axcodes(affine)[across])
+    return OPPOSITE[right], right
+
+
+def write_sides(canvas: Image.Image, sides: Sides, corner: tuple[int, int], shape: tuple[int, ...]) -> None:
+    """Write the sides of the patient at half height inside a picture on a canvas, as viewers do.
+
+    Args:
+        canvas: what is drawn on.
+        sides: the letters.
+        corner: the picture's upper left corner, x and y.
+        shape: of the picture, rows first.
+    """
+    (x, y), (rows, columns) = corner, shape[:2]
+    size = max(11, rows // 20)
+    draw, middle = ImageDraw.Draw(canvas), y + rows // 2
+    for letter, place, anchor in zip(sides, (x + 3, x + columns - 4), ("lm", "rm"), strict=True):
+        draw.text((place, middle), letter, LIGHT, font(size), anchor, stroke_width=1, stroke_fill=DARK)
+
+
+def write_on(picture: Picture, lines: Sequence[str], sides: Sides) -> Picture:
+    """Write lines into the upper left corner of a picture, and the patient's sides; they show on any ground."""
     canvas = Image.fromarray(picture)
     size = max(9, picture.shape[0] // 32)
     ImageDraw.Draw(canvas).multiline_text(
-        (size // 2, size // 2), "\n".join(lines), (255, 235, 120), font(size), stroke_width=1, stroke_fill=(0, 0, 0)
+        (size // 2, size // 2), "\n".join(lines), LIGHT, font(size), stroke_width=1, stroke_fill=DARK
     )
+    write_sides(canvas, sides, (0, 0), picture.shape)
     return np.asarray(canvas)
 
 
 def colour_bar(height: int, low: str, high: str, label: str) -> Picture:
-    """Draw the scale of the heat map, ``(height, 84, 3)``, hot at the top."""
+    """Draw the scale of `overlay`, ``(height, 84, 3)``, hot at the top: across, over black to over white tissue."""
     canvas = Image.new("RGB", (84, height), "white")
-    scale = matplotlib.colormaps[HEAT](np.linspace(1, 0, max(height - 40, 2)))[:, None, :3]
-    bar = np.rint(255 * np.broadcast_to(scale, (len(scale), 16, 3))).astype(np.uint8)
-    canvas.paste(Image.fromarray(bar), (8, 20))
+    rows = max(height - 40, 2)
+    tissue = np.broadcast_to(np.linspace(0, 1, BAR), (rows, BAR))
+    heat = np.broadcast_to(np.linspace(1, 0, rows)[:, None], (rows, BAR))
+    canvas.paste(Image.fromarray(overlay(tissue, heat)), (4, 20))
     draw = ImageDraw.Draw(canvas)
-    draw.text((28, 14), high, PLAIN, font(11))
-    draw.text((28, height - 32), low, PLAIN, font(11))
-    sideways = Image.new("RGB", (height - 70, 16), "white")
-    ImageDraw.Draw(sideways).text((0, 1), label, PLAIN, font(11))
-    canvas.paste(sideways.rotate(90, expand=True), (42, 35))
+    draw.text((32, 14), high, PLAIN, font(11))
+    draw.text((32, height - 32), low, PLAIN, font(11))
+    for x, text in ((42, label), (60, "across: from black to white tissue")):
+        sideways = Image.new("RGB", (height - 70, 16), "white")
+        ImageDraw.Draw(sideways).text((0, 1), text, PLAIN, font(11))
+        canvas.paste(sideways.rotate(90, expand=True), (x, 35))
     return np.asarray(canvas)
 
 
@@ -82,9 +120,10 @@ def sheet_picture(
     called: Sequence[bool],
     title: str,
     scale_label: str,
+    sides: Sides | None,
     columns: int = 8,
 ) -> Picture:
-    """Put small pictures in rows, with a caption over each, a title and the colour bar.
+    """Put small pictures in rows, with a caption over each, a title, the patient's sides and the colour bar.
 
     Args:
         pictures: for each slice the RGB pictures, all of one size, that stand one below the other.
@@ -92,6 +131,8 @@ def sheet_picture(
         called: for each slice whether its caption is red.
         title: lines above everything.
         scale_label: what the colours mean; without, there is no colour bar.
+        sides: of the patient, see `sides_of`; they stand in the upper picture of each slice. None where there is no
+            slice.
         columns: slices in a row.
     """
     side, wide = pictures[0][0].shape[:2]
@@ -112,6 +153,8 @@ def sheet_picture(
         draw.multiline_text((x, y), captions[index], CALLED if called[index] else PLAIN, font(11), spacing=2)
         for level, picture in enumerate(column):
             canvas.paste(Image.fromarray(picture), (x, y + text_height + level * (side + 2)))
+        if sides:
+            write_sides(canvas, sides, (x, y + text_height), column[0].shape)
     if scale_label:
         canvas.paste(
             Image.fromarray(colour_bar(min(body, 420), "0", "1", scale_label)), (columns * (wide + 4) + 4, top)
@@ -131,6 +174,7 @@ def save_sheet(
     called: Sequence[bool],
     title: str,
     scale_label: str,
+    sides: Sides | None,
     path: Path,
 ) -> None:
     """Write a sheet of slices, each above its heat map.
@@ -141,7 +185,8 @@ def save_sheet(
         called: see `sheet_picture`.
         title: see `sheet_picture`.
         scale_label: see `sheet_picture`.
+        sides: see `sheet_picture`.
         path: the PNG.
     """
     pictures = [[grey(image), overlay(image, heat)] for image, heat in slices]
-    save_png(sheet_picture(pictures, captions, called, title, scale_label), path)
+    save_png(sheet_picture(pictures, captions, called, title, scale_label, sides), path)

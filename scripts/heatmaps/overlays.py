@@ -9,12 +9,12 @@ import torch
 
 from ..records import SCORED
 from ..transforms import PERCENTILES, scale_slices
-from .montages import Floats, Picture, overlay, write_on
+from .montages import Floats, Picture, Sides, overlay, write_on
 from .targets import explained_task, heat_in_words
 
 
 def source_overlays(
-    pixels: Floats, heat: Floats, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
+    pixels: Floats, heat: Floats, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], sides: Sequence[Sides]
 ) -> list[Picture]:
     """Draw each slice with its heat map as its source image shows it.
 
@@ -23,6 +23,7 @@ def source_overlays(
         heat: the heat map on the same grid, in [0, 1].
         rows: the slices, as in slices.csv.
         summary: the series, as in summary.json.
+        sides: of the patient, of each slice.
 
     Returns:
         RGB ``(rows, columns, 3)`` of each slice, captioned.
@@ -36,5 +37,5 @@ def source_overlays(
         found = f"p {row['probability']:.2f} {call}" if row["status"] == SCORED else "not evaluable"
         explains = [] if task is None else [f"heat: {heat_in_words(row, task)}"]
         picture = overlay(levels[..., index].T, heat[..., index].T)
-        pictures.append(write_on(picture, [found, *explains, "RESEARCH USE ONLY", *trained]))
+        pictures.append(write_on(picture, [found, *explains, "RESEARCH USE ONLY", *trained], sides[index]))
     return pictures

@@ -14,7 +14,7 @@ from scipy.special import expit
 from ..files import replacing, write_csv
 from .drawers import Drawers
 from .grad_cam import enlarge
-from .montages import Picture, grey, overlay, save_png, save_sheet, sheet_picture
+from .montages import NETWORK_SIDES, Picture, grey, overlay, save_png, save_sheet, sheet_picture
 
 Entry = Mapping[str, Any]
 Floats = NDArray[np.floating[Any]]
@@ -119,7 +119,8 @@ def write_panels(
     for kind in ("true positive", "false negative", "false positive"):
         members = choose_slices(kinds, logits, kind, count, choose, seed)
         if not members:
-            bands.append(sheet_picture([[np.full((40, 40, 3), 255, np.uint8)]], [""], [False], f"{kind}s: none", ""))
+            nothing = [[np.full((40, 40, 3), 255, np.uint8)]]
+            bands.append(sheet_picture(nothing, [""], [False], f"{kind}s: none", "", None))
             continue
         columns, captions = [], []
         for index in members:
@@ -136,7 +137,8 @@ def write_panels(
         rows = "slice; what spoke for compression" + ("; what spoke against it" if kind == "false negative" else "")
         title = f"{kind}s ({kinds.count(kind)}, {how}). Rows: {rows}"
         title += f"\n{notice(facts)}" if kind == "true positive" else ""
-        bands.append(sheet_picture(columns, captions, [bool(called[i]) for i in members], title, "Grad-CAM / maximum"))
+        red = [bool(called[i]) for i in members]
+        bands.append(sheet_picture(columns, captions, red, title, "Grad-CAM / maximum", NETWORK_SIDES))
     width = max(band.shape[1] for band in bands)
     padded = [np.pad(band, ((0, 0), (0, width - band.shape[1]), (0, 0)), constant_values=255) for band in bands]
     save_png(np.concatenate(padded), path)
@@ -178,7 +180,8 @@ def write_sheets(
                 captions.append(f"{entries[n].get('slice_index', n)}  {short}  p {probabilities[n]:.2f}")
             title = f"{names[patient_id]}: {sum(called)} of {len(members)} slices called compressed\n{notice(facts)}"
             path = folder / f"{names[patient_id].replace(' ', '_')}.png"
-            drawers.draw(save_sheet, slices, captions, called, title, "Grad-CAM for compression / series maximum", path)
+            scale = "Grad-CAM for compression / series maximum"
+            drawers.draw(save_sheet, slices, captions, called, title, scale, NETWORK_SIDES, path)
             written.append(path)
     rows = [{"file": path.name, "patient_id": name} for name, path in zip(groups, written, strict=True)]
     write_csv(folder / "patients.csv", ("file", "patient_id"), sorted(rows, key=lambda row: row["file"]))

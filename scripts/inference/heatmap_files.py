@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
 from ..files import replacing
+from ..heatmaps.montages import Sides, sides_of
 
 Grid = tuple[NDArray[Any], NDArray[np.float64]]
 """Values ``(columns, rows, places)``, and the matrix from their indices to mm, RAS."""
@@ -34,6 +35,19 @@ def on_exact_grids(heatmap: MetaTensor) -> list[Grid]:
         grid = np.zeros((*values.shape[:2], piece["places"][-1] + 1), values.dtype)
         grid[..., piece["places"]] = values[..., piece["slices"]]
         found.append((grid, np.reshape(piece["affine"], (4, 4))))
+    return found
+
+
+def sides_of_slices(heatmap: MetaTensor) -> list[Sides]:
+    """Return the patient's sides at the left and right edge of each slice of a map, as its source image shows it.
+
+    Args:
+        heatmap: ``(1, columns, rows, slices)``; slices at angles have an affine of their own, see `on_exact_grids`.
+    """
+    found = [sides_of(heatmap.affine.cpu().numpy(), across=0)] * heatmap.shape[-1]
+    for piece in json.loads(str(heatmap.meta.get("pieces") or "[]")):
+        for number in piece["slices"]:
+            found[number] = sides_of(np.reshape(piece["affine"], (4, 4)), across=0)
     return found
 
 

@@ -44,7 +44,7 @@ class FoundSeries:
         """Make the row of failures.csv of a series that has no result."""
         files = series["stack"].files if series["stack"] else []
         path = self.archives.place(files) if files else self.archives.named(str(series["image"]))
-        return failure(path, status, self.archives.named(reason), series["series_uid"])
+        return failure(path, status, self.archives.named(reason), series["series_uid"], series["patient_id"])
 
 
 def find_series(inputs: Paths, force: bool = False, spread: Spread = in_this_process) -> FoundSeries:
@@ -78,7 +78,7 @@ def find_series(inputs: Paths, force: bool = False, spread: Spread = in_this_pro
             series.append(series_of_stack(stack, f"forced: {judgement.reason}"))
         else:
             place = found.archives.place(stack.files)
-            refused.append(failure(place, "refused", named(judgement.reason), stack.series_uid))
+            refused.append(failure(place, "refused", named(judgement.reason), stack.series_uid, stack.patient_id))
     for path in progress(found.volumes, "reading volumes", "file") if found.volumes else ():
         try:
             volume = read_volume(path)
@@ -145,9 +145,9 @@ def series_of_stack(stack: Stack, *notes: str) -> Series:
     }
 
 
-def failure(path: str, status: str, reason: str, series_uid: str = "") -> Failure:
+def failure(path: str, status: str, reason: str, series_uid: str = "", patient_id: str = "") -> Failure:
     """Make a row of failures.csv; its reason is one line."""
-    return {"input": path, "series_uid": series_uid, "status": status, "reason": one_line(reason)}
+    return Failure(input=path, patient_id=patient_id, series_uid=series_uid, status=status, reason=one_line(reason))
 
 
 class SeriesDataset(Dataset[dict[str, Any]]):

@@ -19,7 +19,7 @@ from ..console import one_line, say
 from ..dicom.own_results import SUMMARY, read_record
 from ..errors import root_message
 from ..files import remove, sha256, write_csv, write_json
-from ..heatmaps.montages import save_png, save_sheet
+from ..heatmaps.montages import save_png, save_sheet, sides_of
 from ..heatmaps.overlays import source_overlays
 from ..heatmaps.targets import explained_task, heat_in_words
 from ..readers import decode
@@ -45,7 +45,7 @@ from .dicom_results.reports import structured_report
 from .dicom_results.sources import headers, require_highdicom, save
 from .evaluator import SeriesEvents
 from .finished import Outputs, series_input, summary_sha256
-from .heatmap_files import write_heatmaps
+from .heatmap_files import sides_of_slices, write_heatmaps
 from .output_folder import OutputFolder, files_below
 from .results import add_identity, all_warnings, findings_in_words, notice_line, result_warnings
 from .series import SeriesDataset
@@ -193,7 +193,8 @@ class WriteSeries:
             )
             scale = f"Grad-CAM for {task.name}"
         called = [bool(row["compressed"]) for row in rows]
-        save_sheet(pairs, captions, called, title, f"{scale}, maximum = p", path)
+        sides = sides_of(image.affine.cpu().numpy(), across=1)
+        save_sheet(pairs, captions, called, title, f"{scale}, maximum = p", sides, path)
 
     @staticmethod
     def write_overlays(drawn: Sequence[NDArray[np.uint8]], rows: Sequence[SliceResult], folder: Path) -> None:
@@ -232,7 +233,8 @@ def overlays_of(
 ) -> list[NDArray[np.uint8]]:
     """Draw each slice with its heat map, on the grid of its source."""
     assert series["stack"] is not None
-    return source_overlays(decode(series["stack"]), heatmap.as_tensor()[0].cpu().numpy(), rows, summary)
+    values = heatmap.as_tensor()[0].cpu().numpy()
+    return source_overlays(decode(series["stack"]), values, rows, summary, sides_of_slices(heatmap))
 
 
 def finish_run(folder: OutputFolder, records: Sequence[SeriesRecord], failures: Sequence[Failure]) -> None:
@@ -289,10 +291,7 @@ def task_findings_of(summary: SeriesSummary | WrittenSummary) -> TaskFindings:
 
 def write_tables(output_dir: Path, records: Sequence[SeriesRecord], failures: Sequence[Failure]) -> None:
     """Write failures.csv, worklist.csv, and series.csv (what became of every series), which marks a run as finished."""
-    failed = [
-        {"series_uid": row["series_uid"], "status": row["status"], "reason": row["reason"], "folder": row["input"]}
-        for row in failures
-    ]
+    failed = [{"folder" if name == "input" else name: value for name, value in row.items()} for row in failures]
     write_csv(output_dir / "failures.csv", FAILURE_COLUMNS, failures)
     write_csv(output_dir / "worklist.csv", WORKLIST_COLUMNS, worklist(records))
     columns = [name for name in TASK_FINDINGS if any(name in row for row in records)]

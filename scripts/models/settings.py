@@ -35,6 +35,15 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def is_record(value: Any) -> bool:
+    """Return whether a value is a mapping of names to plain values, as `training_record` makes it."""
+    plain = (str, int, float, bool, type(None))
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and all(isinstance(one, plain) for one in (own if isinstance(own, list) else [own]))
+        for name, own in value.items()
+    )
+
+
 # what a file may say of itself: its settings become values of a config, in which text may be an expression that runs
 KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "architecture": (is_architecture, "the name of a network"),
@@ -53,5 +62,6 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "trained_on": (lambda value: isinstance(value, dict), "a mapping"),
     "epoch": (lambda value: value is None or is_whole(value, 0, 1 << 31), "a whole number"),
     "pos_weight": (lambda value: value is None or is_number(value), "a number"),
+    "training": (is_record, "a mapping of names to numbers and texts"),
     "precision": (lambda value: value in (None, "bf16", "fp32", "tf32"), "bf16, fp32 or tf32"),
 }

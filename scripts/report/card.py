@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..console import markdown
 from ..errors import InputError
+from ..evaluation.estimates import in_words
 from ..files import write_text
 from ..phantom.labels import LABEL_RULES_MM
 from .facts import MEANING
 from .facts import PHANTOM as SYNTHETIC
-from .page import NAMES, counted_noun, interval
+from .page import NAMES, counted_noun
 
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
 PHANTOM = (
@@ -59,21 +60,22 @@ def performance(content: Mapping[str, Any]) -> str:
         cohorts[f"external {who}"] = content["external"]
     rows: list[list[str]] = [["", *cohorts], ["---"] * (1 + len(cohorts))]
     rows.append(["patients, slices", *(size(one["cohort"]) for one in cohorts.values())])
-    rows.append([NAMES["auc"], *(interval(one["pooled"]["auc"]) for one in cohorts.values())])
+    rows.append([NAMES["auc"], *(in_words(one["pooled"]["auc"]) for one in cohorts.values())])
     for name in ("mean_auc", "median_auc"):
-        rows.append([NAMES[name], *(interval(one["per_patient"][name]) for one in cohorts.values())])
+        rows.append([NAMES[name], *(in_words(one["per_patient"][name]) for one in cohorts.values())])
     for name in POOLED:
-        rows.append([NAMES[name], *(interval(one["pooled"][name]) for one in cohorts.values())])
+        rows.append([NAMES[name], *(in_words(one["pooled"][name]) for one in cohorts.values())])
     if any(rules_of(one) for one in cohorts.values()):
         thresholds = " / ".join(map(str, LABEL_RULES_MM))
         rows.append([f"AUC if compressed from {thresholds} mm of indentation", *map(aucs_by_rule, cohorts.values())])
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     facts = content["cohort"]["facts"]
     sources = [
         f"model version {markdown(facts.get('model_version', 'not recorded'))}",
         f"weights {markdown(str(facts.get('weights_sha256', 'not recorded'))[:12])}",
         f"predictions {content['cohort']['predictions_sha256'][:12]}",
     ]
+    settings = [["setting", "this run", "the paper"], ["---"] * 3]
+    settings += [[row["setting"], markdown(row["this"]), row["paper"]] for row in content["settings"]]
     preface = PHANTOM if content["phantom"] else ""
     beware = " ".join(warning for warning in content["warnings"] if warning != SYNTHETIC)
     note = (
@@ -81,7 +83,13 @@ def performance(content: Mapping[str, Any]) -> str:
         "below it are at the paper's threshold, a raw sigmoid of 0.5. Written by `python -m scripts report --card` "
         f"({', '.join(sources)})."
     )
-    return "\n\n".join(filter(None, [preface, table, beware, note]))
+    trained = f"These numbers are of a network that was trained so: {content['settings_in_words']}".strip()
+    return "\n\n".join(filter(None, [preface, table_of(rows), beware, note, trained, table_of(settings)]))
+
+
+def table_of(rows: Sequence[Sequence[str]]) -> str:
+    """Lay rows out as a table in Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def rules_of(results: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -96,7 +104,7 @@ def aucs_by_rule(results: Mapping[str, Any]) -> str:
         return "not known"
     lost = results["label_rules"]["n_slices_without_truth"]
     beware = f"; {counted_noun(lost, 'slice')} without truth left out" if lost else ""
-    return " / ".join(interval(row["auc"]) for row in rows) + beware
+    return " / ".join(in_words(row["auc"]) for row in rows) + beware
 
 
 def size(cohort: Mapping[str, Any]) -> str:

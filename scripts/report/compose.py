@@ -25,6 +25,8 @@ from .models import Model, compare_models
 from .operating_points_file import OperatingPoints
 from .page import write_page
 from .results import as_json, calibration, discrimination, mistakes, slice_arrays
+from .settings import in_words as settings_in_words
+from .settings import run_settings
 from .tasks import task_results
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "statsmodels", "pandas")
@@ -73,6 +75,8 @@ def compose(
     phantom_mark = MARK if phantom else ""
     content: dict[str, Any] = {"title": "Spinal cord compression on axial T2-weighted cervical MRI", "phantom": phantom}
     content |= {"seed": seed, "operating_point": point, "threshold": chosen.points[point].logit}
+    settings = run_settings(internal.run)
+    content |= {"settings": settings, "settings_in_words": settings_in_words(settings)}
     content |= {"warnings": warnings_for(internal, external_run, phantom, looks)}
     notes: list[dict[str, str]] = []
     for one in (internal, external_run):

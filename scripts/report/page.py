@@ -9,10 +9,12 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from ..evaluation.estimates import in_words, reason
 from ..files import write_text
 from .codings import MEASURES
 from .patient_level import RULES_TEXT
 
+GLUE = "\N{NO-BREAK SPACE}"
 TEMPLATE = Path(__file__).with_name("page.html")
 NAMES = {
     "auc": "AUC, all slices pooled",
@@ -42,12 +44,17 @@ MEASURE_TITLES = {
 
 
 def interval(leaf: Mapping[str, Any] | None, digits: int = 3) -> str:
-    """Write a leaf as ``0.940 (0.912 to 0.960)``."""
-    if leaf is None or leaf["value"] is None:
-        return "not defined"
-    if leaf["low"] is None or leaf["high"] is None:
-        return f"{number(leaf['value'], digits)} (no interval)"
-    return f"{number(leaf['value'], digits)} ({number(leaf['low'], digits)} to {number(leaf['high'], digits)})"
+    """Write a leaf as `in_words` does; numbers that belong together stay in one line."""
+    text = in_words(leaf, digits)
+    return text if leaf and leaf["note"] else text.replace(" ", GLUE)
+
+
+def range_of(leaf: Mapping[str, Any], percents: bool = False) -> str:
+    """Write the interval alone: ``95 % interval 0.912 to 0.960``, or why there is none."""
+    if leaf["low"] is None:
+        return f"no interval{reason(leaf)}"
+    low, high = (percent(leaf[name]) if percents else number(leaf[name], 3) for name in ("low", "high"))
+    return f"95{GLUE}% interval {f'{low} to {high}'.replace(' ', GLUE)}"
 
 
 def counted_noun(count: int, name: str) -> str:
@@ -57,7 +64,8 @@ def counted_noun(count: int, name: str) -> str:
 
 def rests_on(leaf: Mapping[str, Any]) -> str:
     """Write what a leaf rests on."""
-    return f"{counted_noun(leaf['n_patients'], 'patient')}, {counted_noun(leaf['n_slices'], 'slice')}"
+    counts = counted_noun(leaf["n_patients"], "patient"), counted_noun(leaf["n_slices"], "slice")
+    return ", ".join(count.replace(" ", GLUE) for count in counts)
 
 
 def column_title(column: str) -> str:
@@ -70,10 +78,8 @@ def number(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{round(value, digits) + 0.0:,.{digits}f}"  # + 0.0 turns -0.0 into 0.0
 
 
-def p_value(value: float | None) -> str:
+def p_value(value: float) -> str:
     """Write a p-value."""
-    if value is None:
-        return "not tested"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
@@ -90,8 +96,19 @@ def percent(value: float | None) -> str:
 def write_page(folder: Path, content: Mapping[str, Any]) -> None:
     """Write report.html from the content of report.json and the figures in ``folder``."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    for function in (interval, rests_on, counted_noun, column_title, number, p_value, percent, capitalize_first):
+    for function in (
+        interval,
+        in_words,
+        rests_on,
+        counted_noun,
+        column_title,
+        number,
+        p_value,
+        percent,
+        capitalize_first,
+    ):
         environment.filters[function.__name__] = function
+    environment.filters["range"] = range_of
     pictures = {}
     for cohort in (content, content.get("external")):
         for name in cohort["figures"] if cohort else ():

@@ -102,7 +102,7 @@ def reader_study(cohort: Cohort, threshold: float) -> dict[str, Any] | None:
     columns = [name for name in slices.columns if name.startswith("reader:")]
     made = reference_agreement(cohort)
     if not columns:
-        found = {"readers": [], "notes": notes, "agreement": [], "reference_raters": made}
+        found = {"readers": [], "n_tests": 0, "notes": notes, "agreement": [], "reference_raters": made}
         return found if notes or made else None
     model = (slices["logit"] >= threshold).astype(float)
     label, patient = slices["label"].to_numpy(), pd.factorize(slices["patient_id"])[0]
@@ -127,8 +127,9 @@ def reader_study(cohort: Cohort, threshold: float) -> dict[str, Any] | None:
         rows.append(row)
     for (row, name, _), p_value in zip(tests, holm([p for _, _, p in tests]), strict=True):
         row[name] = p_value
+    n_tests = int(np.isfinite([p for _, _, p in tests]).sum())
     agreement = agreement_matrix(slices, columns, model, patient)
-    return {"readers": rows, "notes": notes, "agreement": agreement, "reference_raters": made}
+    return {"readers": rows, "n_tests": n_tests, "notes": notes, "agreement": agreement, "reference_raters": made}
 
 
 def agreement_matrix(slices: pd.DataFrame, columns: list[str], model: pd.Series, patient: Any) -> list[dict[str, Any]]:

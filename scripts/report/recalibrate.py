@@ -67,9 +67,9 @@ def recalibrate(predictions: str, out: str, labels: str = "", current: str = "")
 def fit_text(scored: Predictions, line: Calibration) -> str:
     """Return how well a calibration fits the site's slices, as text."""
     from ..evaluation.calibration import assess
-    from .page import interval
+    from ..evaluation.estimates import in_words
 
     frame = scored.slices
     found = assess(frame["label"].to_numpy(), line.logits(frame["logit"]), frame["patient_id"].to_numpy(dtype=str))
     parts = {"intercept at slope 1": found.intercept_at_slope_1, "slope": found.slope, "Brier score": found.brier}
-    return "; ".join(f"{name} {interval(estimate.leaf(), 3)}" for name, estimate in parts.items())
+    return "; ".join(f"{name} {in_words(estimate.leaf())}" for name, estimate in parts.items())

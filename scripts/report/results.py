@@ -15,6 +15,7 @@ from ..evaluation.calibration import Assessment, assess
 from ..evaluation.estimates import NAN, Comparison, Estimate, Floats, Ints, defined
 from ..evaluation.per_patient import mean_auc, median_auc, patient_aucs
 from ..evaluation.proportions import confusion, rates
+from ..records import slice_key
 from .inputs.cohorts import Cohort
 from .operating_points_file import OperatingPoints
 
@@ -55,7 +56,7 @@ def discrimination(slices: SliceArrays, operating: OperatingPoints, seed: int) -
     in_known = int(known[p].sum())
     both = 0 < y.sum() < len(y)
     precision = float(average_precision_score(y, x)) if both else NAN
-    note = "biased upwards in few slices; no interval is offered" if both else "all slices have the same label"
+    note = "it is biased upwards in few slices" if both else "all slices have the same label"
     pooled: dict[str, Any] = {
         "auc": pooled_auc(y, x, p),
         "average_precision": Estimate(precision, NAN, NAN, len(slices.ids), len(y), note),
@@ -116,14 +117,17 @@ def calibration(slices: SliceArrays, operating: OperatingPoints) -> tuple[dict[s
 
 
 def mistakes(cohort: Cohort, threshold: float) -> dict[str, list[dict[str, Any]]]:
-    """List the slices that were wrong with the greatest confidence, for a person to look at."""
+    """List the slices that were wrong with the greatest confidence, and the files to look at."""
     frame = cohort.predictions.slices
     columns = ["patient_id", "series_uid", "sop_uid", "frame", "slice_index", "logit"]
     missed = frame[(frame["label"] == 1) & (frame["logit"] < threshold)].nsmallest(LISTED, "logit")
     false = frame[(frame["label"] == 0) & (frame["logit"] >= threshold)].nlargest(LISTED, "logit")
     as_rows: dict[str, list[dict[str, Any]]] = {}
     for name, rows in (("false_negatives", missed), ("false_positives", false)):
-        as_rows[name] = [{column: plain(row[column]) for column in columns} for _, row in rows.iterrows()]
+        as_rows[name] = [
+            {"file": cohort.files.get(slice_key(row), ""), **{column: plain(row[column]) for column in columns}}
+            for _, row in rows.iterrows()
+        ]
     return as_rows
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,8 @@ EDGES = {
     "age": ((0, "< 40"), (40, "40-65"), (65.000001, "> 65"), (120.000001, "")),
     "mjoa": ((0, "< 12"), (12, "12-14"), (15, "15-17"), (18, "18"), (18.000001, "")),
 }
+COLUMNS = ("age", "mjoa", "region", "site", "sex", "maker")
+"""The family where the user names none."""
 ALIASES = {"maker": "manufacturer", "manufacturer": "maker"}
 MOST_LEVELS = 8
 
@@ -64,12 +65,15 @@ def patient_column(cohort: Cohort, column: str) -> pd.Series | None:
 
 
 def subgroups(cohort: Cohort, slices: SliceArrays, columns: Sequence[str], margin: float, seed: int) -> dict[str, Any]:
-    """Compare every level of every declared column with all other patients of whom the column is known.
+    """Compare every level of every column with all other patients of whom the column is known.
+
+    Two levels that divide the same patients alike, such as the two sides of a column or two columns that say the same,
+    are one test.
 
     Args:
         cohort: for the columns.
         slices: the slices.
-        columns: the family of tests, declared before looking.
+        columns: the family of tests.
         margin: largest difference of AUC that does not matter; 0 for no claim of equivalence.
         seed: of the permutations.
     """
@@ -78,7 +82,9 @@ def subgroups(cohort: Cohort, slices: SliceArrays, columns: Sequence[str], margi
     n_compressed, n_other = sum_by(slices.patients[hit], n_patients), sum_by(slices.patients[~hit], n_patients)
     wins = win_matrix(slices.labels, slices.logits, slices.patients) if n_patients <= MOST_PATIENTS else None
     rows: list[dict[str, Any]] = []
-    absent = []
+    absent, repeated = [], []
+    made: dict[tuple[bytes, ...], Made] = {}
+    divided: dict[tuple[bytes, ...], str] = {}
     for column in columns:
         found = levels(cohort, column)
         if found is None:
@@ -89,23 +95,47 @@ def subgroups(cohort: Cohort, slices: SliceArrays, columns: Sequence[str], margi
         present = [name for name in order if (level == name).any()]
         if not known.all():
             rows.append(missing(column, int((~known).sum()), int((~known)[slices.patients].sum())))
-        mirrored: list[Comparison] = []
-        for name in present:
-            inside = level == name
-            if len(present) == 2 and mirrored:  # the other side of the same test
-                tests, counted = [swapped(test) for test in mirrored], False
+        sides = [level == name for name in present]
+        first = divided.setdefault(tuple(sorted(side.tobytes() for side in sides)), column)
+        if first != column and len(present) > 1:
+            repeated.append({"column": column, "same_as": first})
+        for name, inside in zip(present, sides, strict=True):
+            key = tuple(sorted((inside.tobytes(), (known & ~inside).tobytes())))
+            earlier = made.get(key)
+            if earlier is None:
+                tests = compare(slices, wins, n_compressed, n_other, inside, known, seed)
+                rows.append(row(column, name, slices, inside, tests, len(present) > 1, margin, seed))
+                made[key] = Made(rows[-1], inside, tests)
             else:
-                tests, counted = compare(slices, wins, n_compressed, n_other, inside, known, seed), len(present) > 1
-            mirrored = tests
-            rows.append(row(column, name, slices, inside, tests, counted, margin, seed))
+                same = bool((inside == earlier.inside).all())
+                tests = earlier.tests if same else [swapped(test) for test in earlier.tests]
+                rows.append(row(column, name, slices, inside, tests, False, margin, seed))
+                rows[-1]["same_test_as"] = f"{earlier.row['column']} {earlier.row['level']}"
     adjust(rows)
     return {
         "family": [column for column in columns if column not in absent],
+        "by_default": tuple(columns) == COLUMNS,
+        "repeated": repeated,
         "not_recorded": absent,
         "n_tests": len(tested(rows)),
         "margin": margin or None,
         "rows": rows,
     }
+
+
+@dataclass(frozen=True)
+class Made:
+    """A level's tests, which another that divides the patients alike takes over.
+
+    Attributes:
+        row: of the level.
+        inside: the patients of the level, shape (K,).
+        tests: as `compare` returns them.
+    """
+
+    row: dict[str, Any]
+    inside: Bools
+    tests: list[Comparison]
 
 
 def compare(
@@ -184,6 +214,7 @@ def adjust(rows: list[dict[str, Any]]) -> None:
     adjusted = comparisons.holm([r[f"{name}_difference"].p_value for r, name in family])
     for (r, name), p_value in zip(family, adjusted, strict=True):
         r[f"{name}_p_holm"] = p_value
-    for before, after in pairwise(rows):
-        if "pooled_difference" in after and not after["counted"] and before["column"] == after["column"]:
-            after |= {key: value for key, value in before.items() if key.endswith("_p_holm")}
+    known = {f"{r['column']} {r['level']}": r for r in rows}
+    for r in rows:
+        if "same_test_as" in r:
+            r |= {key: value for key, value in known[r["same_test_as"]].items() if key.endswith("_p_holm")}

@@ -172,8 +172,7 @@ def write(
     from .experiments import markdown_table
 
     rows = [
-        {"what": what, "first": first, "second": second, **one.leaf(), "note": one.note}
-        for (what, first, second), one in found.items()
+        {"what": what, "first": first, "second": second, **one.leaf()} for (what, first, second), one in found.items()
     ]
     phantom = "yes" if about["phantom"] else "no"
     renamed = {"value": "kappa", "n_slices": "slices", "n_patients": "patients"}
@@ -182,9 +181,11 @@ def write(
     write_json(folder / "experts.json", {"title": title, **about, "kappas": rows})
     lines = {rater: [found.get(("raters", *sorted_by(raters, rater, other))) for other in raters] for rater in raters}
     lines |= {f"network of {rater}": [found["network", rater, other] for other in raters] for rater in raters}
-    cells = [[markdown(name), *map(in_words, line)] for name, line in lines.items()]
+    cells = [[markdown(name), *map(kappa_in_words, line)] for name, line in lines.items()]
     others = [name for name in found if name[0] in ("readings", "mean")]
-    listed = [[markdown(f"{what}: {one}, {other}"), in_words(found[what, one, other])] for what, one, other in others]
+    listed = [
+        [markdown(f"{what}: {one}, {other}"), kappa_in_words(found[what, one, other])] for what, one, other in others
+    ]
     texts = [markdown_table(["kappa (95 %)", *map(markdown, raters)], cells)]
     texts.append(markdown_table(["kappa", "(95 %)"], listed))
     tables = "\n\n".join(texts)
@@ -199,11 +200,8 @@ def sorted_by(raters: Sequence[str], one: str, other: str) -> tuple[str, str]:
     return (one, other) if raters.index(one) < raters.index(other) else (other, one)
 
 
-def in_words(kappa: Estimate | None) -> str:
+def kappa_in_words(kappa: Estimate | None) -> str:
     """Return a kappa with its interval as tables show it."""
-    from ..evaluation.estimates import defined
+    from ..evaluation.estimates import in_words
 
-    if kappa is None:
-        return "-"
-    value = "undefined" if defined(kappa.value) is None else f"{kappa.value:.2f}"
-    return value if defined(kappa.low) is None else f"{value} ({kappa.low:.2f} to {kappa.high:.2f})"
+    return "-" if kappa is None else in_words(kappa.leaf(), 2)

@@ -18,7 +18,7 @@ from ..datalists import load
 from ..errors import InputError
 from ..evaluation.auc import Components, averaged, components, interval_of
 from ..evaluation.comparisons import paired_components
-from ..evaluation.estimates import NAN, Comparison, Estimate, Floats, defined
+from ..evaluation.estimates import NAN, Comparison, Estimate, Floats, defined, in_words
 from ..files import read_json, resolved, write_csv, write_json, write_text
 from ..report.inputs.columns import KEY
 from ..report.inputs.predictions import read_predictions
@@ -27,8 +27,8 @@ from .experts import youden_threshold
 
 COLUMNS = (
     *("variant", "meaning", "cohort", "phantom", "n_patients", "n_slices", "seeds"),
-    *("auc", "auc_low", "auc_high", "auc_lowest_seed", "auc_highest_seed"),
-    *("against", "difference", "difference_low", "difference_high", "p_value"),
+    *("auc", "auc_low", "auc_high", "auc_note", "auc_lowest_seed", "auc_highest_seed"),
+    *("against", "difference", "difference_low", "difference_high", "difference_note", "p_value"),
     *("sensitivity", "specificity", "grade_1_auc", "minutes"),
 )
 
@@ -175,10 +175,10 @@ def grade_1(label: NDArray[np.int64], logits: Floats, patients: NDArray[np.str_]
     return averaged([components(label[kept], one[kept], patients[kept]) for one in logits])
 
 
-def named(name: str, estimate: Estimate) -> dict[str, float | None]:
-    """Return the value and the ends of the interval of an estimate as columns."""
+def named(name: str, estimate: Estimate) -> dict[str, Any]:
+    """Return the value of an estimate, the ends of its interval, and why something is missing, as columns."""
     leaf = estimate.leaf()
-    return {name: leaf["value"], f"{name}_low": leaf["low"], f"{name}_high": leaf["high"]}
+    return {name: leaf["value"], **{f"{name}_{one}": leaf[one] for one in ("low", "high", "note")}}
 
 
 def write_tables(
@@ -228,10 +228,9 @@ def row_of(row: Mapping[str, Any]) -> list[str]:
 
 
 def with_interval(row: Mapping[str, Any], name: str, sign: str) -> str:
-    """Return a value with its interval, or with the word that there is none."""
-    ends = [row[f"{name}_low"], row[f"{name}_high"]]
-    value = "undefined" if row[name] is None else f"{row[name]:{sign}.3f}"
-    return f"{value} (no interval)" if None in ends else f"{value} ({ends[0]:{sign}.3f} to {ends[1]:{sign}.3f})"
+    """Return a value with its interval, or with the reason that there is none."""
+    leaf = {"value": row[name], **{one: row[f"{name}_{one}"] for one in ("low", "high", "note")}}
+    return in_words(leaf, 3, sign)
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -49,7 +49,7 @@ def test_an_absent_class_is_undefined_and_left_out_of_the_mean():
     [
         (([], [], []), "no slice has a label"),
         (([1, 1], [1, 0], ["a", "b"]), "all slices have the same label"),
-        (([0, 1], [0, 1], ["a", "a"]), "too few patients"),
+        (([0, 1], [0, 1], ["a", "a"]), "one patient gives no interval"),
     ],
 )
 def test_no_interval_has_its_reason(columns, note):

@@ -188,12 +188,12 @@ def test_the_hot_spot_of_an_overlay_is_where_the_map_is_hot():
     heat = np.zeros_like(pixels)
     heat[150, 130, 1] = 1
     row = {"status": "scored", "probability": 0.9, "compressed": 1}
-    cold, hot = source_overlays(pixels, heat, [row, row], SUMMARY)
+    cold, hot = source_overlays(pixels, heat, [row, row], SUMMARY, [("R", "L")] * 2)
     assert hot.shape == (240, 260, 3)
     colourful = np.ptp(hot.astype(int), axis=-1)
-    colourful[:60] = 0  # the caption
+    colourful[:60] = colourful[:, :20] = colourful[:, -20:] = 0  # the caption, and the patient's sides
     assert np.unravel_index(colourful.argmax(), colourful.shape) == (130, 150)
-    assert np.ptp(cold[60:].astype(int), axis=-1).max() == 0
+    assert np.ptp(cold[60:, 20:-20].astype(int), axis=-1).max() == 0
 
 
 def test_what_does_not_belong_together_is_refused(scored):

@@ -140,6 +140,11 @@ def test_bad_series_are_reported_and_the_others_are_scored(tmp_path, weights, mo
     assert failures["2"][0] == "failed"
     assert re.search(r"cannot be written \(No space left on device; .*free some space there", failures["2"][1])
     assert set(failures) == {"1", "2", "sagittal"}
+    for name in ("failures.csv", "series.csv"):
+        patients = {row["series_uid"]: row["patient_id"] for row in read_rows(tmp_path / "out" / name)}
+        assert patients.pop("", "") == ""  # a file that nobody could read
+        assert "P2" in patients.values()
+        assert all(patients.values())
     assert len(read_rows(tmp_path / "out" / "series.csv")) == 5
 
 

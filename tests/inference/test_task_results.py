@@ -163,12 +163,15 @@ def test_captures_say_which_task_their_heat_explains_and_are_valid(report, tmp_p
 def test_an_overlay_names_what_its_heat_explains(report):
     _, rows, summary = report
     pixels, heat = np.random.default_rng(0).random((96, 96, 4)), np.zeros((96, 96, 4))
-    plain = source_overlays(pixels, heat, rows, {**summary, "heatmap_task": "compressed"})
-    assert [np.array_equal(a, b) for a, b in zip(plain, source_overlays(pixels, heat, rows, summary), strict=True)] == [
-        False
-    ] * 4
+    sides = [("R", "L")] * 4
+
+    def drawn(about):
+        return source_overlays(pixels, heat, rows, about, sides)
+
+    plain = drawn({**summary, "heatmap_task": "compressed"})
+    assert [np.array_equal(*both) for both in zip(plain, drawn(summary), strict=True)] == [False] * 4
     without = {name: value for name, value in summary.items() if name != "heatmap_task"}
-    assert all(np.array_equal(*both) for both in zip(plain, source_overlays(pixels, heat, rows, without), strict=True))
+    assert all(np.array_equal(*both) for both in zip(plain, drawn(without), strict=True))
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from scripts.report.card import check_card, write_card
 from scripts.report.command import report
 from scripts.report.recalibrate import recalibrate
 
-LEAF = {"value", "low", "high", "n_patients", "n_slices"}
+LEAF = {"value", "low", "high", "n_patients", "n_slices", "note"}
 
 
 @pytest.fixture(scope="module")

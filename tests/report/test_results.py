@@ -419,17 +419,6 @@ def test_a_column_nobody_has_is_named(study, run, tmp_path):
     assert sentence in page_text(tmp_path / "out")
 
 
-def test_what_is_left_out_of_the_list_of_the_undefined_is_counted(tmp_path):
-    run = simulated_runs.write(tmp_path / "run", 40, 28, everything=False)
-    columns = [f"c{i}" for i in range(30)]
-    draw = np.random.default_rng(0).choice(["a", "b"], (40, 30), p=[0.1, 0.9])
-    edit(run / "patients.csv", lambda f: pd.concat([f, pd.DataFrame(draw, columns=columns)], axis=1))
-    report(str(run), out=str(tmp_path / "out"), columns=",".join(columns))
-    undefined = json.loads((tmp_path / "out" / "report.json").read_text())["undefined"]
-    assert len(undefined) > 100
-    assert f"And {len(undefined) - 100} more, all of them in report.json" in page_text(tmp_path / "out")
-
-
 def test_the_origin_of_the_external_cohort_is_on_the_page(study):
     page = page_text(study / "report")
     assert f"<th>external datalist_sha256</th><td><code>{'ef' * 32}</code>" in page

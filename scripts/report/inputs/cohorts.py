@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from ...cohort import geometry
 from ...cohort.cells import Problems, line, sentences
 from ...cohort.labels import read_labels, read_patients
 from ...errors import InputError
-from ...records import RunFacts
+from ...files import read_object
+from ...records import SECTIONS, RunFacts, SliceKey, slice_key
 from .columns import KEY, clean, look_up, numbers, read_table
 from .facts import cohort_of, evaluation_problems, read_facts
 from .labels import label_problems, label_table
@@ -32,6 +34,7 @@ class Cohort:
         slices: ``geometry.csv`` or ``None``.
         labels: ``labels.csv`` or ``None``.
         truth: ``truth.csv`` of a phantom, its numbers NaN where there is none, or ``None``.
+        files: image of each slice by its key, relative to the cohort's folder, as far as datalist.json names it.
         facts: what run and datalist record about themselves.
         problems: what was missing or did not fit, for the reader.
         datalist: that of the cohort, where it has one.
@@ -45,6 +48,7 @@ class Cohort:
     labels: pd.DataFrame | None
     truth: pd.DataFrame | None
     facts: RunFacts
+    files: Mapping[SliceKey, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     datalist: Path | None = None
 
@@ -94,6 +98,17 @@ def truth_table(folder: Path) -> pd.DataFrame | None:
     return table.assign(frame=table.get("frame", ""), **exact)
 
 
+def image_files(folder: Path) -> dict[SliceKey, str]:
+    """Read which file each slice of a cohort is in; nothing where the cohort has no datalist.json.
+
+    Nothing is opened, so the files need not be there any more.
+    """
+    path = folder / "datalist.json"
+    content = read_object(path) if path.is_file() else {}
+    entries = [one for section in SECTIONS for one in content.get(section, ()) if isinstance(one, dict)]
+    return {slice_key(one): str(one.get("image", "")) for one in entries if "series_uid" in one and "sop_uid" in one}
+
+
 def read_cohort(name: str, run: Path, cohort: Path | None, patients: Path | None) -> Cohort:
     """Read a run and the cohort it scored.
 
@@ -129,7 +144,8 @@ def read_cohort(name: str, run: Path, cohort: Path | None, patients: Path | None
     truth = truth_table(folder) if facts.get("phantom") else None
     path = folder / "datalist.json"
     datalist = path if path.is_file() else None
-    return Cohort(name, run, predictions, table, slices, labels, truth, facts, [*problems, *wrong], datalist)
+    files = image_files(folder)
+    return Cohort(name, run, predictions, table, slices, labels, truth, facts, files, [*problems, *wrong], datalist)
 
 
 def slice_column(cohort: Cohort, column: str) -> pd.Series | None:

@@ -1,0 +1,76 @@
+"""What a training was made with, read off its own parts, for the checkpoint and every report of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from monai.transforms import Compose, Randomizable, Transform
+from torch.optim import Optimizer
+
+
+def training_record(
+    pretrained: str | None,
+    optimizer: Optimizer,
+    batch_size: int,
+    dropout: float,
+    max_epochs: int,
+    min_epochs: int,
+    patience: int,
+    augmentation: Compose,
+) -> dict[str, Any]:
+    """Collect the settings of a training that the weights themselves do not show; plain values only.
+
+    Args:
+        pretrained: name of the weights to begin with; None for random ones.
+        optimizer: whose learning rate is that at the beginning.
+        batch_size: slices of a step, over all processes.
+        dropout: of the head.
+        max_epochs: epochs at most.
+        min_epochs: epochs at least.
+        patience: epochs without a lower validation loss after which it stops.
+        augmentation: the random transforms.
+    """
+    betas = optimizer.defaults.get("betas")
+    return {
+        "pretrained": "none" if pretrained is None else str(pretrained),
+        "optimizer": type(optimizer).__name__,
+        "learning_rate": float(optimizer.defaults["lr"]),
+        "beta1": float(betas[0]) if betas else None,
+        "batch_size": int(batch_size),
+        "dropout": float(dropout),
+        "max_epochs": int(max_epochs),
+        "min_epochs": int(min_epochs),
+        "patience": int(patience),
+        "augmentation": [in_words(one) for one in augmentation.transforms if isinstance(one, Randomizable)],
+    }
+
+
+def in_words(transform: Transform) -> str:
+    """Name a random transform, how often it is applied, and its ranges: ``RandFlipd: prob 0.5, spatial_axis 1``."""
+    found: dict[str, str] = {}
+    for name, value in arguments(transform):
+        found.setdefault(name, value)
+    name = type(transform).__name__
+    return f"{name}: {', '.join(' '.join(pair) for pair in found.items())}" if found else name
+
+
+def arguments(transform: Transform) -> Iterator[tuple[str, str]]:
+    """Yield the numbers that a transform, and those within it, were made with, the outermost first."""
+    kept = vars(transform)
+    for name in inspect.signature(type(transform).__init__).parameters:
+        if name in kept and (text := numbers(kept[name])):
+            yield name, text
+    for one in kept.values():
+        if isinstance(one, Transform):
+            yield from arguments(one)
+
+
+def numbers(value: Any) -> str:
+    """Write a number, or the ends of a range; what is the same along all axes once. Empty for anything else."""
+    several: Sequence[Any] = value if isinstance(value, tuple | list) else (value,)
+    if not all(isinstance(one, int | float | np.number) and not isinstance(one, bool) for one in several):
+        return ""
+    return " to ".join(dict.fromkeys(f"{one:.4g}" for one in several))
