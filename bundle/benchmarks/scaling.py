@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydicom import dcmread
 
@@ -83,17 +84,23 @@ def train(options: Options, template: Template, slices: int) -> Run:
     files = ((f"{p}/{s}/{one}.dcm", template.slice(p, s, one), "") for p, s, one in numbers)
     write_files(folder / "dicom", files, slices)
     entries = [
-        {"image": f"dicom/{p}/{s}/{one}.dcm", "label": one % 2, "patient_id": str(p), "slice_index": one}
+        {"image": f"dicom/{p}/{s}/{one}.dcm", "label": one % 2, "patient_id": str(p), "slice_index": 0}
         for p, s, one in numbers
     ]
     empty = {"validation": entries[:PER_SERIES], "testing": []}
     write_json(folder / "datalist.json", {"name": "scale", "phantom": True, "training": entries, **empty})
     out = folder / "out"
     out.mkdir()
-    settings = {"dataset_dir": folder, "output_dir": out, "weights": "None", "architecture": "resnet18"}
-    settings |= {"image_size": 64, "max_epochs": 1, "min_epochs": 1, "train#trainer#epoch_length": STEPS}
-    options_of_run = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
-    return watched(["-m", "monai.bundle", "run", "--config_file", "configs/train.json", *options_of_run], out, folder)
+    settings: dict[str, Any] = {
+        "dataset_dir": str(folder),
+        "output_dir": str(out),
+        "weights": None,
+        "architecture": "resnet18",
+    }
+    settings |= {"image_size": 64, "max_epochs": 1, "min_epochs": 1, "train__trainer__epoch_length": STEPS}
+    # a config key of its own, which `python -m monai.bundle` would refuse
+    program = f"from scripts.runner import run_config; run_config(['train.json'], **{settings!r})"
+    return watched(["-c", program], out, folder)
 
 
 def watched(command: Sequence[str], out: Path, folder: Path) -> Run:
@@ -101,5 +108,5 @@ def watched(command: Sequence[str], out: Path, folder: Path) -> Run:
     found = run(command, out, sample_s=SAMPLE_S, longest_s=LONGEST_S)
     if found.status:
         log = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip()[-400:]
-        raise RuntimeError(f"{' '.join(command[:4])} ended with status {found.status}: {log}")
+        raise RuntimeError(f"{' '.join(command)} ended with status {found.status}: {log}")
     return found
