@@ -144,6 +144,7 @@ def test_inference_scores_equal_evaluation_slice_by_slice(cohort, evaluated, tmp
         dataset_dir=folders,
         output_dir=str(tmp_path),
         ckpt_dir=str(evaluated / "models"),
+        precision="fp32",
         **{name: value for name, value in SMALL.items() if name in checkpoints.SETTINGS},
     )
     expected = {slice_key(row): float(row["logit"]) for row in read_rows(evaluated / "predictions.csv")}
