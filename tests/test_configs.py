@@ -128,9 +128,9 @@ def test_an_evaluation_tells_the_settings_that_the_training_had(evaluated):
     for name in ("image_size", "batch_size", "max_epochs", "min_epochs"):
         assert told[name] == TRAIN[name], name
     assert rows["augmentation"] == (
-        "RandFlipd: prob 0.5, spatial_axis 1; "
-        "RandAffined: prob 0.8, rotate_range 0.175, translate_range 3.2, scale_range 0.1; "
-        "RandAdjustContrastd: prob 0.3, gamma 0.8 to 1.25; RandScaleIntensityd: prob 0.5, factors -0.1 to 0.1"
+        "RandFlipBatchd: prob 0.5, spatial_axis 1; "
+        "RandAffineBatchd: prob 0.8, rotate_range 0.175, scale_range 0.1, translate_range 3.2; "
+        "RandGammaBatchd: prob 0.3, gamma 0.8 to 1.25; RandScaleBatchd: prob 0.5, factors 0.1"
     )
     assert rows["epochs run"] == str(len(read_rows(evaluated / "history.csv")))
     assert (rows["weights to begin with"], rows["learning rate"], rows["optimiser"]) == ("none", "0.001", "Adam")

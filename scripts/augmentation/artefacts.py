@@ -33,14 +33,15 @@ class RandBiasFieldBatchd(RandBatchTransform):
         self, keys: str | Sequence[str], prob: float, coeff_range: Sequence[float] = (0.0, 0.1), degree: int = 3
     ) -> None:
         super().__init__(keys, prob)
-        self.low, self.high = coeff_range
+        low, high = coeff_range
+        self.coeff_range = (float(low), float(high))
         self.degree = int(degree)
 
     def draw(self, generator: np.random.Generator, shape: tuple[int, int, int]) -> Floats:
         """Draw the coefficients ``(degree + 1, degree + 1)``; those above the diagonal are 0."""
         coefficients = np.zeros((self.degree + 1, self.degree + 1))
         places = np.tril_indices(self.degree + 1)
-        coefficients[places] = generator.uniform(self.low, self.high, len(places[0]))
+        coefficients[places] = generator.uniform(*self.coeff_range, len(places[0]))
         return coefficients
 
     def change(self, image: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
@@ -68,12 +69,12 @@ class RandBlurBatchd(RandBatchTransform):
         self, keys: str | Sequence[str], prob: float, sigma_x: Sequence[float], sigma_y: Sequence[float]
     ) -> None:
         super().__init__(keys, prob)
-        self.sigmas = (tuple(sigma_x), tuple(sigma_y))
-        self.radius = gaussian_tail(max(high for _, high in self.sigmas))
+        self.sigma_x, self.sigma_y = tuple(sigma_x), tuple(sigma_y)
+        self.radius = gaussian_tail(max(*self.sigma_x, *self.sigma_y))
 
     def draw(self, generator: np.random.Generator, shape: tuple[int, int, int]) -> Floats:
         """Draw a kernel for each axis, ``(2, K)``."""
-        return np.stack([self.kernel(generator.uniform(low, high)) for low, high in self.sigmas])
+        return np.stack([self.kernel(generator.uniform(low, high)) for low, high in (self.sigma_x, self.sigma_y)])
 
     def kernel(self, sigma: float) -> Floats:
         """Return the Gaussian's integral over each pixel, cut off where it is small, ``(K,)``."""
@@ -109,11 +110,12 @@ class RandGibbsBatchd(RandBatchTransform):
 
     def __init__(self, keys: str | Sequence[str], prob: float, alpha: Sequence[float]) -> None:
         super().__init__(keys, prob)
-        self.low, self.high = alpha
+        low, high = alpha
+        self.alpha = (float(low), float(high))
 
     def draw(self, generator: np.random.Generator, shape: tuple[int, int, int]) -> Floats:
         """Draw the square of the radius within which frequencies stay."""
-        radius = (1 - generator.uniform(self.low, self.high)) * max(shape[1:]) / np.sqrt(2)
+        radius = (1 - generator.uniform(*self.alpha)) * max(shape[1:]) / np.sqrt(2)
         return np.array(radius**2)
 
     def change(self, image: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:

@@ -22,11 +22,11 @@ class RandGammaBatchd(RandBatchTransform):
 
     def __init__(self, keys: str | Sequence[str], prob: float, gamma: Sequence[float]) -> None:
         super().__init__(keys, prob)
-        self.low, self.high = min(gamma), max(gamma)
+        self.gamma = (min(gamma), max(gamma))
 
     def draw(self, generator: np.random.Generator, shape: tuple[int, int, int]) -> Floats:
         """Draw the power."""
-        return np.array(generator.uniform(self.low, self.high))
+        return np.array(generator.uniform(*self.gamma))
 
     def change(self, image: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
         """Apply it between minimum and maximum, which stay."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from monai.transforms import Compose, Randomizable, Transform
 from torch.optim import Optimizer
+
+from ..augmentation import Augmentation, BatchTransform
 
 
 def training_record(
@@ -19,7 +20,7 @@ def training_record(
     max_epochs: int,
     min_epochs: int,
     patience: int,
-    augmentation: Compose,
+    augmentation: Augmentation,
 ) -> dict[str, Any]:
     """Collect the settings of a training that the weights themselves do not show; plain values only.
 
@@ -31,7 +32,7 @@ def training_record(
         max_epochs: epochs at most.
         min_epochs: epochs at least.
         patience: epochs without a lower validation loss after which it stops.
-        augmentation: the random transforms.
+        augmentation: of the batches.
     """
     betas = optimizer.defaults.get("betas")
     return {
@@ -44,28 +45,14 @@ def training_record(
         "max_epochs": int(max_epochs),
         "min_epochs": int(min_epochs),
         "patience": int(patience),
-        "augmentation": [in_words(one) for one in augmentation.transforms if isinstance(one, Randomizable)],
+        "augmentation": [in_words(one) for one in augmentation.transforms if hasattr(one, "prob")],
     }
 
 
-def in_words(transform: Transform) -> str:
-    """Name a random transform, how often it is applied, and its ranges: ``RandFlipd: prob 0.5, spatial_axis 1``."""
-    found: dict[str, str] = {}
-    for name, value in arguments(transform):
-        found.setdefault(name, value)
-    name = type(transform).__name__
-    return f"{name}: {', '.join(' '.join(pair) for pair in found.items())}" if found else name
-
-
-def arguments(transform: Transform) -> Iterator[tuple[str, str]]:
-    """Yield the numbers that a transform, and those within it, were made with, the outermost first."""
-    kept = vars(transform)
-    for name in inspect.signature(type(transform).__init__).parameters:
-        if name in kept and (text := numbers(kept[name])):
-            yield name, text
-    for one in kept.values():
-        if isinstance(one, Transform):
-            yield from arguments(one)
+def in_words(transform: BatchTransform) -> str:
+    """Name a random change, how often it is applied, and its ranges: ``RandFlipBatchd: prob 0.5, spatial_axis 1``."""
+    kept = {name: numbers(vars(transform).get(name)) for name in inspect.signature(type(transform)).parameters}
+    return f"{type(transform).__name__}: " + ", ".join(f"{name} {text}" for name, text in kept.items() if text)
 
 
 def numbers(value: Any) -> str:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import pytest
 import torch
-from monai.transforms import CenterSpatialCropd, Compose, RandAdjustContrastd, RandAffined, RandFlipd
 
-from scripts.augmentation import RandContrastCurved
+from scripts.augmentation import (
+    Augmentation,
+    CentralCropBatchd,
+    RandAffineBatchd,
+    RandBlurBatchd,
+    RandContrastCurveBatchd,
+    RandFlipBatchd,
+    RandGammaBatchd,
+)
 from scripts.ensembles import common
 from scripts.models.settings import is_record
 from scripts.models.training_record import training_record
 
-AUGMENTATION = Compose(
+AUGMENTATION = Augmentation(
     [
-        RandFlipd("image", prob=0.5, spatial_axis=1),
-        RandAffined("image", prob=0.8, rotate_range=0.175, translate_range=[3.2, 3.2], scale_range=[0.1, 0.1]),
-        CenterSpatialCropd("image", roi_size=64),
-        RandAdjustContrastd("image", prob=0.3, gamma=[0.8, 1.25]),
-        RandContrastCurved("image", prob=0.4),
+        RandFlipBatchd("image", prob=0.5, spatial_axis=1),
+        RandAffineBatchd("image", prob=0.8, rotate_range=0.175, translate_range=[3.2, 3.2], scale_range=[0.1, 0.1]),
+        CentralCropBatchd("image", 64),
+        RandGammaBatchd("image", prob=0.3, gamma=[0.8, 1.25]),
+        RandBlurBatchd("image", prob=0.2, sigma_x=[0.3, 1.0], sigma_y=[0.3, 1.0]),
+        RandContrastCurveBatchd("image", prob=0.4),
     ]
 )
 
@@ -32,10 +40,11 @@ def test_a_record_is_read_off_the_parts_of_the_training(kind, options, beta1):
     assert (record["optimizer"], record["learning_rate"], record["beta1"]) == (kind.__name__, 3e-4, beta1)
     assert record["pretrained"] == "none"
     assert record["augmentation"] == [
-        "RandFlipd: prob 0.5, spatial_axis 1",
-        "RandAffined: prob 0.8, rotate_range 0.175, translate_range 3.2, scale_range 0.1",
-        "RandAdjustContrastd: prob 0.3, gamma 0.8 to 1.25",
-        "RandContrastCurved: prob 0.4, n_levels 6, rising 0.5",
+        "RandFlipBatchd: prob 0.5, spatial_axis 1",
+        "RandAffineBatchd: prob 0.8, rotate_range 0.175, scale_range 0.1, translate_range 3.2",
+        "RandGammaBatchd: prob 0.3, gamma 0.8 to 1.25",
+        "RandBlurBatchd: prob 0.2, sigma_x 0.3 to 1, sigma_y 0.3 to 1",
+        "RandContrastCurveBatchd: prob 0.4, n_levels 6, rising 0.5",
     ]
     assert is_record(record)
 
