@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,14 @@ HOSTILE = "a b#c$d@e%20f'ü[g];h{i}&j~" + ("" if os.name == "nt" else '?k::l*m"n
 
 
 @pytest.fixture(autouse=True)
-def no_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_other_processes() -> Iterator[None]:
     """Let commands that take one process per core do their work in the process of the tests."""
     from scripts.cluster import workers
 
-    monkeypatch.setattr(workers, "cores", lambda: 1)
+    # a patch of its own: a test's patches must be gone before its folder is removed
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "cores", lambda: 1)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -217,7 +217,7 @@ def test_predict_and_index_say_nothing_of_a_header_and_write_only_what_they_prom
     patient_and_study = {"PatientID", "PatientName", "AccessionNumber", "StudyID", "ReferringPhysicianName"}
     assert kinds.pop(".dcm", set()) <= patient_and_study | {"StudyDescription", "IssuerOfPatientID"}
     assert kinds.pop("failures.csv", set()) <= {"PatientID"}
-    assert kinds == {name: {"PatientID"} for name in ("series.csv", "slices.csv", "summary.json")}
+    assert kinds == {name: {"PatientID"} for name in ("series.csv", "slices.csv", "summary.json", "worklist.csv")}
     assert len(list((tmp_path / "out").glob("*/overlays/*.png"))) == 8
 
 

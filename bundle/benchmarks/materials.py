@@ -30,7 +30,8 @@ def phantom(options: Options, patients: int, slices: int | None = None) -> Path:
         slices: of each series; None for the whole neck.
     """
     with silence():
-        return make_cohort(options.folder / "cohort", patients, seed=0, slices=slices, distractors=False)
+        made = make_cohort(options.folder / "cohort", patients, seed=0, slices=slices, distractors=False)
+    return made.parent
 
 
 def random_weights(options: Options) -> Path:

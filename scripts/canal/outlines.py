@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +158,7 @@ def summary(located: Sequence[Located], far_mm: float) -> dict[str, Any]:
         names = [row["patient_id"] or row["series_uid"] for row in known]
         patients = sorted(set(names))
         far = [sum(e > far_mm for e, n in zip(errors, names, strict=True) if n == one) for one in patients]
-        facts["far"] = dataclasses.asdict(ratio(far, [names.count(one) for one in patients]))
+        facts["far"] = ratio(far, [names.count(one) for one in patients]).leaf()
     for name in ("canal", "cord"):
         values = [row[f"{name}_dice"] for row in rows if row[f"{name}_dice"] is not None]
         facts[f"{name}_dice"] = float(np.median(values)) if values else None

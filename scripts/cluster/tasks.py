@@ -78,7 +78,8 @@ def spread_over(
 
     completed = as_completed(loop=client.loop)
     submit_more()
-    for future in completed:
+    while not completed.is_empty():
+        future = next(completed)
         try:
             result: Result = result_of(future, FETCH_S)
         except LostError:  # it is being done again; the others do not wait for it

@@ -96,11 +96,16 @@ class Workers:
     ) -> Iterator[tuple[Sequence[Item], Result | None]]:
         """Do work on groups of items, see `scripts.cluster.spread.Spread`."""
         if self.alone:
-            return in_this_process(work, groups, again)
-        if self.client is None:
-            self.start()
-        assert self.client is not None
-        return spread_over(self.client, self.topic, self.place, work, groups, again)
+            yield from in_this_process(work, groups, again)
+            return
+        try:
+            if self.client is None:
+                self.start()
+            assert self.client is not None
+            yield from spread_over(self.client, self.topic, self.place, work, groups, again)
+        except BaseException:
+            self.end()  # before the caller removes what they were writing
+            raise
 
     def start(self) -> None:
         """Start processes of this machine; what they say to each other is encrypted, and nobody else can join."""

@@ -12,7 +12,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -21,7 +20,6 @@ from ..files import replacing
 HEAT = "inferno"  # perceptually even, dark is cold
 PLAIN, CALLED = (20, 20, 20), (200, 20, 20)
 LIGHT, DARK = (255, 235, 120), (0, 0, 0)  # of letters and their edge on a picture
-OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "S": "I", "I": "S"}
 BAR = 24  # pixels across
 Picture = NDArray[np.uint8]
 Sides = tuple[str, str]
@@ -57,17 +55,6 @@ def grey(image: Floats) -> Picture:
 def font(size: int) -> Any:
     """Return Pillow's own scalable font."""
     return ImageFont.load_default(size)
-
-
-def sides_of(affine: Floats, across: int) -> Sides:
-    """Return the sides of the patient at the left and right edge of pictures.
-
-    Args:
-        affine: from indices to mm, RAS, (4, 4).
-        across: axis of the array that runs from left to right in the picture.
-    """
-    right = str(aff2axcodes(affine)[across])
-    return OPPOSITE[right], right
 
 
 def write_sides(canvas: Image.Image, sides: Sides, corner: tuple[int, int], shape: tuple[int, ...]) -> None:
@@ -131,8 +118,8 @@ def sheet_picture(
         called: for each slice whether its caption is red.
         title: lines above everything.
         scale_label: what the colours mean; without, there is no colour bar.
-        sides: of the patient, see `sides_of`; they stand in the upper picture of each slice. None where there is no
-            slice.
+        sides: of the patient, see `scripts.heatmaps.overlays.sides_of`; they stand in the upper picture of each slice.
+            None where there is no slice.
         columns: slices in a row.
     """
     side, wide = pictures[0][0].shape[:2]

@@ -6,11 +6,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from nibabel.orientations import aff2axcodes
 
 from ..records import SCORED
 from ..transforms import PERCENTILES, scale_slices
 from .montages import Floats, Picture, Sides, overlay, write_on
 from .targets import explained_task, heat_in_words
+
+OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "S": "I", "I": "S"}
+
+
+def sides_of(affine: Floats, across: int) -> Sides:
+    """Return the sides of the patient at the left and right edge of pictures.
+
+    Args:
+        affine: from indices to mm, RAS, (4, 4).
+        across: axis of the array that runs from left to right in the picture.
+    """
+    right = str(aff2axcodes(affine)[across])
+    return OPPOSITE[right], right
 
 
 def source_overlays(

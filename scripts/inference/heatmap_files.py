@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
 from ..files import replacing
-from ..heatmaps.montages import Sides, sides_of
+from ..heatmaps.montages import Sides
+from ..heatmaps.overlays import sides_of
 
 Grid = tuple[NDArray[Any], NDArray[np.float64]]
 """Values ``(columns, rows, places)``, and the matrix from their indices to mm, RAS."""

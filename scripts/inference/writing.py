@@ -19,8 +19,8 @@ from ..console import one_line, say
 from ..dicom.own_results import SUMMARY, read_record
 from ..errors import root_message
 from ..files import remove, sha256, write_csv, write_json
-from ..heatmaps.montages import save_png, save_sheet, sides_of
-from ..heatmaps.overlays import source_overlays
+from ..heatmaps.montages import save_png, save_sheet
+from ..heatmaps.overlays import sides_of, source_overlays
 from ..heatmaps.targets import explained_task, heat_in_words
 from ..readers import decode
 from ..records import (

@@ -23,7 +23,7 @@ from torch.fx.experimental.optimization import fuse
 
 from ..errors import InputError
 from .averaging import Ensemble, members_of
-from .trunks import LAYERS
+from .layers import LAYERS
 
 BACKENDS = ("torch", "openvino")
 OPENVINO_TYPES = {"fp32": "f32", "bf16": "bf16"}

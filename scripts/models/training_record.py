@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from torch.optim import Optimizer
 
-from ..augmentation import Augmentation, BatchTransform
-
 
 def training_record(
     pretrained: str | None,
@@ -20,7 +18,7 @@ def training_record(
     max_epochs: int,
     min_epochs: int,
     patience: int,
-    augmentation: Augmentation,
+    augmentation: Any,
 ) -> dict[str, Any]:
     """Collect the settings of a training that the weights themselves do not show; plain values only.
 
@@ -32,7 +30,7 @@ def training_record(
         max_epochs: epochs at most.
         min_epochs: epochs at least.
         patience: epochs without a lower validation loss after which it stops.
-        augmentation: of the batches.
+        augmentation: a `scripts.augmentation.Augmentation`.
     """
     betas = optimizer.defaults.get("betas")
     return {
@@ -49,7 +47,7 @@ def training_record(
     }
 
 
-def in_words(transform: BatchTransform) -> str:
+def in_words(transform: object) -> str:
     """Name a random change, how often it is applied, and its ranges: ``RandFlipBatchd: prob 0.5, spatial_axis 1``."""
     kept = {name: numbers(vars(transform).get(name)) for name in inspect.signature(type(transform)).parameters}
     return f"{type(transform).__name__}: " + ", ".join(f"{name} {text}" for name, text in kept.items() if text)

@@ -16,12 +16,11 @@ from monai.utils import optional_import
 from torch import nn
 
 from ..errors import InputError
+from .layers import LAYERS
 from .weights import load_weights
 
 TIMM = "timm:"
 """Prefix of an architecture that the package timm makes."""
-LAYERS = {4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"}
-"""Name of the part of a trunk that ends at each reduction of the image's resolution."""
 POOLS = ("global_pool", "head")
 """Names of timm's first module after the features."""
 

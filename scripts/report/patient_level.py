@@ -26,7 +26,11 @@ RULES_TEXT = (
 
 
 def scores_of(
-    frame: pd.DataFrame, geometry: pd.DataFrame | None, line: Calibration, threshold: float
+    frame: pd.DataFrame,
+    geometry: pd.DataFrame | None,
+    line: Calibration,
+    threshold: float,
+    slices: SliceArrays | None = None,
 ) -> tuple[Ints, dict[str, Floats]]:
     """Return each patient's reference and its score by each rule, in sorted order of the patients.
 
@@ -35,8 +39,9 @@ def scores_of(
         geometry: geometry.csv; without millimetres, ``longest_run_mm`` is NaN.
         line: the calibration, whose probabilities ``expected_count`` adds up.
         threshold: raw logit from which a slice is called compressed, for ``longest_run_mm``; NaN where there is none.
+        slices: ``frame`` as arrays, where the caller has them.
     """
-    slices = slice_arrays(frame)
+    slices = slices or slice_arrays(frame)
     probability = line.probabilities(slices.logits)
     longest_mm = np.full(len(slices.ids), NAN)
     if np.isfinite(threshold):
@@ -58,9 +63,9 @@ def fit_patient_points(
         points: operating points of slices; patients get one of the same name, by each rule.
     """
     content: dict[str, Any] = {}
-    reference = np.zeros(0, np.int64)
+    slices, reference = slice_arrays(frame), np.zeros(0, np.int64)
     for name in ("youden", "sensitivity_95"):
-        reference, scores = scores_of(frame, geometry, line, points[name].logit)
+        reference, scores = scores_of(frame, geometry, line, points[name].logit, slices)
         content[name] = {}
         for rule, score in scores.items():
             point = choose_for_patients(reference, score)[name]
@@ -97,7 +102,7 @@ def patient_level(
         patients' references, shape (K,), and scores by rule, each of shape (K,).
     """
     slices = slice_arrays(frame)
-    reference, scores = scores_of(frame, geometry, operating.calibration, operating.points[name].logit)
+    reference, scores = scores_of(frame, geometry, operating.calibration, operating.points[name].logit, slices)
     free = int((reference == 0).sum())
     each, sizes = np.arange(len(reference)), np.bincount(slices.patients, minlength=len(reference))
     content: dict[str, Any] = {

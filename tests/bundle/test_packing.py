@@ -32,6 +32,7 @@ from scripts import checkpoints
 from scripts.__main__ import main
 from scripts.errors import InputError
 from scripts.files import read_json, write_json
+from scripts.records import PATIENT_RULES
 
 VERSION = read_json(ROOT / "configs" / "metadata.json")["version"]
 
@@ -39,6 +40,7 @@ VERSION = read_json(ROOT / "configs" / "metadata.json")["version"]
 def operating_points(**facts) -> dict:
     return {
         "points": {"youden": {"logit": -1.25}, "sensitivity_95": {"logit": None, "status": "unattained"}},
+        "patient_level": {"points": {"youden": {rule: {"score": 1.25, "status": "chosen"} for rule in PATIENT_RULES}}},
         "calibration": {"slope": 2.0, "intercept": 0.5},
         "baseline": {"slope": 1.0, "intercept": -1.335},
         "chosen_on": {"n_patients": 12, "n_slices": 402},
@@ -100,7 +102,7 @@ def test_the_operating_point_becomes_the_threshold_of_all_clients(packed):
     assert math.log(threshold / (1 - threshold)) == pytest.approx(0.5 + 2 * -1.25)
     source = "operating point youden, chosen on 12 phantom patients, calibrated"
     calibration = {"slope": 2.0, "intercept": 0.5}
-    of_patients = {"rule": "top_3_mean", "threshold": None, "source": "youden: none was chosen for whole patients"}
+    of_patients = {"rule": "top_3_mean", "threshold": 1.25, "source": source.removesuffix(", calibrated")}
     stated = {"probability": threshold, **calibration, "source": source, "patient_level": of_patients}
     assert metadata["threshold"] == stated
     assert {name: inference["patient_level"][name] for name in of_patients} == of_patients

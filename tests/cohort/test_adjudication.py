@@ -159,7 +159,8 @@ def test_a_reader_neither_makes_nor_disputes_the_reference(tmp_path):
 def test_a_constant_pair_is_undefined(tmp_path, capsys):
     write_rows(tmp_path / "labels.csv", [label_row(p, 0, r) for p in patients() for r in "ab"])
     assert run_agree(tmp_path)[0]["kappa"] == ""
-    assert "kappa undefined, 100.0 % equal, 10 slices" in capsys.readouterr().out
+    reason = "both raters use one category only, so chance agreement is complete"
+    assert f"kappa not defined: {reason}, 100.0 % equal, 10 slices" in capsys.readouterr().out
 
 
 def test_rulings_are_not_overwritten(folder):

@@ -21,7 +21,7 @@ MANY = 2 * PICTURES_PER_PROCESS
 def draw_sheet(drawers: Drawers, path: Path) -> None:
     rng = np.random.default_rng(3)
     slices = [(rng.random((40, 40), dtype=np.float32), rng.random((40, 40), dtype=np.float32)) for _ in range(3)]
-    drawers.draw(save_sheet, slices, ["a", "b", "c"], [True, False, True], "title", "scale", path)
+    drawers.draw(save_sheet, slices, ["a", "b", "c"], [True, False, True], "title", "scale", ("R", "L"), path)
 
 
 def write_process(path: Path) -> None:

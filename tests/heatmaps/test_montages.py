@@ -10,7 +10,8 @@ import torch
 from monai.data import MetaTensor
 
 from scripts.heatmaps import montages
-from scripts.heatmaps.montages import NETWORK_SIDES, colour_bar, grey, overlay, sheet_picture, sides_of, write_on
+from scripts.heatmaps.montages import NETWORK_SIDES, colour_bar, grey, overlay, sheet_picture, write_on
+from scripts.heatmaps.overlays import sides_of
 from scripts.inference import writing
 from scripts.inference.heatmap_files import sides_of_slices
 
@@ -52,7 +53,7 @@ def test_slices_at_angles_have_their_own_sides():
 @pytest.mark.parametrize("flipped", [False, True])
 def test_heatmap_png_has_the_sides_of_its_own_pictures(tmp_path, monkeypatch, flipped):
     drawn = []
-    monkeypatch.setattr(writing, "sheet_picture", lambda *args: drawn.append(args) or np.zeros((4, 4, 3), np.uint8))
+    monkeypatch.setattr(montages, "sheet_picture", lambda *args: drawn.append(args) or np.zeros((4, 4, 3), np.uint8))
     affine = PLS @ np.diag([1.0, -1 if flipped else 1, 1, 1])
     image = MetaTensor(torch.rand(1, 32, 32, 1), affine=torch.from_numpy(affine))
     row = {"status": "scored", "probability": 0.5, "slice_index": 0, "compressed": 1}

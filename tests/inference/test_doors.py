@@ -262,6 +262,7 @@ def test_the_exit_status_says_whether_anything_was_missed(tmp_path, n_scored, st
         "n_evaluated": 1,
     }
     record |= {"n_compressed": 0, "max_probability": 0.1, "longest_run_slices": 0, "longest_run_mm": 0.0}
+    record |= {"patient_score": 0.1, "patient_rule": "max", "patient_threshold": None, "patient_compressed": None}
     failures = [{"input": f"x{n}", "series_uid": "", "status": one, "reason": "r"} for n, one in enumerate(statuses)]
     outcome = Outcome([{**record, "folder": "1.2", "reason": ""}] * n_scored, failures)
     folder = OutputFolder(tmp_path)

@@ -19,6 +19,7 @@ from tiny_models import checkpoint, picture, write_t2
 
 from scripts.__main__ import main
 from scripts.dicom.archives import Archives
+from scripts.heatmaps import montages
 from scripts.inference import heatmap_files, writing
 from scripts.inference.predict import predict, say_table
 from scripts.inference.series import SeriesDataset, find_series
@@ -198,7 +199,7 @@ def test_what_cannot_be_written_is_named_where_it_would_have_been(tmp_path, weig
     write_t2(tmp_path / "in", n=2)
     call = {"out": str(tmp_path / "out"), "weights": weights}
     with monkeypatch.context() as patch:
-        patch.setattr(writing, "save_png", lambda picture, path: full(picture, path))
+        patch.setattr(montages, "save_png", full)
         predict(str(tmp_path / "in"), **call)
     folder = next((tmp_path / "out").glob("*/summary.json")).parent
     assert str(folder / "heatmap.png") in summary_of(tmp_path / "out")["warnings"]

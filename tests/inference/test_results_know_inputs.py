@@ -113,7 +113,7 @@ def test_a_second_run_leaves_only_its_own_results_and_the_users_files(tmp_path, 
     assert len(second) == 5
     assert not first & second
     assert {path.name for path in out.iterdir() if not path.name.startswith(".")} == {
-        folder, "letter.txt", "series.csv", "failures.csv",
+        folder, "letter.txt", "series.csv", "worklist.csv", "failures.csv",
     }  # fmt: skip
     assert {path.name for path in (out / folder).iterdir()} == {
         "slices.csv", "summary.json", "heatmap.nii.gz", "heatmap.png", "dicom", "my notes.txt",
@@ -126,6 +126,7 @@ def test_uids_that_are_paths_stay_names(tmp_path, weights):
         str(tmp_path / "absolute"),
         "CON",
         "series.csv",
+        "worklist.csv",
         "..",
         "a/../../b",
         "x" * 200,
@@ -201,7 +202,9 @@ def test_a_disk_that_refuses_the_results_is_one_line_and_leaves_nothing_half_wri
     (row,) = read_rows(out / "failures.csv")
     assert os.strerror(number) in row["reason"]
     assert "heatmap.nii.gz cannot be written" in row["reason"]
-    assert {path.name for path in out.iterdir() if not path.name.startswith(".")} == {"series.csv", "failures.csv"}
+    assert {path.name for path in out.iterdir() if not path.name.startswith(".")} == {
+        *("series.csv", "worklist.csv", "failures.csv")
+    }
     assert not [path for path in out.iterdir() if path.is_dir()]
 
 

@@ -85,8 +85,10 @@ def test_calls_and_their_chances():
     assert calls_in_words(ROWS[1]) == "grade 2, kind partial, t2_signal yes"
     assert calls_in_words(ROWS[3]) == calls_in_words({"probability": 0.5}) == ""
     assert [chance_of_call(ROWS[1], name) for name in NAMES[1:]] == [0.625, 0.75, 0.625]
-    counts = {"n_compressed": 1, "n_evaluated": 4, "n_slices": 5, **task_findings(ROWS)}
-    assert findings_in_words(counts) == "1 of 4 slices compressed, highest grade 2 in slice 2, 1 not evaluable"
+    counts = {"n_compressed": 1, "n_evaluated": 4, "n_slices": 5, "patient_compressed": None, **task_findings(ROWS)}
+    assert findings_in_words(counts) == (
+        "1 of 4 slices compressed, highest grade 2 in slice 2, 1 not evaluable; no patient-level call"
+    )
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import simulated_runs
 from csv_rows import read_rows
 from tiny_models import checkpoint, write_t2
 
-from bundle.assemble import assemble
 from scripts import checkpoints
 from scripts.errors import InputError
 from scripts.evaluation.estimates import NAN
@@ -163,17 +162,6 @@ def test_without_a_patient_level_threshold_every_result_says_so(tmp_path, weight
     assert summary["patient_threshold_source"] == "youden: undefined: too few"
     assert compression(folder)[0] == "No patient-level call"
     assert "no patient-level call" in capsys.readouterr().out
-
-
-def test_a_packed_bundle_carries_the_patient_level_threshold(tmp_path, weights):
-    write_json(tmp_path / "points.json", points(weights, 1.25))
-    assemble(str(tmp_path / "build"), weights=weights, local=True, operating_points=str(tmp_path / "points.json"))
-    root = tmp_path / "build" / "cervical_cord_compression" / "configs"
-    inference, metadata = (json.loads((root / name).read_text()) for name in ("inference.json", "metadata.json"))
-    wanted = {"rule": "top_3_mean", "threshold": 1.25, "source": "operating point youden, chosen on 24 patients"}
-    assert (
-        {name: inference["patient_level"][name] for name in wanted} == wanted == metadata["threshold"]["patient_level"]
-    )
 
 
 def test_an_unknown_rule_is_refused_with_those_there_are(tmp_path, weights):

@@ -72,7 +72,8 @@ def test_what_has_no_interval_is_said_so(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("scripts.study.variants.is_phantom", lambda _: True)
     monkeypatch.setattr("scripts.study.variants.cohort_title", lambda _: "synthetic phantom cohort")
     text = write_tables(tmp_path / "ablation", "cohort", {"a": {"meaning": "x"}}, {"a": [training([-1, -2, 3] * 4)]})
-    assert "| a | 1.000 (no interval) | one |" in text
+    reason = "no interval: the two classes do not overlap, so the spread cannot be estimated"
+    assert f"| a | 1.000 ({reason}) | one |" in text
     assert "Synthetic phantom cohort, held-out patients: 4 patients, 12 slices" in text
     assert "1 network was scored on the same held-out patients, and each is a look" in text
     (row,) = read_table(tmp_path / "ablation.csv", ("variant",))
