@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import yaml
@@ -16,9 +16,11 @@ from scripts.console import say
 from scripts.errors import InputError
 from scripts.files import ROOT, read_json, write_json, write_text
 from scripts.records import DEFAULT_PATIENT_RULE
-from scripts.report.operating_points_file import Chosen, read_operating_point
 
 from .checks import LARGEST_WEIGHTS_BYTES, check
+
+if TYPE_CHECKING:
+    from scripts.report.operating_points_file import Chosen
 
 NAME = "cervical_cord_compression"
 # the files of the bundle; patterns are relative to the root
@@ -67,6 +69,7 @@ def assemble(
         force: replace an earlier packed folder.
     """
     from scripts import checkpoints
+    from scripts.report.operating_points_file import read_operating_point
 
     target = Path(out).absolute() / NAME
     archive = target.with_suffix(".zip")
