@@ -22,6 +22,7 @@ from scripts.evaluation.platt import Calibration
 from scripts.files import write_json
 from scripts.inference.predict import predict
 from scripts.inference.results import series_findings
+from scripts.inference.writing import worklist
 from scripts.records import PATIENT_RULES
 from scripts.report import operating_points_file as points_file
 from scripts.report.command import report
@@ -190,3 +191,17 @@ def test_the_report_lists_the_patients_by_score_with_the_threshold_between_them(
     assert page.count('<tr class="threshold">') == 1
     above = page[page.index("Triage list") : page.index('<tr class="threshold">')]
     assert sum(f"<td>{row['patient_id']}</td>" in above for row in listed) == n_called
+
+
+def test_the_triage_list_begins_with_the_highest_score_and_ends_with_those_that_have_none():
+    common = {"study_uid": "", "patient_rule": "max", "patient_threshold": 1.0, "n_evaluated": 1, "n_compressed": 0}
+    scores = {"a": -2.0, "b": None, "c": 3.5, "d": 0.0, "e": 3.5}
+    records = [
+        {**common, "patient_id": name, "series_uid": name, "folder": name, "patient_score": score}
+        | {"patient_compressed": None if score is None else int(score >= 1)}
+        for name, score in scores.items()
+    ]
+    listed = worklist(records)  # type: ignore[arg-type]
+    assert [row["patient_id"] for row in listed] == ["c", "e", "d", "a", "b"]
+    assert [row["rank"] for row in listed] == [1, 2, 3, 4, 5]
+    assert [row["patient_compressed"] for row in listed] == [1, 1, 0, 0, None]
