@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
 import multiprocessing
 import os
@@ -14,11 +13,11 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from ..console import say
 from ..errors import InputError, check_whole
-from ..files import ROOT, read_json
+from ..files import ROOT
+from .addresses import address_of, check_safe
 from .shipping import packed_bundle
 from .spread import in_this_process
 from .tasks import Place, n_threads, spread_over
@@ -224,58 +223,6 @@ def end_at_once(cluster: LocalCluster) -> None:
     for process in multiprocessing.active_children():
         if process.pid in ours:
             process.kill()
-
-
-def address_of(scheduler: str) -> str:
-    """Return the address that a scheduler's file names, or the address itself.
-
-    Raises:
-        InputError: it is neither an address nor such a file.
-    """
-    if "://" in scheduler:
-        return scheduler
-    wanted = "expected an address such as tls://host:8786, or the file of `dask scheduler --scheduler-file FILE`"
-    if not Path(scheduler).is_file():
-        raise InputError(f"--scheduler {scheduler} is no address, and no file; {wanted}")
-    content = read_json(Path(scheduler))
-    address = content.get("address") if isinstance(content, dict) else None
-    if not isinstance(address, str) or "://" not in address:
-        raise InputError(f"--scheduler {scheduler} names no address; {wanted}")
-    return address
-
-
-def check_safe(address: str, security: Any) -> None:
-    """Refuse a scheduler that anybody in the network could be, or join: who sends tasks runs code.
-
-    Raises:
-        InputError: the address is neither encrypted nor of this machine, or there are no certificates.
-    """
-    try:
-        parts = urlsplit(address)
-        host, known = parts.hostname or "", bool(parts.port)
-    except ValueError:
-        known = False
-    if not known or parts.scheme not in ("tls", "tcp"):
-        raise InputError(f"--scheduler {address} is no address of a scheduler; expected one such as tls://host:8786")
-    if parts.scheme == "tcp" and not is_loopback(host):
-        raise InputError(
-            f"--scheduler {address} is not encrypted, so whoever is in that network can run code as you and read the "
-            "images; start the scheduler and its workers with TLS and name it tls://… (docs/many_machines.md), or "
-            "lead its port to this machine, e.g. with ssh -L, and name it tcp://127.0.0.1:…"
-        )
-    if parts.scheme == "tls" and not (security.tls_ca_file and security.tls_client_cert):
-        raise InputError(
-            f"--scheduler {address} needs certificates, and dask's configuration names none; set ca-file, client.cert "
-            "and client.key of distributed.comm.tls (docs/many_machines.md)"
-        )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a name or number is this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def first_line(error: BaseException) -> str:

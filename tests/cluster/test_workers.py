@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
-from scripts.cluster import workers
+from scripts.cluster import addresses
 from scripts.cluster.workers import Workers
 from scripts.errors import InputError
 
@@ -130,21 +130,21 @@ class NoCertificates:
 )
 def test_a_scheduler_that_anybody_could_be_is_refused(address, security, message):
     with pytest.raises(InputError, match=message):
-        workers.check_safe(address, security)
+        addresses.check_safe(address, security)
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:8786", "tcp://localhost:1", "tcp://[::1]:1", "tls://host:8786"])
 def test_an_encrypted_scheduler_and_one_of_this_machine_are_accepted(address):
-    workers.check_safe(address, Certificates)
+    addresses.check_safe(address, Certificates)
 
 
 def test_a_scheduler_may_be_named_by_its_file(tmp_path):
     (tmp_path / "a.json").write_text('{"address": "tls://host:1"}')
-    assert workers.address_of(str(tmp_path / "a.json")) == "tls://host:1"
+    assert addresses.address_of(str(tmp_path / "a.json")) == "tls://host:1"
     (tmp_path / "b.json").write_text("[]")
     for name, message in (("b.json", "names no address"), ("c.json", "no address, and no file")):
         with pytest.raises(InputError, match=message):
-            workers.address_of(str(tmp_path / name))
+            addresses.address_of(str(tmp_path / name))
 
 
 def started(arguments: list[str], **options: Any) -> subprocess.Popen[str]:
